@@ -1,0 +1,157 @@
+"""`compute`: source, engine, accumulator, result."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, Literal
+
+from gpustats import __version__
+from gpustats.engines.base import Engine
+from gpustats.errors import DataError, DeviceError, Interrupted, TooManyFailures
+from gpustats.failures import FailureLog, printable
+from gpustats.moments import Accumulator
+from gpustats.resources import usable_cpus, usable_memory
+from gpustats.sources import Source, open_source
+from gpustats.stats import Stats
+
+__all__ = ["compute"]
+
+
+def compute(
+    data: object,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    on_error: Literal["skip", "raise"] = "skip",
+    max_failures: int | None = None,
+    max_pixels: int = 512_000_000,
+    progress: bool | Callable[[int], None] | None = None,
+) -> Stats:
+    """Read an image dataset once and return its exact per-channel statistics.
+
+    Parameters
+    ----------
+    data : str, PathLike or list
+        A folder (searched recursively), one image, a text file with one path a line, a glob pattern, or a list of these.
+    device : {"auto", "cpu"}
+        Where to decode and reduce.
+    workers : int, optional
+        Threads that decode on the CPU. By default the cores that this process may use (affinity and cgroup limits count).
+    on_error : {"skip", "raise"}
+        ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
+        ``"raise"`` stops at the first.
+    max_failures : int, optional
+        Stop when more images than this have failed.
+    max_pixels : int
+        Images with more pixels fail as ``too_large``; checked on the header, before memory is taken.
+    progress : bool or callable, optional
+        Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the number
+        of images done since the last call.
+
+    Returns
+    -------
+    Stats
+        Mean and std under every definition, as float64 arrays of shape (3,) on [0, 1], with the integers behind them.
+
+    Raises
+    ------
+    DataError
+        Where the data does not exist or holds no image; under ``on_error="raise"`` for the first image that fails.
+    DeviceError
+        Where the device asked for cannot be used.
+    TooManyFailures
+        Where more than `max_failures` images failed.
+    Interrupted
+        On Ctrl-C; a `KeyboardInterrupt` that carries the partial result.
+    ValueError
+        Where an option has a value that is not supported.
+
+    Examples
+    --------
+    >>> import gpustats, PIL.Image, tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> PIL.Image.new("RGB", (4, 2), (255, 0, 51)).save(folder / "a.png")
+    >>> gpustats.compute(folder, progress=False).mean.tolist()
+    [1.0, 0.0, 0.2]
+    """
+    _check_options(workers, on_error, max_failures, max_pixels)
+    source = open_source(data)
+    engine = _open_engine(device, workers, max_pixels)
+    totals, failures = Accumulator(), FailureLog()
+    started = time.monotonic()
+
+    def result(complete: bool) -> Stats:
+        run: dict[str, Any] = {
+            "source": printable(source.label),
+            "gpustats": __version__,
+            **engine.report(),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        return Stats(totals, failures=failures, skipped=dict(source.skipped), runs=(run,), complete=complete)
+
+    try:
+        with _progress(progress, source) as advance, closing(engine.outcomes(source.batches())) as outcomes:
+            for outcome in outcomes:
+                totals.fold(outcome.rows)
+                for failure in outcome.failures:
+                    failures.add(failure)
+                    if on_error == "raise":
+                        raise DataError(str(failure))
+                if max_failures is not None and len(failures) > max_failures:
+                    last = list(failures)[-1]
+                    raise TooManyFailures(
+                        f"{len(failures):,} images failed, more than max_failures={max_failures:,}; the last: {last}",
+                        result(complete=False),
+                    )
+                advance(len(outcome.rows) + len(outcome.failures))
+    except KeyboardInterrupt:
+        raise Interrupted(result(complete=False)) from None
+    if totals.images == 0 and not failures:
+        others = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in sorted(source.skipped.items()))
+        raise DataError(f"{printable(source.label)}: no images found" + (f" (skipped: {others})" if others else ""))
+    if failures and on_error == "skip":
+        first = next(iter(failures))
+        warnings.warn(
+            f"{len(failures):,} of {totals.images + len(failures):,} images could not be read and do not count: {first}"
+            + (" ..." if len(failures) > 1 else ""),
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return result(complete=True)
+
+
+def _check_options(workers: int | None, on_error: str, max_failures: int | None, max_pixels: int) -> None:
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise ValueError(f"workers should be a positive integer or None, got {workers!r}")
+    if on_error not in ("skip", "raise"):
+        raise ValueError(f"on_error should be 'skip' or 'raise', got {on_error!r}")
+    if max_failures is not None and (not isinstance(max_failures, int) or max_failures < 0):
+        raise ValueError(f"max_failures should be a non-negative integer or None, got {max_failures!r}")
+    if not isinstance(max_pixels, int) or max_pixels < 1:
+        raise ValueError(f"max_pixels should be a positive integer, got {max_pixels!r}")
+
+
+def _open_engine(device: str, workers: int | None, max_pixels: int) -> Engine:
+    if device not in ("auto", "cpu"):
+        raise DeviceError(f"device should be 'auto' or 'cpu', got {device!r}")
+    from gpustats.engines.cpu import CpuEngine
+
+    return CpuEngine(workers=workers or usable_cpus(), max_pixels=max_pixels, memory=max(usable_memory() // 2, 256 << 20))
+
+
+@contextmanager
+def _progress(progress: bool | Callable[[int], None] | None, source: Source) -> Iterator[Callable[[int], None]]:
+    """Give the function that is told how many more images are done."""
+    if callable(progress):
+        yield progress
+    elif progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
+        from gpustats.progress import ProgressBar
+
+        with ProgressBar(source) as bar:
+            yield bar.update
+    else:
+        yield lambda images: None

@@ -1,0 +1,233 @@
+"""CPU decoding of one image to 8-bit RGB: simplejpeg for JPEG, Pillow for everything else and for every doubtful JPEG.
+
+The pixels are those of Pillow's ``convert("RGB")``: first frame, no EXIF turn, alpha dropped, greyscale repeated three times.
+The verdict is Pillow's too: a JPEG about which libjpeg warns is handed to Pillow, which refuses truncated files and
+keeps what it can read whole.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import numpy as np
+import PIL
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import ImageFile
+
+from gpustats.failures import ImageError
+from gpustats.memory import MemoryBudget
+
+__all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "sniff", "versions", "whole_images_only"]
+
+SIMPLEJPEG = "simplejpeg"
+PILLOW = "pillow"
+
+_FORMATS = {
+    "JPEG": "JpegImagePlugin.JpegImageFile",
+    "PNG": "PngImagePlugin.PngImageFile",
+    "WebP": "WebPImagePlugin.WebPImageFile",
+    "BMP": "BmpImagePlugin.BmpImageFile",
+    "GIF": "GifImagePlugin.GifImageFile",
+    "TIFF": "TiffImagePlugin.TiffImageFile",
+    "PNM": "PpmImagePlugin.PpmImageFile",
+    "AVIF": "AvifImagePlugin.AvifImageFile",
+    "JPEG 2000": "Jpeg2KImagePlugin.Jpeg2KImageFile",
+}
+
+# Modes whose conversion to 8-bit RGB loses nothing but alpha; the others (I;16, I, F, LAB ...) would be clipped or guessed.
+_EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
+
+
+def versions() -> dict[str, str]:
+    """Return the decoders and their versions."""
+    return {SIMPLEJPEG: version("simplejpeg"), PILLOW: PIL.__version__}
+
+
+def sniff(data: bytes) -> str | None:
+    """Return the format that the first bytes speak of, None where they are those of no image format read here.
+
+    >>> sniff(b"GIF89a")
+    'GIF'
+    """
+    head = data[:16]
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WebP"
+    if head.startswith(b"BM"):
+        return "BMP"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+        return "PNM"
+    if head[4:12] in (b"ftypavif", b"ftypavis"):
+        return "AVIF"
+    if head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
+        return "JPEG 2000"
+    return None
+
+
+_truncated_lock = threading.Lock()
+_truncated_depth = 0
+_truncated_before = False
+
+
+@contextmanager
+def whole_images_only() -> Iterator[None]:
+    """Keep Pillow strict while a run lasts, also where the program has set ``ImageFile.LOAD_TRUNCATED_IMAGES``.
+
+    The switch is Pillow's and holds for the whole process; it is put back when the last run ends.
+    """
+    global _truncated_depth, _truncated_before
+    with _truncated_lock:
+        if _truncated_depth == 0:
+            _truncated_before = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _truncated_depth += 1
+    try:
+        yield
+    finally:
+        with _truncated_lock:
+            _truncated_depth -= 1
+            if _truncated_depth == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _truncated_before
+
+
+class Decoder:
+    """Decodes images for one thread, into a buffer that it keeps.
+
+    Parameters
+    ----------
+    max_pixels : int
+        An image whose header speaks of more fails before anything is allocated.
+    memory : MemoryBudget
+        Asked before pixels are allocated.
+    """
+
+    def __init__(self, max_pixels: int, memory: MemoryBudget) -> None:
+        self._max_pixels = max_pixels
+        self._memory = memory
+        self._reserved = 0
+        self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
+
+    def decode(self, data: bytes) -> tuple[NDArray[np.uint8], str]:
+        """Decode one image; call `release` when its pixels were used, also after an error.
+
+        Returns
+        -------
+        pixels : ndarray of uint8, shape (H, W, 3)
+            C-contiguous, RGB. Overwritten by the next call.
+        decoder : str
+            Which decoder made them: `SIMPLEJPEG` or `PILLOW`.
+
+        Raises
+        ------
+        ImageError
+            Where the image is not whole, is too large, or is of a kind that cannot be read.
+        """
+        # The JPEG header parser refuses everything else in 2 microseconds, so it is asked first.
+        try:
+            height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:  # no JPEG, or one that only Pillow can judge
+            return self._decode_with_pillow(data), PILLOW
+        self._admit(height, width, 3)
+        if color_space in ("CMYK", "YCCK"):
+            return self._decode_with_pillow(data), PILLOW
+        size = height * width * 3
+        if size > self._buffer.nbytes and size <= self._memory.share:
+            self._buffer = np.empty(size, np.uint8)
+        target = self._buffer[:size] if size <= self._buffer.nbytes else np.empty(size, np.uint8)
+        try:
+            return simplejpeg.decode_jpeg(data, "RGB", buffer=target), SIMPLEJPEG
+        except ValueError:  # libjpeg warned or gave up: Pillow says whether the image is whole
+            return self._decode_with_pillow(data), PILLOW
+
+    def release(self) -> None:
+        """Give the memory of the last image back to the budget."""
+        if self._reserved:
+            self._memory.release(self._reserved)
+            self._reserved = 0
+
+    def _admit(self, height: int, width: int, bytes_per_pixel: int) -> None:
+        check_size(height, width, self._max_pixels)
+        self.release()
+        self._reserved = self._memory.reserve(height * width * bytes_per_pixel)
+
+    def _decode_with_pillow(self, data: bytes) -> NDArray[np.uint8]:
+        kind = sniff(data)
+        if kind is None:
+            raise ImageError("not_an_image", "the file is empty" if not data else "the first bytes are those of no image format")
+        if kind == "WebP":  # its decoder allocates the canvas when it opens
+            check_size(*_webp_size(data), self._max_pixels)
+        try:
+            with _open(kind, data) as image:
+                self._admit(image.height, image.width, 7)  # 4 bytes a pixel inside Pillow, 3 in the array
+                if image.mode not in _EIGHT_BIT_MODES:
+                    raise ImageError("unsupported", f"{kind} of mode {image.mode}: only 8-bit images can be read as RGB")
+                image.load()
+                # Pillow warns about transparency that the RGB result does not have anyway.
+                image.info.pop("transparency", None)
+                return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+        except ImageError:
+            raise
+        except MemoryError:
+            raise ImageError("too_large", f"not enough memory to decode this {kind}") from None
+        except NotImplementedError as error:
+            raise ImageError("unsupported", f"{kind}: {error}") from None
+        except Exception as error:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; one image, named
+            raise _verdict(kind, error) from None
+
+
+def check_size(height: int, width: int, max_pixels: int) -> None:
+    """Raise `ImageError` where an image of this size should not be decoded."""
+    if height <= 0 or width <= 0:
+        raise ImageError("corrupt", f"the header gives a size of {width} x {height} pixels")
+    if height * width > max_pixels:
+        raise ImageError(
+            "too_large", f"the header gives {width} x {height} = {height * width:,} pixels, more than max_pixels={max_pixels:,}"
+        )
+
+
+def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
+    # Straight to the format's own class: Image.open would try every plugin (some run other programs) and
+    # holds every caller to one process-wide pixel limit.
+    module, _, name = _FORMATS[kind].partition(".")
+    factory = getattr(importlib.import_module(f"PIL.{module}"), name)
+    image: ImageFile.ImageFile = factory(io.BytesIO(data))
+    return image
+
+
+def _verdict(kind: str, error: Exception) -> ImageError:
+    message = " ".join(str(error).split()) or type(error).__name__
+    lower = message.lower()
+    if "truncated" in lower or "unexpected end" in lower or isinstance(error, EOFError):
+        return ImageError("truncated", f"{kind}: {message}")
+    if "not supported" in lower or "unsupported" in lower:
+        return ImageError("unsupported", f"{kind}: {message}")
+    return ImageError("corrupt", f"{kind}: {message}")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Return height and width from the first chunk of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
+    chunk, payload = data[12:16], data[20:30]
+    if len(payload) == 10:
+        if chunk == b"VP8X":
+            return int.from_bytes(payload[7:10], "little") + 1, int.from_bytes(payload[4:7], "little") + 1
+        if chunk == b"VP8L":
+            bits = int.from_bytes(payload[1:5], "little")
+            return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+        if chunk == b"VP8 ":
+            width, height = struct.unpack("<HH", payload[6:10])
+            return height & 0x3FFF, width & 0x3FFF
+    raise ImageError("corrupt", "WebP: the header is damaged")

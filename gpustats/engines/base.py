@@ -1,0 +1,33 @@
+"""The contract of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gpustats.failures import Failure
+from gpustats.moments import ImageMoments
+from gpustats.sources import Batch
+
+__all__ = ["Engine", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of some samples: rows of those that were measured, failures of the rest."""
+
+    rows: ImageMoments
+    failures: list[Failure] = field(default_factory=list)
+
+
+class Engine(Protocol):
+    """Decodes and reduces. Keeps a bounded number of bytes in flight and never dies of one sample."""
+
+    def outcomes(self, batches: Iterator[Batch]) -> Iterator[Outcome]:
+        """Yield an outcome for every sample, in any order. Closing the iterator stops the engine."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """Return what belongs into the provenance of the result: engine, device, decoders, versions, images by decoder."""
+        ...

@@ -1,0 +1,135 @@
+"""The CPU engine: threads that read, decode and reduce one image after the other, with no step in between."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gpustats import decode
+from gpustats.engines.base import Outcome
+from gpustats.failures import Failure, ImageError
+from gpustats.memory import MemoryBudget
+from gpustats.moments import ImageMoments
+from gpustats.reduce import moments_u8
+from gpustats.sources import Batch, load
+
+__all__ = ["CpuEngine"]
+
+_CHANNELS = 3
+
+
+class CpuEngine:
+    """Measures images on CPU threads.
+
+    Each worker takes the next batch itself, so at most `workers` batches are in flight, and an image is read, decoded into
+    the worker's buffer and reduced while it is still in the cache.
+
+    Parameters
+    ----------
+    workers : int
+        Threads.
+    max_pixels : int
+        Images with more fail as ``too_large``.
+    memory : int
+        Bytes of file data and pixels that may be in flight.
+    """
+
+    def __init__(self, *, workers: int, max_pixels: int, memory: int) -> None:
+        self._workers = workers
+        self._max_pixels = max_pixels
+        self._max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
+        self._memory = MemoryBudget(memory, workers)
+        self._by_decoder: Counter[str] = Counter()
+
+    def report(self) -> dict[str, Any]:
+        """Return the provenance of what was measured so far."""
+        return {
+            "engine": "cpu",
+            "device": f"cpu ({self._workers} thread{'' if self._workers == 1 else 's'})",
+            "decoders": decode.versions(),
+            "images_by_decoder": dict(sorted(self._by_decoder.items())),
+        }
+
+    def outcomes(self, batches: Iterator[Batch]) -> Iterator[Outcome]:
+        """Yield one outcome a batch, in the order in which workers finish."""
+        results: queue.Queue[tuple[Outcome, Counter[str]] | BaseException | None] = queue.Queue(maxsize=4 * self._workers)
+        source_lock = threading.Lock()
+        stop = threading.Event()
+
+        def work() -> None:
+            decoder = decode.Decoder(self._max_pixels, self._memory)
+            try:
+                while not stop.is_set():
+                    with source_lock:
+                        batch = next(batches, None)
+                    if batch is None:
+                        break
+                    results.put(self.measure(batch, decoder, stop))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
+                results.put(error)
+            results.put(None)
+
+        threads = [threading.Thread(target=work, name=f"gpustats-cpu-{i}", daemon=True) for i in range(self._workers)]
+        with decode.whole_images_only():
+            for thread in threads:
+                thread.start()
+            try:
+                running = self._workers
+                while running:
+                    try:
+                        result = results.get(timeout=0.2)  # a wait without end cannot be interrupted on Windows
+                    except queue.Empty:
+                        continue
+                    if result is None:
+                        running -= 1
+                    elif isinstance(result, BaseException):
+                        raise result
+                    else:
+                        outcome, by_decoder = result
+                        self._by_decoder += by_decoder
+                        yield outcome
+            finally:
+                stop.set()
+                while any(thread.is_alive() for thread in threads):
+                    try:
+                        results.get(timeout=0.01)
+                    except queue.Empty:
+                        pass
+
+    def measure(self, batch: Batch, decoder: decode.Decoder, stop: threading.Event) -> tuple[Outcome, Counter[str]]:
+        """Decode and reduce the samples of one batch; `stop` ends it after the image at hand."""
+        count = len(batch)
+        keys: list[str] = []
+        groups: list[str] = []
+        failures: list[Failure] = list(batch.failures)
+        by_decoder: Counter[str] = Counter()
+        size = np.empty((2, count), np.uint64)
+        sums = np.empty((2, count, _CHANNELS), np.uint64)
+        extremes = np.empty((2, count, _CHANNELS), np.uint8)
+        for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
+            if stop.is_set():
+                break
+            try:
+                pixels, name = decoder.decode(load(item, self._max_bytes))
+                row = len(keys)
+                size[0, row], size[1, row] = pixels.shape[:2]
+                moments_u8(
+                    pixels.reshape(-1), _CHANNELS, sums[0, row], sums[1, row], extremes[0, row], extremes[1, row]
+                )
+                keys.append(key)
+                groups.append(group)
+                by_decoder[name] += 1
+            except ImageError as error:
+                failures.append(Failure(key, error.reason, str(error)))
+            finally:
+                decoder.release()
+        done = slice(len(keys))
+        rows = ImageMoments(
+            keys, groups, size[0, done], size[1, done], sums[0, done], sums[1, done], extremes[0, done], extremes[1, done]
+        )
+        return Outcome(rows, failures), by_decoder

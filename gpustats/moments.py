@@ -1,0 +1,315 @@
+"""Rows of exact numbers, one an image, and the accumulator that folds them.
+
+Everything an engine knows about an image is one row of `ImageMoments`. `Accumulator` adds rows; integers have no
+order, so any batch size, thread count, split or merge gives the same bits. What is not an integer for an image (its mean,
+standard deviation and variance) is rounded once to a multiple of 2**-40 and folded as an integer, so it has no order
+either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpustats.errors import DataError, MergeError
+
+__all__ = ["FRACTION_BITS", "Accumulator", "ImageMoments"]
+
+U64 = NDArray[np.uint64]
+F64 = NDArray[np.float64]
+
+FRACTION_BITS = 40
+"""Per-image means, standard deviations and variances are folded as multiples of 2**-40 of a grey level."""
+
+_LOW = np.uint64(0xFFFFFFFF)
+_32 = np.uint64(32)
+_KEY_MODULUS = 1 << 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageMoments:
+    """Exact sums of a batch of images, one row an image, kept as a struct of arrays.
+
+    Attributes
+    ----------
+    keys : sequence of str
+        The name of each image, unique in its dataset.
+    groups : sequence of str
+        The group of each image (first-level folder, class label), ``""`` where there is none.
+    height, width : ndarray of uint64, shape (N,)
+        Size in pixels.
+    sum, sumsq : ndarray of uint64, shape (N, C)
+        Sum of the values and of their squares over the pixels of a channel.
+    min, max : ndarray of an unsigned integer dtype, shape (N, C)
+        Smallest and largest value of a channel.
+    max_value : int
+        The value that stands for 1.0: 255 for 8-bit images, 65535 for 16-bit ones.
+    """
+
+    keys: Sequence[str]
+    groups: Sequence[str]
+    height: U64
+    width: U64
+    sum: U64
+    sumsq: U64
+    min: NDArray[np.unsignedinteger[Any]]
+    max: NDArray[np.unsignedinteger[Any]]
+    max_value: int = 255
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def channels(self) -> int:
+        """Channels an image has."""
+        return int(self.sum.shape[1])
+
+
+def _multiply(a: U64, b: U64) -> tuple[U64, U64]:
+    """Return the 128-bit product of two uint64 arrays as its high and low halves."""
+    a_low, a_high, b_low, b_high = a & _LOW, a >> _32, b & _LOW, b >> _32
+    low = a_low * b_low
+    middle = a_high * b_low + (low >> _32)
+    middle2 = a_low * b_high + (middle & _LOW)
+    return a_high * b_high + (middle >> _32) + (middle2 >> _32), (middle2 << _32) | (low & _LOW)
+
+
+def _column_sums(values: U64) -> list[int]:
+    """Sum a (N, C) uint64 array over its rows as Python integers: 32-bit halves cannot overflow below 2**32 rows."""
+    low = (values & _LOW).sum(axis=0, dtype=np.uint64)
+    high = (values >> _32).sum(axis=0, dtype=np.uint64)
+    return [(int(h) << 32) + int(w) for h, w in zip(high, low, strict=True)]
+
+
+def _fixed_point_sums(values: F64) -> list[int]:
+    """Round each value to a multiple of 2**-40 and sum over the rows, exactly, in units of 2**-40.
+
+    The value is taken apart at 2**-8 first, so that it may be as large as 2**44.
+    """
+    coarse = np.floor(values * 256.0)
+    fine = np.rint((values * 256.0 - coarse) * float(1 << (FRACTION_BITS - 8)))
+    return [
+        (c << (FRACTION_BITS - 8)) + f
+        for c, f in zip(_column_sums(coarse.astype(np.uint64)), _column_sums(fine.astype(np.uint64)), strict=True)
+    ]
+
+
+def _squared_deviation(pixels: U64, total: U64, squares: U64) -> F64:
+    """Return n * sum(x^2) - sum(x)^2 of every image: subtracted in 128-bit integers, then rounded to float64."""
+    high_a, low_a = _multiply(np.broadcast_to(pixels, squares.shape), squares)
+    high_b, low_b = _multiply(total, total)
+    high = high_a - high_b - (low_a < low_b).astype(np.uint64)
+    return high.astype(np.float64) * 2.0**64 + (low_a - low_b).astype(np.float64)
+
+
+def _hash_keys(keys: Sequence[str]) -> int:
+    """Return the sum of the keys' 128-bit BLAKE2b hashes modulo 2**128: the same for any order and any split."""
+    blake2b = hashlib.blake2b
+    return sum(
+        int.from_bytes(blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big") for key in keys
+    )
+
+
+_PER_CHANNEL = ("sum", "sumsq", "min", "max", "image_mean", "image_mean_sq", "image_std", "image_std_unbiased", "image_var")
+_SCALARS = ("channels", "max_value", "images", "pixels", "images_unbiased", "height_min", "height_max", "width_min", "width_max")
+
+
+class Accumulator:
+    """Folds rows into totals that are Python integers, so nothing overflows and nothing depends on order.
+
+    The empty accumulator is the identity of `merge`. Reading derives nothing here: see `gpustats.Stats`.
+
+    Attributes
+    ----------
+    channels, max_value : int
+        Channels an image has and the value that stands for 1.0; both 0 while empty.
+    images, pixels : int
+        How many were folded.
+    sum, sumsq, min, max : list of int
+        Per channel, over all pixels.
+    image_mean, image_std, image_std_unbiased, image_var : list of int
+        Per channel, the sum over images of the image's mean, std (ddof 0 and 1) and variance (ddof 0), in units of 2**-40.
+        Images of one pixel have no ddof=1 std and are left out of that sum (`images_unbiased` counts the others).
+    image_mean_sq : list of int
+        Per channel, the sum over images of the squared mean, in units of 2**-80.
+    height_min, height_max, width_min, width_max : int
+        Range of the image sizes.
+    key_hash : int
+        Order-free 128-bit hash of the keys.
+    """
+
+    __slots__ = (*_SCALARS, *_PER_CHANNEL, "key_hash")
+
+    channels: int
+    max_value: int
+    images: int
+    pixels: int
+    images_unbiased: int
+    height_min: int
+    height_max: int
+    width_min: int
+    width_max: int
+    sum: list[int]
+    sumsq: list[int]
+    min: list[int]
+    max: list[int]
+    image_mean: list[int]
+    image_mean_sq: list[int]
+    image_std: list[int]
+    image_std_unbiased: list[int]
+    image_var: list[int]
+    key_hash: int
+
+    def __init__(self) -> None:
+        for name in _SCALARS:
+            setattr(self, name, 0)
+        for name in _PER_CHANNEL:
+            setattr(self, name, [])
+        self.key_hash = 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Accumulator):
+            return NotImplemented
+        return self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        return f"Accumulator(images={self.images}, pixels={self.pixels}, channels={self.channels})"
+
+    def fold(self, rows: ImageMoments) -> None:
+        """Add every row of a batch.
+
+        Raises
+        ------
+        MergeError
+            Where the rows have another number of channels than what was folded before.
+        ValueError
+            Where a row has no pixels.
+        """
+        if len(rows):
+            self.merge(self._of_rows(rows))
+
+    @classmethod
+    def _of_rows(cls, rows: ImageMoments) -> Accumulator:
+        pixels = (rows.height * rows.width)[:, None]
+        if not pixels.all():
+            raise ValueError(f"image {rows.keys[int(np.argmin(pixels))]!r} has no pixels")
+        count = pixels.astype(np.float64)
+        deviation = _squared_deviation(pixels, rows.sum, rows.sumsq)
+        mean = rows.sum.astype(np.float64) / count
+        several = pixels[:, 0] > 1
+        # sqrt, division and multiplication are correctly rounded by IEEE 754: the same bits on every machine.
+        std_unbiased = np.sqrt(deviation[several] / (count[several] * (count[several] - 1.0)))
+        mean_fixed = np.rint(mean * float(1 << FRACTION_BITS)).astype(np.uint64)
+        mean_sq_high, mean_sq_low = _multiply(mean_fixed, mean_fixed)
+        self = cls()
+        self.channels = rows.channels
+        self.max_value = rows.max_value
+        self.images = len(rows)
+        self.pixels = int(pixels.sum())
+        self.images_unbiased = int(several.sum())
+        self.height_min, self.height_max = int(rows.height.min()), int(rows.height.max())
+        self.width_min, self.width_max = int(rows.width.min()), int(rows.width.max())
+        self.sum = _column_sums(rows.sum)
+        self.sumsq = _column_sums(rows.sumsq)
+        self.min = [int(x) for x in rows.min.min(axis=0)]
+        self.max = [int(x) for x in rows.max.max(axis=0)]
+        self.image_mean = _column_sums(mean_fixed)
+        self.image_mean_sq = [
+            (high << 64) + low
+            for high, low in zip(_column_sums(mean_sq_high), _column_sums(mean_sq_low), strict=True)
+        ]
+        self.image_std = _fixed_point_sums(np.sqrt(deviation) / count)
+        self.image_std_unbiased = _fixed_point_sums(std_unbiased)
+        self.image_var = _fixed_point_sums(deviation / (count * count))
+        self.key_hash = _hash_keys(rows.keys) % _KEY_MODULUS
+        return self
+
+    def merge(self, other: Accumulator) -> None:
+        """Add everything that `other` folded; `other` stays as it is.
+
+        Raises
+        ------
+        MergeError
+            Where the two have different numbers of channels or different bit depths.
+        """
+        if other.images == 0:
+            return
+        if self.images == 0:
+            for name in _SCALARS:
+                setattr(self, name, getattr(other, name))
+            for name in _PER_CHANNEL:
+                setattr(self, name, list(getattr(other, name)))
+            self.key_hash = other.key_hash
+            return
+        if (self.channels, self.max_value) != (other.channels, other.max_value):
+            raise MergeError(
+                f"images of {self.channels} channels with values up to {self.max_value} cannot be pooled with images of "
+                f"{other.channels} channels with values up to {other.max_value}; compute them separately"
+            )
+        self.images += other.images
+        self.pixels += other.pixels
+        self.images_unbiased += other.images_unbiased
+        self.height_min = min(self.height_min, other.height_min)
+        self.height_max = max(self.height_max, other.height_max)
+        self.width_min = min(self.width_min, other.width_min)
+        self.width_max = max(self.width_max, other.width_max)
+        self.min = [min(a, b) for a, b in zip(self.min, other.min, strict=True)]
+        self.max = [max(a, b) for a, b in zip(self.max, other.max, strict=True)]
+        for name in _PER_CHANNEL:
+            if name not in ("min", "max"):
+                setattr(self, name, [a + b for a, b in zip(getattr(self, name), getattr(other, name), strict=True)])
+        self.key_hash = (self.key_hash + other.key_hash) % _KEY_MODULUS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the integers in plain containers; `from_dict` reads them back exactly."""
+        data: dict[str, Any] = {name: getattr(self, name) for name in _SCALARS}
+        data |= {name: list(getattr(self, name)) for name in _PER_CHANNEL}
+        data["key_hash"] = f"{self.key_hash:032x}"
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Accumulator:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        DataError
+            Where a number is missing, is no integer, is negative, or contradicts another.
+        """
+        self = cls()
+        try:
+            for name in _SCALARS:
+                setattr(self, name, _natural(data[name], name))
+            for name in _PER_CHANNEL:
+                values = data[name]
+                if not isinstance(values, list) or len(values) != self.channels:
+                    raise DataError(f"'{name}' should list {self.channels} integers, got {values!r:.80}")
+                setattr(self, name, [_natural(value, name) for value in values])
+            self.key_hash = int(data["key_hash"], 16) % _KEY_MODULUS
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"the integers are incomplete or damaged: {error!r}") from None
+        self._check()
+        return self
+
+    def _check(self) -> None:
+        n, top = self.pixels, self.max_value
+        consistent = (self.images == 0) == (n == 0) and self.images <= n
+        for s, q, low, high in zip(self.sum, self.sumsq, self.min, self.max, strict=True):
+            consistent &= low * n <= s <= high * n and low <= high <= top and s * s <= n * q and q <= s * top
+        if not consistent:
+            raise DataError("the integers contradict one another: the file was changed or damaged")
+
+
+def _natural(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise DataError(f"'{name}' should be a non-negative integer, got {value!r:.80}")
+    return value

@@ -1,0 +1,99 @@
+"""Images in a folder and its subfolders."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+from gpustats.failures import Failure
+from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, suffix
+
+__all__ = ["FolderSource"]
+
+
+class FolderSource(Source):
+    """Every image below a folder, in the byte order of the relative POSIX paths; the first-level subfolder is the group.
+
+    Hidden names (a leading dot) and files without an image ending are passed over and counted. Symbolic links are followed; a
+    folder that was already read under another name (a loop, or a second link) is passed over and counted. A folder that
+    cannot be listed is a failure.
+
+    Parameters
+    ----------
+    root : str
+        An existing folder.
+    prefix : str
+        Put before every key: "" or a path that ends in "/".
+    """
+
+    def __init__(self, root: str, prefix: str = "") -> None:
+        super().__init__(root)
+        self._root = root
+        self._prefix = prefix
+
+    def samples(self) -> Iterator[Sample | Failure]:
+        """Yield the images depth first, one folder listed at a time."""
+        return self._walk(self.skipped)
+
+    def count(self) -> int:
+        """Count the images by a scan of its own, which costs a second or two a million files."""
+        return sum(not isinstance(sample, Failure) for sample in self._walk(Counter()))
+
+    def _walk(self, skipped: Counter[str]) -> Iterator[Sample | Failure]:
+        root = self._root.rstrip("/") + "/"
+        seen: set[tuple[int, int]] = set()
+        pending = [""]  # at most one folder, relative to the root: the one to list next
+        stack: list[Iterator[tuple[str, bool]]] = []
+        folders: list[str] = []
+        while pending or stack:
+            if pending:
+                folder = pending.pop()
+                try:
+                    status = os.stat(root + folder)
+                    identity = (status.st_dev, status.st_ino)
+                    if identity in seen:
+                        skipped["linked_folder"] += 1
+                    else:
+                        seen.add(identity)
+                        stack.append(iter(_listing(root + folder, skipped)))
+                        folders.append(folder)
+                except OSError as error:
+                    yield Failure(self._prefix + (folder or "."), "unreadable", f"the folder cannot be listed: {error.strerror}")
+                continue
+            folder = folders[-1]
+            key_prefix = self._prefix + folder
+            group = key_prefix.partition("/")[0] if key_prefix else ""
+            path_prefix = root + folder
+            for name, is_folder in stack[-1]:
+                if is_folder:
+                    pending.append(folder + name)
+                    break
+                item: Item = path_prefix + name
+                yield key_prefix + name, group, item
+            else:
+                stack.pop()
+                folders.pop()
+
+
+def _listing(folder: str, skipped: Counter[str]) -> list[tuple[str, bool]]:
+    """Return the image files and subfolders (with a trailing "/") of a folder, sorted by the bytes of their names."""
+    entries: list[tuple[str, bool]] = []
+    with os.scandir(folder) as scan:
+        for entry in scan:
+            name = entry.name
+            if name[0] == ".":
+                skipped["hidden"] += 1
+                continue
+            try:
+                is_folder = entry.is_dir()
+            except OSError:
+                is_folder = False
+            if is_folder:
+                entries.append((name + "/", True))
+            elif suffix(name) not in IMAGE_SUFFIXES:
+                skipped["non_image"] += 1
+            else:  # broken links and special files too: reading them tells what is wrong, as a failure
+                entries.append((name, False))
+    entries.sort()  # the order of code points is that of UTF-8 bytes
+    return entries
