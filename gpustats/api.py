@@ -13,7 +13,7 @@ from gpustats import __version__
 from gpustats.engines.base import Engine
 from gpustats.errors import DataError, DeviceError, Interrupted, TooManyFailures
 from gpustats.failures import FailureLog, printable
-from gpustats.moments import Accumulator
+from gpustats.moments import Accumulator, RowBuffer
 from gpustats.resources import usable_cpus, usable_memory
 from gpustats.sources import Source, open_source
 from gpustats.stats import Stats
@@ -82,9 +82,11 @@ def compute(
     source = open_source(data)
     engine = _open_engine(device, workers, max_pixels)
     totals, failures = Accumulator(), FailureLog()
+    buffer = RowBuffer(totals)
     started = time.monotonic()
 
     def result(complete: bool) -> Stats:
+        buffer.flush()
         run: dict[str, Any] = {
             "source": printable(source.label),
             "gpustats": __version__,
@@ -96,7 +98,7 @@ def compute(
     try:
         with _progress(progress, source) as advance, closing(engine.outcomes(source.batches())) as outcomes:
             for outcome in outcomes:
-                totals.fold(outcome.rows)
+                buffer.add(outcome.rows)
                 for failure in outcome.failures:
                     failures.add(failure)
                     if on_error == "raise":
@@ -110,6 +112,7 @@ def compute(
                 advance(len(outcome.rows) + len(outcome.failures))
     except KeyboardInterrupt:
         raise Interrupted(result(complete=False)) from None
+    buffer.flush()
     if totals.images == 0 and not failures:
         others = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in sorted(source.skipped.items()))
         raise DataError(f"{printable(source.label)}: no images found" + (f" (skipped: {others})" if others else ""))

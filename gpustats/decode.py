@@ -7,6 +7,7 @@ keeps what it can read whole.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import struct
@@ -45,6 +46,7 @@ _FORMATS = {
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Return the decoders and their versions."""
     return {SIMPLEJPEG: version("simplejpeg"), PILLOW: PIL.__version__}

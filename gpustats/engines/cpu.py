@@ -6,6 +6,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -95,11 +96,11 @@ class CpuEngine:
                         yield outcome
             finally:
                 stop.set()
-                while any(thread.is_alive() for thread in threads):
-                    try:
-                        results.get(timeout=0.01)
-                    except queue.Empty:
-                        pass
+                for thread in threads:
+                    while thread.is_alive():
+                        with suppress(queue.Empty):  # room for a worker that waits to hand over
+                            results.get_nowait()
+                        thread.join(0.01)
 
     def measure(self, batch: Batch, decoder: decode.Decoder, stop: threading.Event) -> tuple[Outcome, Counter[str]]:
         """Decode and reduce the samples of one batch; `stop` ends it after the image at hand."""
