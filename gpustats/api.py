@@ -36,11 +36,13 @@ def compute(
     Parameters
     ----------
     data : str, PathLike or list
-        A folder (searched recursively), one image, a text file with one path a line, a glob pattern, or a list of these.
+        A folder (searched recursively), one image, a text file with one path a line, a glob pattern, or a list of
+        these.
     device : {"auto", "cpu"}
         Where to decode and reduce.
     workers : int, optional
-        Threads that decode on the CPU. By default the cores that this process may use (affinity and cgroup limits count).
+        Threads that decode on the CPU. By default the cores that this process may use (affinity and cgroup limits
+        count).
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -49,8 +51,8 @@ def compute(
     max_pixels : int
         Images with more pixels fail as ``too_large``; checked on the header, before memory is taken.
     progress : bool or callable, optional
-        Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the number
-        of images done since the last call.
+        Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the
+        number of images done since the last call.
 
     Returns
     -------
@@ -143,7 +145,9 @@ def _open_engine(device: str, workers: int | None, max_pixels: int) -> Engine:
         raise DeviceError(f"device should be 'auto' or 'cpu', got {device!r}")
     from gpustats.engines.cpu import CpuEngine
 
-    return CpuEngine(workers=workers or usable_cpus(), max_pixels=max_pixels, memory=max(usable_memory() // 2, 256 << 20))
+    return CpuEngine(
+        workers=workers or usable_cpus(), max_pixels=max_pixels, memory=max(usable_memory() // 2, 256 << 20)
+    )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """CPU decoding of one image to 8-bit RGB: simplejpeg for JPEG, Pillow for everything else and for every doubtful JPEG.
 
-The pixels are those of Pillow's ``convert("RGB")``: first frame, no EXIF turn, alpha dropped, greyscale repeated three times.
+The pixels are those of Pillow's ``convert("RGB")``: first frame, no EXIF turn, alpha dropped, greyscale repeated
+three times.
 The verdict is Pillow's too: a JPEG about which libjpeg warns is handed to Pillow, which refuses truncated files and
 keeps what it can read whole.
 """
@@ -42,7 +43,8 @@ _FORMATS = {
     "JPEG 2000": "Jpeg2KImagePlugin.Jpeg2KImageFile",
 }
 
-# Modes whose conversion to 8-bit RGB loses nothing but alpha; the others (I;16, I, F, LAB ...) would be clipped or guessed.
+# Modes whose conversion to 8-bit RGB loses nothing but alpha; the others (I;16, I, F, LAB ...) would be clipped or
+# guessed.
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 
 
@@ -169,14 +171,18 @@ class Decoder:
     def _decode_with_pillow(self, data: bytes) -> NDArray[np.uint8]:
         kind = sniff(data)
         if kind is None:
-            raise ImageError("not_an_image", "the file is empty" if not data else "the first bytes are those of no image format")
+            raise ImageError(
+                "not_an_image", "the file is empty" if not data else "the first bytes are those of no image format"
+            )
         if kind == "WebP":  # its decoder allocates the canvas when it opens
             check_size(*_webp_size(data), self._max_pixels)
         try:
             with _open(kind, data) as image:
                 self._admit(image.height, image.width, 7)  # 4 bytes a pixel inside Pillow, 3 in the array
                 if image.mode not in _EIGHT_BIT_MODES:
-                    raise ImageError("unsupported", f"{kind} of mode {image.mode}: only 8-bit images can be read as RGB")
+                    raise ImageError(
+                        "unsupported", f"{kind} of mode {image.mode}: only 8-bit images can be read as RGB"
+                    )
                 image.load()
                 # Pillow warns about transparency that the RGB result does not have anyway.
                 image.info.pop("transparency", None)
@@ -197,7 +203,8 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
         raise ImageError("corrupt", f"the header gives a size of {width} x {height} pixels")
     if height * width > max_pixels:
         raise ImageError(
-            "too_large", f"the header gives {width} x {height} = {height * width:,} pixels, more than max_pixels={max_pixels:,}"
+            "too_large",
+            f"the header gives {width} x {height} = {height * width:,} pixels, more than max_pixels={max_pixels:,}",
         )
 
 

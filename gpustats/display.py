@@ -39,7 +39,11 @@ def _rows(stats: Stats) -> Iterator[tuple[str, Any, str]]:
 def _facts(stats: Stats) -> Iterator[str]:
     t = stats.totals
     images = f"{t.images:,} image{'' if t.images == 1 else 's'}"
-    sizes = f", {_span(t.width_min, t.width_max)} x {_span(t.height_min, t.height_max)} (width x height)" if t.images else ""
+    sizes = (
+        f", {_span(t.width_min, t.width_max)} x {_span(t.height_min, t.height_max)} (width x height)"
+        if t.images
+        else ""
+    )
     yield f"{images}, {t.pixels:,} pixels{sizes}"
     scale = f"values on [0, {stats.scale}]"
     yield f"{stats.definition.color_order}, {scale}, transform: {stats.definition.transform}"
@@ -50,7 +54,9 @@ def _facts(stats: Stats) -> Iterator[str]:
     if not stats.complete:
         yield "INCOMPLETE: the run was stopped before the end"
     if len(stats.failures):
-        yield f"{len(stats.failures):,} FAILED: " + ", ".join(f"{n:,} {r}" for r, n in sorted(stats.failures.counts.items()))
+        yield f"{len(stats.failures):,} FAILED: " + ", ".join(
+            f"{n:,} {r}" for r, n in sorted(stats.failures.counts.items())
+        )
     if stats.skipped:
         yield "skipped: " + ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in sorted(stats.skipped.items()))
 

@@ -1,7 +1,8 @@
 """Rows of exact numbers, one an image, and the accumulator that folds them.
 
 Everything an engine knows about an image is one row of `ImageMoments`. `Accumulator` adds rows; integers have no
-order, so any batch size, thread count, split or merge gives the same bits. What is not an integer for an image (its mean,
+order, so any batch size, thread count, split or merge gives the same bits. What is not an integer for an image (its
+mean,
 standard deviation and variance) is rounded once to a multiple of 2**-40 and folded as an integer, so it has no order
 either.
 """
@@ -72,11 +73,15 @@ class ImageMoments:
     @classmethod
     def concatenated(cls, parts: Sequence[ImageMoments]) -> ImageMoments:
         """Return the rows of all parts; all must have the same channels and `max_value`."""
-        arrays = ("height", "width", "sum", "sumsq", "min", "max")
         return cls(
-            [key for part in parts for key in part.keys],
-            [group for part in parts for group in part.groups],
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in arrays),
+            keys=[key for part in parts for key in part.keys],
+            groups=[group for part in parts for group in part.groups],
+            height=np.concatenate([part.height for part in parts]),
+            width=np.concatenate([part.width for part in parts]),
+            sum=np.concatenate([part.sum for part in parts]),
+            sumsq=np.concatenate([part.sumsq for part in parts]),
+            min=np.concatenate([part.min for part in parts]),
+            max=np.concatenate([part.max for part in parts]),
             max_value=parts[0].max_value,
         )
 
@@ -126,8 +131,28 @@ def _hash_keys(keys: Sequence[str]) -> int:
     )
 
 
-_PER_CHANNEL = ("sum", "sumsq", "min", "max", "image_mean", "image_mean_sq", "image_std", "image_std_unbiased", "image_var")
-_SCALARS = ("channels", "max_value", "images", "pixels", "images_unbiased", "height_min", "height_max", "width_min", "width_max")
+_PER_CHANNEL = (
+    "sum",
+    "sumsq",
+    "min",
+    "max",
+    "image_mean",
+    "image_mean_sq",
+    "image_std",
+    "image_std_unbiased",
+    "image_var",
+)
+_SCALARS = (
+    "channels",
+    "max_value",
+    "images",
+    "pixels",
+    "images_unbiased",
+    "height_min",
+    "height_max",
+    "width_min",
+    "width_max",
+)
 
 
 class Accumulator:
@@ -144,7 +169,8 @@ class Accumulator:
     sum, sumsq, min, max : list of int
         Per channel, over all pixels.
     image_mean, image_std, image_std_unbiased, image_var : list of int
-        Per channel, the sum over images of the image's mean, std (ddof 0 and 1) and variance (ddof 0), in units of 2**-40.
+        Per channel, the sum over images of the image's mean, std (ddof 0 and 1) and variance (ddof 0), in units of
+        2**-40.
         Images of one pixel have no ddof=1 std and are left out of that sum (`images_unbiased` counts the others).
     image_mean_sq : list of int
         Per channel, the sum over images of the squared mean, in units of 2**-80.
@@ -233,8 +259,7 @@ class Accumulator:
         self.max = [int(x) for x in rows.max.max(axis=0)]
         self.image_mean = _column_sums(mean_fixed)
         self.image_mean_sq = [
-            (high << 64) + low
-            for high, low in zip(_column_sums(mean_sq_high), _column_sums(mean_sq_low), strict=True)
+            (high << 64) + low for high, low in zip(_column_sums(mean_sq_high), _column_sums(mean_sq_low), strict=True)
         ]
         self.image_std = _fixed_point_sums(np.sqrt(deviation) / count)
         self.image_std_unbiased = _fixed_point_sums(std_unbiased)
@@ -261,8 +286,8 @@ class Accumulator:
             return
         if (self.channels, self.max_value) != (other.channels, other.max_value):
             raise MergeError(
-                f"images of {self.channels} channels with values up to {self.max_value} cannot be pooled with images of "
-                f"{other.channels} channels with values up to {other.max_value}; compute them separately"
+                f"images of {self.channels} channels with values up to {self.max_value} cannot be pooled with "
+                f"images of {other.channels} channels with values up to {other.max_value}; compute them separately"
             )
         self.images += other.images
         self.pixels += other.pixels

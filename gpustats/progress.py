@@ -24,7 +24,9 @@ class ProgressBar:
     """
 
     def __init__(self, source: Source) -> None:
-        self._bar = tqdm(unit=" images", unit_scale=False, dynamic_ncols=True, file=sys.stderr, smoothing=0.1, leave=False)
+        self._bar = tqdm(
+            unit=" images", unit_scale=False, dynamic_ncols=True, file=sys.stderr, smoothing=0.1, leave=False
+        )
         self._counter = threading.Thread(target=self._count, args=(source.count,), daemon=True)
 
     def _count(self, count: Callable[[], int | None]) -> None:
@@ -38,5 +40,7 @@ class ProgressBar:
         """Say that `images` more are done, failed ones included."""
         self._bar.update(images)
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()

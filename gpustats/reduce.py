@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 __all__ = ["moments_u8"]
 
 _LANES = 96
-# A lane of squares grows by at most 4 * 255**2 a step and must stay below 2**32: 16,512 steps; 16,384 is the power of two.
+# A lane of squares grows by at most 4 * 255**2 a step and must stay below 2**32: 16,512 steps; 16,384 is the power
+# of two.
 _STEPS = 16384
 
 

@@ -29,7 +29,10 @@ def usable_memory() -> int:
     """Return the bytes of memory that the process could still get: free on the machine and within its cgroup."""
     available = _machine_memory()
     for folder in _cgroup_folders("memory"):
-        for limit_name, used_name in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        for limit_name, used_name in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
             limit, used = _number(folder / limit_name), _number(folder / used_name)
             if limit is not None and used is not None:
                 available = min(available, max(limit - used, 0))

@@ -297,7 +297,7 @@ class Stats:
     def from_dict(cls, data: Any) -> Stats:
         """Read what `to_dict` returned. Only the integers count; the derived numbers are derived anew."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise DataError(f"not a gpustats result (no \"format\": \"{FORMAT}\")")
+            raise DataError(f'not a gpustats result (no "format": "{FORMAT}")')
         if data.get("version") != FORMAT_VERSION:
             raise DataError(
                 f"written in version {data.get('version')!r} of the result format, this gpustats ({__version__}) reads "
@@ -354,7 +354,9 @@ def merge(results: Iterable[Stats]) -> Stats:
     runs: list[dict[str, Any]] = []
     for part in parts:
         if part.definition != first.definition:
-            raise MergeError(f"results of different definitions cannot be pooled: {first.definition} and {part.definition}")
+            raise MergeError(
+                f"results of different definitions cannot be pooled: {first.definition} and {part.definition}"
+            )
         totals.merge(part.totals)
         failures = failures.merged(part.failures)
         skipped.update(part.skipped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,10 +24,10 @@ class Outcome:
 class Engine(Protocol):
     """Decodes and reduces. Keeps a bounded number of bytes in flight and never dies of one sample."""
 
-    def outcomes(self, batches: Iterator[Batch]) -> Iterator[Outcome]:
+    def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield an outcome for every sample, in any order. Closing the iterator stops the engine."""
         ...
 
     def report(self) -> dict[str, Any]:
-        """Return what belongs into the provenance of the result: engine, device, decoders, versions, images by decoder."""
+        """Return what belongs into the provenance: engine, device, decoders and versions, images by decoder."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -27,8 +27,8 @@ _CHANNELS = 3
 class CpuEngine:
     """Measures images on CPU threads.
 
-    Each worker takes the next batch itself, so at most `workers` batches are in flight, and an image is read, decoded into
-    the worker's buffer and reduced while it is still in the cache.
+    Each worker takes the next batch itself, so at most `workers` batches are in flight, and an image is read,
+    decoded into the worker's buffer and reduced while it is still in the cache.
 
     Parameters
     ----------
@@ -56,9 +56,11 @@ class CpuEngine:
             "images_by_decoder": dict(sorted(self._by_decoder.items())),
         }
 
-    def outcomes(self, batches: Iterator[Batch]) -> Iterator[Outcome]:
+    def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield one outcome a batch, in the order in which workers finish."""
-        results: queue.Queue[tuple[Outcome, Counter[str]] | BaseException | None] = queue.Queue(maxsize=4 * self._workers)
+        results: queue.Queue[tuple[Outcome, Counter[str]] | BaseException | None] = queue.Queue(
+            maxsize=4 * self._workers
+        )
         source_lock = threading.Lock()
         stop = threading.Event()
 
@@ -116,7 +118,10 @@ class CpuEngine:
             if stop.is_set():
                 break
             try:
-                pixels, name = decoder.decode(load(item, self._max_bytes))
+                data = load(item, self._max_bytes)
+                if not isinstance(data, bytes):
+                    raise ImageError("unsupported", "arrays of decoded pixels are not read yet")
+                pixels, name = decoder.decode(data)
                 row = len(keys)
                 size[0, row], size[1, row] = pixels.shape[:2]
                 moments_u8(
@@ -131,6 +136,13 @@ class CpuEngine:
                 decoder.release()
         done = slice(len(keys))
         rows = ImageMoments(
-            keys, groups, size[0, done], size[1, done], sums[0, done], sums[1, done], extremes[0, done], extremes[1, done]
+            keys,
+            groups,
+            size[0, done],
+            size[1, done],
+            sums[0, done],
+            sums[1, done],
+            extremes[0, done],
+            extremes[1, done],
         )
         return Outcome(rows, failures), by_decoder

@@ -23,7 +23,8 @@ def open_source(data: object) -> Source:
     Parameters
     ----------
     data : str, PathLike or list
-        A folder, an image, a text file with one path a line (``.txt``, ``.lst``, ``.list``), a glob pattern, or a list of these.
+        A folder, an image, a text file with one path a line (``.txt``, ``.lst``, ``.list``), a glob pattern, or a
+        list of these.
 
     Raises
     ------
@@ -36,7 +37,9 @@ def open_source(data: object) -> Source:
         if not data:
             raise DataError("the list is empty: give at least one path")
         return ListSource(data, open_source)
-    raise DataError(f"cannot read images from {type(data).__name__} {data!r:.80}; give a folder, a file, a glob or a list of paths")
+    raise DataError(
+        f"cannot read images from {type(data).__name__} {data!r:.80}; give a folder, a file, a glob or a list of paths"
+    )
 
 
 def _open_path(path: str) -> Source:

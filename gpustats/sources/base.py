@@ -20,7 +20,8 @@ BATCH_SIZE = 16
 """Samples a batch: enough that hand-over costs little for 32x32 images, few enough that threads end a run together."""
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .pbm .pgm .ppm .pnm .avif .jp2".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".jp2"}
 )
 """File name endings taken for images, lower case. What a file is, its first bytes decide."""
 
@@ -118,7 +119,8 @@ def load(item: Item, max_bytes: int) -> bytes | NDArray[np.generic]:
 
 
 def _read_file(path: str, max_bytes: int) -> bytes:
-    # Four system calls and no file object: this runs once an image, and what surrounds it is held by one thread at a time.
+    # Four system calls and no file object: this runs once an image, and what surrounds it is held by one thread at a
+    # time.
     try:
         descriptor = os.open(path, _OPEN_FLAGS)  # a named pipe must not block the run: O_NONBLOCK
         try:
@@ -126,7 +128,9 @@ def _read_file(path: str, max_bytes: int) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError("unreadable", "not a regular file")
             if status.st_size > max_bytes:
-                raise ImageError("too_large", f"the file has {status.st_size:,} bytes, more than the limit of {max_bytes:,}")
+                raise ImageError(
+                    "too_large", f"the file has {status.st_size:,} bytes, more than the limit of {max_bytes:,}"
+                )
             data = os.read(descriptor, status.st_size + 1)
             if len(data) != status.st_size:  # grown, shrunk or a short read: take what is there now
                 parts = [data]

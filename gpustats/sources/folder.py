@@ -13,9 +13,11 @@ __all__ = ["FolderSource"]
 
 
 class FolderSource(Source):
-    """Every image below a folder, in the byte order of the relative POSIX paths; the first-level subfolder is the group.
+    """Every image below a folder, in the byte order of the relative POSIX paths; the first-level subfolder is the
+    group.
 
-    Hidden names (a leading dot) and files without an image ending are passed over and counted. Symbolic links are followed; a
+    Hidden names (a leading dot) and files without an image ending are passed over and counted. Symbolic links are
+    followed; a
     folder that was already read under another name (a loop, or a second link) is passed over and counted. A folder that
     cannot be listed is a failure.
 
@@ -59,7 +61,9 @@ class FolderSource(Source):
                         stack.append(iter(_listing(root + folder, skipped)))
                         folders.append(folder)
                 except OSError as error:
-                    yield Failure(self._prefix + (folder or "."), "unreadable", f"the folder cannot be listed: {error.strerror}")
+                    yield Failure(
+                        self._prefix + (folder or "."), "unreadable", f"the folder cannot be listed: {error.strerror}"
+                    )
                 continue
             folder = folders[-1]
             key_prefix = self._prefix + folder

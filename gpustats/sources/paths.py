@@ -100,7 +100,9 @@ class GlobSource(Source):
 
     def samples(self) -> Iterator[Sample | Failure]:
         """Yield matching images, and the images below matching folders."""
-        matches = sorted({match.replace(os.sep, "/").rstrip("/") for match in glob.iglob(self._pattern, recursive=True)})
+        matches = sorted(
+            {match.replace(os.sep, "/").rstrip("/") for match in glob.iglob(self._pattern, recursive=True)}
+        )
         inside = ""  # a folder that was walked: what lies below it was counted with it
         for match in matches:
             if inside and match.startswith(inside):
