@@ -8,7 +8,15 @@
 __version__ = "0.1.0"
 
 from gpustats.api import compute
-from gpustats.errors import DataError, DeviceError, GpustatsError, Interrupted, MergeError, TooManyFailures
+from gpustats.errors import (
+    DataError,
+    DeviceError,
+    GpustatsError,
+    ImagesFailedWarning,
+    Interrupted,
+    MergeError,
+    TooManyFailures,
+)
 from gpustats.failures import Failure
 from gpustats.moments import Accumulator, ImageMoments
 from gpustats.stats import Stats, merge
@@ -20,6 +28,7 @@ __all__ = [
     "Failure",
     "GpustatsError",
     "ImageMoments",
+    "ImagesFailedWarning",
     "Interrupted",
     "MergeError",
     "Stats",

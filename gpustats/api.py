@@ -10,8 +10,9 @@ from contextlib import closing, contextmanager
 from typing import Any, Literal
 
 from gpustats import __version__
+from gpustats.display import skipped
 from gpustats.engines.base import Engine
-from gpustats.errors import DataError, DeviceError, Interrupted, TooManyFailures
+from gpustats.errors import DataError, DeviceError, ImagesFailedWarning, Interrupted, TooManyFailures
 from gpustats.failures import FailureLog, printable
 from gpustats.moments import Accumulator, RowBuffer
 from gpustats.resources import usable_cpus, usable_memory
@@ -72,6 +73,11 @@ def compute(
     ValueError
         Where an option has a value that is not supported.
 
+    Warns
+    -----
+    ImagesFailedWarning
+        At the end, where images failed.
+
     Examples
     --------
     >>> import gpustats, PIL.Image, tempfile, pathlib
@@ -116,14 +122,14 @@ def compute(
         raise Interrupted(result(complete=False)) from None
     buffer.flush()
     if totals.images == 0 and not failures:
-        others = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in sorted(source.skipped.items()))
+        others = skipped(source.skipped)
         raise DataError(f"{printable(source.label)}: no images found" + (f" (skipped: {others})" if others else ""))
     if failures and on_error == "skip":
         first = next(iter(failures))
         warnings.warn(
             f"{len(failures):,} of {totals.images + len(failures):,} images could not be read and do not count: {first}"
             + (" ..." if len(failures) > 1 else ""),
-            RuntimeWarning,
+            ImagesFailedWarning,
             stacklevel=2,
         )
     return result(complete=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from gpustats.failures import printable
 if TYPE_CHECKING:
     from gpustats.stats import Stats
 
-__all__ = ["html", "normalize_line", "text"]
+__all__ = ["html", "normalize_line", "skipped", "text"]
 
 _FAILURES_SHOWN = 5
 
@@ -21,6 +21,12 @@ def normalize_line(stats: Stats) -> str:
     unit = stats.scaled(1)
     mean, std = (", ".join(f"{value:.6f}" for value in values) for values in (unit.mean, unit.std))
     return f"transforms.Normalize(mean=[{mean}], std=[{std}])"
+
+
+def skipped(counts: Mapping[str, int]) -> str:
+    """Return what a source passed over, in words."""
+    words = {"non_image": "other than images", "hidden": "hidden", "linked_folder": "folders seen before"}
+    return ", ".join(f"{n:,} {words.get(kind, kind.replace('_', ' '))}" for kind, n in sorted(counts.items()))
 
 
 def _rows(stats: Stats) -> Iterator[tuple[str, Any, str]]:
@@ -58,7 +64,7 @@ def _facts(stats: Stats) -> Iterator[str]:
             f"{n:,} {r}" for r, n in sorted(stats.failures.counts.items())
         )
     if stats.skipped:
-        yield "skipped: " + ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in sorted(stats.skipped.items()))
+        yield f"skipped: {skipped(stats.skipped)}"
 
 
 def _span(low: int, high: int) -> str:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gpustats.stats import Stats
 
-__all__ = ["DataError", "DeviceError", "GpustatsError", "Interrupted", "MergeError", "TooManyFailures"]
+__all__ = [
+    "DataError",
+    "DeviceError",
+    "GpustatsError",
+    "ImagesFailedWarning",
+    "Interrupted",
+    "MergeError",
+    "TooManyFailures",
+]
 
 
 class GpustatsError(Exception):
@@ -55,3 +63,7 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, partial: Stats) -> None:
         super().__init__("interrupted; the partial result is in .partial")
         self.partial = partial
+
+
+class ImagesFailedWarning(UserWarning):
+    """A run is finished, but some images could not be read and do not count."""

@@ -1,0 +1,6 @@
+"""`python -m gpustats`."""
+
+from gpustats.cli import main
+
+if __name__ == "__main__":
+    main()

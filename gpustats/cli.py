@@ -1,0 +1,191 @@
+"""The command line: arguments in, text out."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, NoReturn, Optional
+
+import typer
+
+import gpustats
+from gpustats.display import normalize_line
+from gpustats.errors import GpustatsError, ImagesFailedWarning, Interrupted, TooManyFailures
+from gpustats.stats import Stats
+
+__all__ = ["main"]
+
+EXIT_ERROR, EXIT_FAILURES, EXIT_INTERRUPTED = 1, 3, 130
+
+_FAILURES_SHOWN = 20
+
+app = typer.Typer(
+    help="Exact per-channel statistics of image datasets, as fast as the machine can decode them.",
+    epilog="Example: gpustats compute photos/",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Device(str, Enum):
+    """Where to decode and reduce."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+
+
+class OnError(str, Enum):
+    """What to do about an image that cannot be read."""
+
+    SKIP = "skip"
+    RAISE = "raise"
+
+
+_Json = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads this annotation at run time, on Python 3.10 too
+    typer.Option("--json", metavar="FILE", help="Write the whole result as JSON to FILE, '-' for standard output."),
+]
+_Workers = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="Threads that decode. By default the cores that this process may use."),
+]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on standard error but errors.")]
+
+
+@app.command(epilog="Example: gpustats compute photos/ --json stats.json")
+def compute(
+    path: Annotated[
+        str, typer.Argument(help="A folder, an image, a text file with one path a line, or a glob pattern.")
+    ],
+    device: Annotated[Device, typer.Option(help="Where to decode and reduce.")] = Device.AUTO,
+    json: _Json = None,
+    workers: _Workers = None,
+    on_error: Annotated[OnError, typer.Option(help="Leave out an image that cannot be read, or stop.")] = OnError.SKIP,
+    max_failures: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, help="Stop when more images than this have failed."),
+    ] = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Compute mean, std and the rest for a dataset, reading it once.
+
+    Exit codes: 0 every image was read, 1 error, 3 finished but some images failed, 130 interrupted.
+    """
+    _report(
+        lambda: gpustats.compute(
+            paths[0] if len(paths) == 1 else paths,
+            device=device.value,
+            workers=workers,
+            on_error=on_error.value,
+            max_failures=max_failures,
+            progress=False if quiet else None,
+        ),
+        json,
+        quiet,
+    )
+
+
+@app.command(epilog="Example: gpustats show stats.json")
+def show(file: Annotated[Path, typer.Argument(help="A result that --json or Stats.save wrote.")]) -> None:
+    """Show a saved result."""
+    try:
+        _print_table(Stats.load(file))
+    except GpustatsError as error:
+        _fail(error)
+
+
+@app.command(epilog="Example: gpustats demo --count 50")
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to write the images.")] = Path("gpustats-demo"),
+    count: Annotated[int, typer.Option(min=1, help="How many images to make.")] = 300,
+    workers: _Workers = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Make a folder of synthetic JPEGs with natural-image statistics and compute them.
+
+    A folder that is there already is computed as it is; nothing in it is changed.
+    """
+    if folder.exists():
+        _say(f"{folder} exists: computing what is in it", quiet)
+    else:
+        from gpustats.demo import write_images
+
+        _say(f"writing {count} synthetic JPEGs into {folder}", quiet)
+        try:
+            write_images(folder, count)
+        except OSError as error:
+            _fail(f"{folder}: cannot be written: {error.strerror}")
+    _report(lambda: gpustats.compute(folder, workers=workers, progress=False if quiet else None), None, quiet)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"gpustats {gpustats.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; the `gpustats` program."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    app()
+
+
+def _report(run: Callable[[], Stats], json: str | None, quiet: bool) -> None:
+    """Run, then write the result to where it belongs and exit with what became of it."""
+    code = 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImagesFailedWarning)  # told below, in full sentences
+            stats = run()
+        if len(stats.failures):
+            code = EXIT_FAILURES
+    except Interrupted as interrupt:
+        stats, code = interrupt.partial, EXIT_INTERRUPTED
+        _say("interrupted: the numbers are those of the images read so far", quiet=False)
+    except TooManyFailures as error:
+        stats, code = error.partial, EXIT_ERROR
+        _say(f"error: {error}", quiet=False)
+    except (GpustatsError, ValueError) as error:
+        _fail(error)
+    _list_failures(stats, quiet)
+    try:
+        if json == "-":
+            typer.echo(stats.to_json())
+        else:
+            if json is not None:
+                stats.save(json)
+            _print_table(stats)
+    except GpustatsError as error:
+        _fail(error)
+    raise typer.Exit(code)
+
+
+def _print_table(stats: Stats) -> None:
+    typer.echo(repr(stats))
+    if stats.n_images:
+        typer.echo(f"\n{normalize_line(stats)}")
+
+
+def _list_failures(stats: Stats, quiet: bool) -> None:
+    for failure in list(stats.failures)[:_FAILURES_SHOWN]:
+        _say(f"failed: {failure}", quiet)
+    if len(stats.failures) > _FAILURES_SHOWN:
+        _say(f"... and {len(stats.failures) - _FAILURES_SHOWN:,} more; --json lists them", quiet)
+
+
+def _say(message: str, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(f"gpustats: {message}", err=True)
+
+
+def _fail(error: Exception | str) -> NoReturn:
+    typer.echo(f"gpustats: error: {error}", err=True)
+    raise typer.Exit(EXIT_ERROR)
