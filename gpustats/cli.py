@@ -59,8 +59,9 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on standard
 
 @app.command(epilog="Example: gpustats compute photos/ --json stats.json")
 def compute(
-    path: Annotated[
-        str, typer.Argument(help="A folder, an image, a text file with one path a line, or a glob pattern.")
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Folders, images, text files with one path a line, or glob patterns."),
     ],
     device: Annotated[Device, typer.Option(help="Where to decode and reduce.")] = Device.AUTO,
     json: _Json = None,
