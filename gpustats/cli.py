@@ -61,7 +61,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on standard
 def compute(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Folders, images, text files with one path a line, or glob patterns."),
+        typer.Argument(metavar="PATH", help="Folders, images, text files with one path a line, or glob patterns."),
     ],
     device: Annotated[Device, typer.Option(help="Where to decode and reduce.")] = Device.AUTO,
     json: _Json = None,

@@ -25,7 +25,7 @@ def natural_image(rng: np.random.Generator, height: int, width: int) -> NDArray[
     frequency[0, 0] = np.inf
     noise = rng.standard_normal((3, height, width))
     planes = np.fft.irfft2(np.fft.rfft2(noise) / frequency, s=(height, width))
-    planes /= planes.std(axis=(1, 2), keepdims=True)
+    planes /= np.maximum(planes.std(axis=(1, 2), keepdims=True), 1e-12)  # a single pixel has no spread
     light, red_green, blue_yellow = planes
     colour = np.stack([light + 0.3 * red_green, light - 0.3 * red_green, light + 0.4 * blue_yellow], axis=-1)
     brightness = rng.normal(115, 30) + rng.normal(0, 12, 3)

@@ -110,7 +110,7 @@ class GlobSource(Source):
             key = match[len(self._base) :]
             if os.path.isdir(match):
                 inside = match + "/"
-                source = self._open_folder(match, key + "/")
+                source = self._open_folder(match, key + "/" if key else "")
                 yield from source.samples()
                 self.skipped.update(source.skipped)
             elif suffix(os.path.basename(match)) in IMAGE_SUFFIXES:

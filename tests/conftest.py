@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.images import write_photos
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 45 small photographs in two subfolders; not to be changed."""
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder, 45)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The 1,000 real JPEGs of the reference answer."""
+    folder = SHARED / "imagenet1k-sample"
+    if not folder.is_dir():
+        pytest.skip(f"the reference images are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference(sample: Path) -> dict[str, Any]:
+    """The exact reference answer for `sample`."""
+    data: dict[str, Any] = json.loads((SHARED / "imagenet1k-sample.json").read_text())
+    return data

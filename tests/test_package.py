@@ -1,0 +1,64 @@
+"""What is promised about the package as such: light import, examples that run, kernels that are found."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gpustats
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("cupy", "nvidia", "numba", "PIL", "simplejpeg", "tqdm", "typer", "torch", "pyarrow", "matplotlib")
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, time, numpy; start = time.perf_counter(); import gpustats\n"
+        "print(time.perf_counter() - start, *sys.modules)"
+    )
+    seconds, *modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not set(HEAVY) & set(modules)
+    assert float(seconds) < 2  # the promise is 0.2 s; a busy test machine may be ten times slower
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.walk_packages(gpustats.__path__, "gpustats.")])
+def test_examples_in_docstrings_run(name: str) -> None:
+    if name.endswith("__main__"):
+        pytest.skip("running it is its only use")
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
+
+
+def test_public_names_have_docstrings() -> None:
+    for name in gpustats.__all__:
+        value = getattr(gpustats, name)
+        if not name.startswith("__"):
+            assert (value.__doc__ or "").strip(), name
+
+
+def test_examples_in_the_readme_run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert blocks
+    shutil.copytree(photos, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+
+
+def test_every_command_line_option_stands_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    source = (ROOT / "gpustats" / "cli.py").read_text(encoding="utf-8")
+    for option in re.findall(r'"(--[a-z-]+)"', source):
+        assert option in text or option == "--help", f"{option} is not in README.md"
