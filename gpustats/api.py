@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, Literal
 
 from gpustats import __version__
 from gpustats.display import skipped
-from gpustats.engines.base import Engine
-from gpustats.errors import DataError, DeviceError, ImagesFailedWarning, Interrupted, TooManyFailures
+from gpustats.engines.device import open_engine
+from gpustats.errors import DataError, ImagesFailedWarning, Interrupted, TooManyFailures
 from gpustats.failures import FailureLog, printable
 from gpustats.moments import Accumulator, RowBuffer
-from gpustats.resources import usable_cpus, usable_memory
 from gpustats.sources import Source, open_source
 from gpustats.stats import Stats
 
@@ -31,6 +30,7 @@ def compute(
     max_failures: int | None = None,
     max_pixels: int = 512_000_000,
     progress: bool | Callable[[int], None] | None = None,
+    gpu_options: Mapping[str, int | float] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
 
@@ -39,8 +39,9 @@ def compute(
     data : str, PathLike or list
         A folder (searched recursively), one image, a text file with one path a line, a glob pattern, or a list of
         these.
-    device : {"auto", "cpu"}
-        Where to decode and reduce.
+    device : {"auto", "cpu", "gpu", "cuda:N"}
+        Where to decode and reduce. ``"auto"`` takes the GPU where CuPy, DALI and a CUDA device are there, else the
+        CPU, and says why in one line of the log ``gpustats``.
     workers : int, optional
         Threads that decode on the CPU. By default the cores that this process may use (affinity and cgroup limits
         count).
@@ -54,6 +55,8 @@ def compute(
     progress : bool or callable, optional
         Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the
         number of images done since the last call.
+    gpu_options : mapping, optional
+        Settings of the GPU engine by name (`gpustats.engines.tuning.Tuning`), such as ``{"batch_size": 512}``.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def compute(
     """
     _check_options(workers, on_error, max_failures, max_pixels)
     source = open_source(data)
-    engine = _open_engine(device, workers, max_pixels)
+    engine = open_engine(device, workers=workers, max_pixels=max_pixels, gpu_options=gpu_options)
     totals, failures = Accumulator(), FailureLog()
     buffer = RowBuffer(totals)
     started = time.monotonic()
@@ -144,16 +147,6 @@ def _check_options(workers: int | None, on_error: str, max_failures: int | None,
         raise ValueError(f"max_failures should be a non-negative integer or None, got {max_failures!r}")
     if not isinstance(max_pixels, int) or max_pixels < 1:
         raise ValueError(f"max_pixels should be a positive integer, got {max_pixels!r}")
-
-
-def _open_engine(device: str, workers: int | None, max_pixels: int) -> Engine:
-    if device not in ("auto", "cpu"):
-        raise DeviceError(f"device should be 'auto' or 'cpu', got {device!r}")
-    from gpustats.engines.cpu import CpuEngine
-
-    return CpuEngine(
-        workers=workers or usable_cpus(), max_pixels=max_pixels, memory=max(usable_memory() // 2, 256 << 20)
-    )
 
 
 @contextmanager

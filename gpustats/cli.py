@@ -32,13 +32,6 @@ app = typer.Typer(
 )
 
 
-class Device(str, Enum):
-    """Where to decode and reduce."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-
-
 class OnError(str, Enum):
     """What to do about an image that cannot be read."""
 
@@ -63,7 +56,7 @@ def compute(
         list[str],
         typer.Argument(metavar="PATH", help="Folders, images, text files with one path a line, or glob patterns."),
     ],
-    device: Annotated[Device, typer.Option(help="Where to decode and reduce.")] = Device.AUTO,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|gpu|cuda:N", help="Where to decode and reduce.")] = "auto",
     json: _Json = None,
     workers: _Workers = None,
     on_error: Annotated[OnError, typer.Option(help="Leave out an image that cannot be read, or stop.")] = OnError.SKIP,
@@ -80,7 +73,7 @@ def compute(
     _report(
         lambda: gpustats.compute(
             paths[0] if len(paths) == 1 else paths,
-            device=device.value,
+            device=device,
             workers=workers,
             on_error=on_error.value,
             max_failures=max_failures,

@@ -43,7 +43,7 @@ class CpuEngine:
     def __init__(self, *, workers: int, max_pixels: int, memory: int) -> None:
         self._workers = workers
         self._max_pixels = max_pixels
-        self._max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
+        self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
         self._memory = MemoryBudget(memory, workers)
         self._by_decoder: Counter[str] = Counter()
 
@@ -118,7 +118,7 @@ class CpuEngine:
             if stop.is_set():
                 break
             try:
-                data = load(item, self._max_bytes)
+                data = load(item, self.max_bytes)
                 if not isinstance(data, bytes):
                     raise ImageError("unsupported", "arrays of decoded pixels are not read yet")
                 pixels, name = decoder.decode(data)

@@ -1,0 +1,105 @@
+"""Which engine runs: the device that was asked for, and what stands in its way."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from collections.abc import Mapping
+
+from gpustats.engines.base import Engine
+from gpustats.errors import DeviceError
+from gpustats.resources import usable_cpus, usable_memory
+
+__all__ = ["gpu_problem", "open_engine"]
+
+log = logging.getLogger("gpustats")
+
+_DEVICE = re.compile(r"(?:gpu|cuda)(?::(\d+))?")
+_INSTALL = "pip install 'gpustats[cuda13]' (or [cuda12] for CUDA 12)"
+
+
+def open_engine(
+    device: str,
+    *,
+    workers: int | None,
+    max_pixels: int,
+    gpu_options: Mapping[str, int | float] | None = None,
+) -> Engine:
+    """Return the engine for a device.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"``, ``"cpu"``, ``"gpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` takes the GPU where CuPy, DALI and a
+        device are there, else the CPU, and says why in one line of the log ``gpustats``.
+    workers : int or None
+        CPU threads; by default the cores that the process may use.
+    max_pixels : int
+        Limit of an image.
+    gpu_options : mapping, optional
+        Settings of `gpustats.engines.tuning.Tuning` by name.
+
+    Raises
+    ------
+    DeviceError
+        Where `device` is unknown, or a GPU was asked for and cannot be used.
+    """
+    match = _DEVICE.fullmatch(device) if isinstance(device, str) else None
+    if match is None and device not in ("auto", "cpu"):
+        raise DeviceError(f"device should be 'auto', 'cpu', 'gpu' or 'cuda:N', got {device!r}")
+    threads = workers or usable_cpus()
+    memory = max(usable_memory() // 2, 256 << 20)
+    if device != "cpu":
+        device_id = int(match[1] or 0) if match else 0
+        problem = gpu_problem(device_id)
+        if problem is None:
+            return _open_gpu(device_id, threads, max_pixels, memory, gpu_options)
+        if match:
+            raise DeviceError(f"device={device!r} cannot be used: {problem}")
+        log.info("gpustats: computing on the CPU: %s", problem)
+    from gpustats.engines.cpu import CpuEngine
+
+    return CpuEngine(workers=threads, max_pixels=max_pixels, memory=memory)
+
+
+def gpu_problem(device_id: int = 0) -> str | None:
+    """Return why CUDA device `device_id` cannot be used, None where it can."""
+    for module, name in (("cupy", "CuPy"), ("nvidia", "DALI")):
+        if importlib.util.find_spec(module) is None:
+            return f"{name} is not installed; {_INSTALL}"
+    try:
+        import cupy
+        import nvidia.dali  # noqa: F401 - only whether it can be loaded
+    except ImportError as error:
+        return f"{error}; {_INSTALL}"
+    try:
+        count = int(cupy.cuda.runtime.getDeviceCount())
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CUDA reports no usable device ({error})"
+    if device_id >= count:
+        return f"there is no CUDA device {device_id}: CUDA sees {count}"
+    return None
+
+
+def _open_gpu(
+    device_id: int, workers: int, max_pixels: int, memory: int, options: Mapping[str, int | float] | None
+) -> Engine:
+    from gpustats.engines.cpu import CpuEngine
+    from gpustats.engines.cuda_reduce import CudaReducer, device_name
+    from gpustats.engines.gpu import GpuEngine
+    from gpustats.engines.tuning import choose
+
+    name = device_name(device_id)
+    tuning = choose(name, workers, options)
+    cpu = CpuEngine(workers=tuning.cpu_workers or workers, max_pixels=max_pixels, memory=memory)
+    return GpuEngine(
+        tuning=tuning,
+        cpu=cpu,
+        reducer=CudaReducer(device_id),
+        decode_device="mixed",
+        device_id=device_id,
+        device_name=name,
+        max_pixels=max_pixels,
+        max_bytes=cpu.max_bytes,
+    )

@@ -1,0 +1,177 @@
+"""Read-ahead for the GPU engine: reads files, screens headers, and sorts images into GPU batches and CPU work."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+from gpustats.engines.batch import EncodedBatch, EncodedImage
+from gpustats.engines.screen import screen
+from gpustats.engines.tuning import Tuning
+from gpustats.failures import Failure, ImageError
+from gpustats.sources import Batch, load
+
+__all__ = ["Feed", "Stopped"]
+
+_POLL = 0.1  # seconds between looks at `stop` while waiting
+
+
+class Stopped(Exception):
+    """The run was stopped while a thread waited."""
+
+
+class Feed:
+    """Two bounded queues filled by reader threads: batches for the GPU, samples for the CPU.
+
+    Parameters
+    ----------
+    batches : iterator of Batch
+        The source; taken under a lock.
+    tuning : Tuning
+        Batch limits and the number of readers.
+    max_pixels, max_bytes : int
+        Limits of an image and of a file.
+    stop : threading.Event
+        Set when the run is over.
+    """
+
+    def __init__(
+        self, batches: Iterator[Batch], tuning: Tuning, max_pixels: int, max_bytes: int, stop: threading.Event
+    ) -> None:
+        self._batches = batches
+        self._readers = tuning.readers
+        self._max_gpu_pixels = tuning.max_gpu_pixels
+        self._batch_size = tuning.batch_size
+        self._batch_bytes = tuning.batch_bytes
+        self._max_pixels = max_pixels
+        self._max_bytes = max_bytes
+        self._stop = stop
+        self._source_lock = threading.Lock()
+        self._fill_lock = threading.Lock()
+        self._filling = EncodedBatch()
+        self._gpu: queue.Queue[EncodedBatch] = queue.Queue(maxsize=2)
+        self._cpu: queue.Queue[Batch] = queue.Queue(maxsize=64)
+        self._reading = tuning.readers
+        self._finished = threading.Event()  # every reader is done and the last GPU batch is in its queue
+        self.gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
+        self.gpu_done = threading.Event()  # no more work for the CPU can come from the GPU
+        self.error: BaseException | None = None
+
+    def start(self) -> list[threading.Thread]:
+        """Start the readers."""
+        threads = [
+            threading.Thread(target=self._read, name=f"gpustats-read-{i}", daemon=True) for i in range(self._readers)
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def next_for_gpu(self) -> EncodedBatch | None:
+        """Wait for the next batch of JPEGs; None at the end."""
+        while True:
+            with suppress(queue.Empty):
+                return self._gpu.get(timeout=_POLL)
+            if self._finished.is_set() and self._gpu.empty():
+                return None
+            if self._stop.is_set():
+                raise Stopped
+
+    def for_cpu(self, steal: bool) -> Iterator[Batch]:
+        """Yield samples for the CPU until nothing more can come; with `steal`, whole batches of the source too."""
+        while not self._stop.is_set():
+            with suppress(queue.Empty):
+                yield self._cpu.get_nowait()
+                continue
+            if steal:
+                with self._source_lock:
+                    batch = next(self._batches, None)
+                if batch is not None:
+                    yield batch
+                    continue
+                steal = False
+            try:
+                yield self._cpu.get(timeout=_POLL)
+            except queue.Empty:
+                if self._finished.is_set() and self.gpu_done.is_set() and self._cpu.empty():
+                    return
+
+    def give_to_cpu(self, batch: Batch) -> None:
+        """Queue samples for the CPU; wait for room."""
+        while not self._stop.is_set():
+            with suppress(queue.Full):
+                self._cpu.put(batch, timeout=_POLL)
+                return
+        raise Stopped
+
+    def halve_batches(self) -> None:
+        """Make coming batches half as large, because memory ran out."""
+        with self._fill_lock:
+            self._batch_size = max(self._batch_size // 2, 1)
+            self._batch_bytes = max(self._batch_bytes // 2, 1)
+
+    def images_to_cpu(self, images: list[EncodedImage]) -> None:
+        """Queue images one by one for the CPU, so that each stands and falls alone."""
+        for image in images:
+            self.give_to_cpu(Batch([image.key], [image.group], [image.data]))
+
+    def _read(self) -> None:
+        try:
+            while not self._stop.is_set():
+                with self._source_lock:
+                    batch = next(self._batches, None)
+                if batch is None:
+                    break
+                self._sort(batch)
+        except Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
+            self.error = error
+            self._stop.set()
+        finally:
+            with self._fill_lock:
+                self._reading -= 1
+                if self._reading == 0:
+                    with suppress(Stopped):
+                        self._flush()
+                    self._finished.set()
+
+    def _sort(self, batch: Batch) -> None:
+        rest = Batch([], [], [], batch.failures)
+        failures: list[Failure] = list(batch.failures)
+        for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
+            try:
+                data = load(item, self._max_bytes)
+                size = screen(data, self._max_pixels) if isinstance(data, bytes) else None
+            except ImageError as error:
+                failures.append(Failure(key, error.reason, str(error)))
+                continue
+            if size is None or size[0] * size[1] > self._max_gpu_pixels or self.gpu_closed.is_set():
+                rest.keys.append(key)
+                rest.groups.append(group)
+                rest.items.append(data)
+            else:
+                self._fill(EncodedImage(key, group, bytes(data), *size))
+        if rest.keys or failures:
+            self.give_to_cpu(Batch(rest.keys, rest.groups, rest.items, tuple(failures)))
+
+    def _fill(self, image: EncodedImage) -> None:
+        with self._fill_lock:
+            full = len(self._filling) >= self._batch_size
+            if full or (len(self._filling) and self._filling.pixel_bytes + image.pixel_bytes > self._batch_bytes):
+                self._flush()
+            self._filling.add(image)
+
+    def _flush(self) -> None:
+        batch, self._filling = self._filling, EncodedBatch()
+        if not len(batch):
+            return
+        while not self._stop.is_set():
+            if self.gpu_closed.is_set():
+                self.images_to_cpu(batch.images)
+                return
+            with suppress(queue.Full):
+                self._gpu.put(batch, timeout=_POLL)
+                return
+        raise Stopped

@@ -1,0 +1,53 @@
+"""Host-side screening: which files a GPU decoder should see, told from the header in a few microseconds.
+
+A bad sample costs a DALI pipeline its whole batch, nvJPEG is said to take truncated scans for whole ones, and some
+kinds decode differently
+on a GPU. So only what is plainly an ordinary JPEG goes there; everything else goes to the CPU decoder, whose verdict
+counts.
+"""
+
+from __future__ import annotations
+
+import simplejpeg
+
+from gpustats.decode import check_size
+
+__all__ = ["screen"]
+
+_SOF_HUFFMAN_8_BIT = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive (ITU-T T.81, table B.1)
+_SOF_OTHERS = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+
+
+def screen(data: bytes, max_pixels: int) -> tuple[int, int] | None:
+    """Return height and width of a JPEG for the GPU, None for what the CPU should decode.
+
+    An ordinary JPEG ends with its end marker, is Huffman coded with 8 bits a sample, and is grey or YCbCr.
+
+    Raises
+    ------
+    ImageError
+        ``too_large``, where the header speaks of more than `max_pixels`.
+    """
+    if not data.endswith(b"\xff\xd9") or not _has_ordinary_frame(data):
+        return None
+    try:
+        height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    check_size(height, width, max_pixels)
+    return (height, width) if color_space in ("YCbCr", "Gray") else None
+
+
+def _has_ordinary_frame(data: bytes) -> bool:
+    """Walk the marker segments up to the frame header."""
+    position, end = 2, len(data) - 10
+    if data[:2] != b"\xff\xd8":
+        return False
+    while position < end and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in _SOF_HUFFMAN_8_BIT:
+            return data[position + 4] == 8 and data[position + 9] in (1, 3)
+        if marker in _SOF_OTHERS or marker == 0xDA:
+            return False
+        position += 2 + (data[position + 2] << 8 | data[position + 3])
+    return False
