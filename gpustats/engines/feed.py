@@ -105,11 +105,21 @@ class Feed:
                 return
         raise Stopped
 
-    def halve_batches(self) -> None:
-        """Make coming batches half as large, because memory ran out."""
-        with self._fill_lock:
-            self._batch_size = max(self._batch_size // 2, 1)
-            self._batch_bytes = max(self._batch_bytes // 2, 1)
+    def halve_batches(self) -> bool:
+        """Make coming batches half as large, because memory ran out; False where they hold one image already.
+
+        For batches that were made before, see `is_too_large`.
+        Takes no lock: a reader may hold it while it waits for the GPU, whose thread calls this.
+        """
+        if self._batch_size == 1:
+            return False
+        self._batch_size //= 2
+        self._batch_bytes = max(self._batch_bytes // 2, 1)
+        return True
+
+    def is_too_large(self, batch: EncodedBatch) -> bool:
+        """Tell whether a batch is over the limits that hold now."""
+        return len(batch) > 1 and (len(batch) > self._batch_size or batch.pixel_bytes > self._batch_bytes)
 
     def images_to_cpu(self, images: list[EncodedImage]) -> None:
         """Queue images one by one for the CPU, so that each stands and falls alone."""

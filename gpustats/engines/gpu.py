@@ -24,6 +24,7 @@ from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.feed import Feed, Stopped
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.engines.tuning import Tuning
+from gpustats.errors import GpustatsError
 from gpustats.moments import ImageMoments
 from gpustats.sources import Batch
 
@@ -170,12 +171,12 @@ class GpuEngine:
             before = self._images
             try:
                 session.run()
-            except Stopped:
+            except (Stopped, GpustatsError):
                 raise
-            except RuntimeError as error:  # the pipeline cannot be built or is beyond repair
-                session.abandon(error)
+            except (RuntimeError, MemoryError) as error:  # the pipeline cannot be built or is beyond repair
+                helped = session.abandon(error)
                 self._counts["pipelines_rebuilt"] += 1
-                fruitless = 0 if self._images > before else fruitless + 1
+                fruitless = 0 if helped or self._images > before else fruitless + 1
                 log.warning("gpustats: the GPU pipeline is built anew after: %s", _first_line(error))
                 if fruitless >= _REBUILDS_IN_A_ROW:
                     self._given_up = _first_line(error)
@@ -221,14 +222,22 @@ class _Session:
             self._collect()
         self.finished = not self._again and not self._inside
 
-    def abandon(self, error: RuntimeError) -> None:
-        """Save what was in a broken pipeline: collect what is reduced, feed the rest again."""
+    def abandon(self, error: RuntimeError | MemoryError) -> bool:
+        """Save what was in a broken pipeline: collect what is reduced, feed the rest again.
+
+        Returns
+        -------
+        bool
+            Whether the next attempt is another one, with smaller batches.
+        """
         while self._reducing:
             batch, _, pending = self._reducing.popleft()
             try:
-                self._finish(batch, pending.result())
-            except RuntimeError:  # the device lost it: as if it had not come out
+                moments = pending.result()
+            except (RuntimeError, MemoryError):  # the device lost it: as if it had not come out
                 self._inside.appendleft(batch)
+            else:
+                self._finish(batch, moments)
         waiting = [*self._inside, *self._again]
         self._inside.clear()
         self._again.clear()
@@ -237,14 +246,12 @@ class _Session:
             if waiting:
                 self._retry_on_cpu(waiting.pop(0))
             self._again.extend(waiting)
-            return
+            return False
         self._engine._counts["out_of_memory"] += 1
-        for batch in waiting:
-            if len(batch) > 1:
-                self._again.extend(batch.halves())
-            else:
-                self._retry_on_cpu(batch)
-        self._feed.halve_batches()
+        if waiting and len(waiting[0]) == 1:
+            self._retry_on_cpu(waiting.pop(0))
+        self._again.extend(waiting)
+        return self._feed.halve_batches()
 
     def give_up(self) -> None:
         """Leave everything to the CPU."""
@@ -259,6 +266,9 @@ class _Session:
         batch = self._again.popleft() if self._again else self._feed.next_for_gpu()
         if batch is None:
             raise StopIteration
+        while self._feed.is_too_large(batch):
+            batch, rest = batch.halves()
+            self._again.appendleft(rest)
         self._inside.append(batch)
         return batch.arrays()
 
