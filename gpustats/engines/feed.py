@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TypeVar
 
 from gpustats.engines.batch import EncodedBatch, EncodedImage
 from gpustats.engines.screen import screen
@@ -14,6 +15,8 @@ from gpustats.failures import Failure, ImageError
 from gpustats.sources import Batch, load
 
 __all__ = ["Feed", "Stopped"]
+
+_T = TypeVar("_T")
 
 _POLL = 0.1  # seconds between looks at `stop` while waiting
 
@@ -51,12 +54,10 @@ class Feed:
         self._source_lock = threading.Lock()
         self._fill_lock = threading.Lock()
         self._filling = EncodedBatch()
-        self._gpu: queue.Queue[EncodedBatch] = queue.Queue(maxsize=2)
-        self._cpu: queue.Queue[Batch] = queue.Queue(maxsize=64)
+        self._gpu: queue.Queue[EncodedBatch | None] = queue.Queue(maxsize=2)  # None: the end
+        self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=64)
         self._reading = tuning.readers
-        self._finished = threading.Event()  # every reader is done and the last GPU batch is in its queue
         self.gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
-        self.gpu_done = threading.Event()  # no more work for the CPU can come from the GPU
         self.error: BaseException | None = None
 
     def start(self) -> list[threading.Thread]:
@@ -70,38 +71,39 @@ class Feed:
 
     def next_for_gpu(self) -> EncodedBatch | None:
         """Wait for the next batch of JPEGs; None at the end."""
-        while True:
+        while not self._stop.is_set():
             with suppress(queue.Empty):
                 return self._gpu.get(timeout=_POLL)
-            if self._finished.is_set() and self._gpu.empty():
-                return None
-            if self._stop.is_set():
-                raise Stopped
+        raise Stopped
 
     def for_cpu(self, steal: bool) -> Iterator[Batch]:
         """Yield samples for the CPU until nothing more can come; with `steal`, whole batches of the source too."""
         while not self._stop.is_set():
-            with suppress(queue.Empty):
-                yield self._cpu.get_nowait()
-                continue
-            if steal:
+            if steal and self._cpu.empty():
                 with self._source_lock:
                     batch = next(self._batches, None)
                 if batch is not None:
                     yield batch
                     continue
                 steal = False
-            try:
-                yield self._cpu.get(timeout=_POLL)
-            except queue.Empty:
-                if self._finished.is_set() and self.gpu_done.is_set() and self._cpu.empty():
+            with suppress(queue.Empty):
+                batch = self._cpu.get(timeout=_POLL)
+                if batch is None:
                     return
+                yield batch
 
     def give_to_cpu(self, batch: Batch) -> None:
         """Queue samples for the CPU; wait for room."""
+        self._put(self._cpu, batch)
+
+    def close_cpu(self) -> None:
+        """Say that the GPU is done: after what is queued now, there is no more work for the CPU."""
+        self._put(self._cpu, None)
+
+    def _put(self, to: queue.Queue[_T | None], value: _T | None) -> None:
         while not self._stop.is_set():
             with suppress(queue.Full):
-                self._cpu.put(batch, timeout=_POLL)
+                to.put(value, timeout=_POLL)
                 return
         raise Stopped
 
@@ -145,7 +147,7 @@ class Feed:
                 if self._reading == 0:
                     with suppress(Stopped):
                         self._flush()
-                    self._finished.set()
+                        self._put(self._gpu, None)
 
     def _sort(self, batch: Batch) -> None:
         rest = Batch([], [], [], batch.failures)

@@ -120,10 +120,8 @@ class GpuEngine:
             results.put(None)
 
         def on_gpu() -> None:
-            try:
-                self._drive(feed, emit)
-            finally:
-                feed.gpu_done.set()
+            self._drive(feed, emit)
+            feed.close_cpu()
 
         def on_cpu() -> None:
             outcomes = self._cpu.outcomes(feed.for_cpu(steal=self._tuning.cpu_workers > 0))
