@@ -195,7 +195,7 @@ __device__ __forceinline__ void joint(const Segment* __restrict__ segments, cons
     constexpr int REDUCE_WORDS = 2 * WARPS * (SUMS + 1 + C);
     // Once the bins are written out, the same memory serves the sums.
     constexpr int WORDS = BIN_WORDS > REDUCE_WORDS ? BIN_WORDS : REDUCE_WORDS;
-    __shared__ alignas(16) u32 shared[WORDS];
+    __shared__ __align__(16) u32 shared[WORDS];
 
     const u32 row = tile_segment[blockIdx.x];
     const Segment segment = segments[row];

@@ -6,7 +6,7 @@
 // Inputs
 //   segments      one Segment a row: where its pixels are, how many, and the number of its first tile
 //   tile_segment  for every tile (= block) the row it belongs to; rows without pixels have no tile
-//   tile_vectors  16-byte vectors a tile, a multiple of THREADS and at most MAX_ROUNDS * THREADS
+//   tile_vectors  16-byte vectors a tile, a multiple of THREADS and at most 64 KiB
 // Outputs, all zero-filled by the caller, because zero is the identity of what is done to them
 //   sums      double [rows][2 * C]  sums of C channels, then sums of squares; integers below 2^53
 //   counts    u64    [rows]         elements read; the caller compares it with pixels * C
@@ -24,8 +24,11 @@
 //     THREADS is a multiple of 3, so the vectors of one thread all begin with the same channel, even for
 //     RGB, where 16 = 1 (mod 3). Inside a thread, channels are counted relative to that first one ("rel")
 //     and put right once, after the loop.
-//   * A tile holds at most 55,296 + 30 bytes: 255^2 times that is below 2^32, so for uint8 everything up to the
-//     block's total fits u32 and nothing has to be flushed on the way (a dp4a chain alone could take 16,512).
+//   * 255^2 times the bytes of a tile (64 KiB + 30) is below 2^32, so for uint8 a warp's total fits u32 and nothing
+//     has to be flushed on the way (one thread's dp4a chain could take 16,512 words). For uint16 that
+//     holds for the sums; squares are kept in u64.
+//   * 18 vectors a thread (the default tile) are three rounds of six loads: enough in flight to hide the
+//     latency of device memory, and enough work to pay for the reduction at the end.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -313,7 +316,7 @@ __device__ __forceinline__ void moments(const Segment* __restrict__ segments, co
             const u32 value = start[at];
 #pragma unroll
             for (int c = 0; c < C; ++c)
-                if (rel == c) acc.one(value, c);
+                if (rel == (u32)c) acc.one(value, c);
             ++count;
         }
     }
