@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import os
 
 import pytest
@@ -22,6 +23,7 @@ def old_cpu_device(tmp_path_factory: pytest.TempPathFactory) -> CpuDevice:
     return CpuDevice(tmp_path_factory.mktemp("old_kernels"), arch=750, sources=("moments.cu", "joint.cu"))
 
 
+@functools.cache
 def _no_gpu() -> str | None:
     try:
         import cupy
@@ -33,9 +35,10 @@ def _no_gpu() -> str | None:
     return None
 
 
-@pytest.fixture(autouse=True)
-def _gpu_or_skip(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("gpu") and (reason := _no_gpu()):
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture, for those of GPU tests need the device."""
+    if item.get_closest_marker("gpu") and (reason := _no_gpu()):
         if os.environ.get("GPUSTATS_REQUIRE_GPU") == "1":
             pytest.fail(f"GPUSTATS_REQUIRE_GPU=1, but {reason}")
         pytest.skip(reason)

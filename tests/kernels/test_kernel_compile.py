@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,25 +25,39 @@ def nvrtc():
     return nvrtc
 
 
-def compile_cubin(nvrtc, source: str, arch: int) -> bytes:
-    def call(function, *arguments):
-        error, *values = function(*arguments)
-        assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, error
-        return values[0] if values else None
+def call(nvrtc, function, *arguments):
+    error, *values = function(*arguments)
+    assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, error
+    return values[0] if values else None
 
-    if arch not in call(nvrtc.nvrtcGetSupportedArchs):
-        pytest.skip(f"this NVRTC does not compile for sm_{arch}")
-    program = call(nvrtc.nvrtcCreateProgram, kernel_source(source).read_bytes(), source.encode(), 0, [], [])
+
+def compile_cubin(nvrtc, source: str, arch: int) -> bytes:
+    program = call(
+        nvrtc, nvrtc.nvrtcCreateProgram, kernel_source(source).read_bytes(), source.encode(), 0, [], []
+    )
     options = [f"--gpu-architecture=sm_{arch}".encode(), *(option.encode() for option in COMPILE_OPTIONS)]
     (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
-    log = bytearray(call(nvrtc.nvrtcGetProgramLogSize, program))
-    call(nvrtc.nvrtcGetProgramLog, program, log)
+    log = bytearray(call(nvrtc, nvrtc.nvrtcGetProgramLogSize, program))
+    call(nvrtc, nvrtc.nvrtcGetProgramLog, program, log)
     text = log.decode().strip("\0\n ")
     assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, text
     assert not text, f"compiler warnings: {text}"
-    cubin = bytearray(call(nvrtc.nvrtcGetCUBINSize, program))
-    call(nvrtc.nvrtcGetCUBIN, program, cubin)
+    cubin = bytearray(call(nvrtc, nvrtc.nvrtcGetCUBINSize, program))
+    call(nvrtc, nvrtc.nvrtcGetCUBIN, program, cubin)
     return bytes(cubin)
+
+
+@pytest.fixture(scope="module")
+def compiled(nvrtc):
+    """Compilations by (source, architecture), running side by side."""
+    supported = call(nvrtc, nvrtc.nvrtcGetSupportedArchs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            (source, arch): pool.submit(compile_cubin, nvrtc, source, arch)
+            for source in KERNELS
+            for arch in ARCHITECTURES
+            if arch in supported
+        }
 
 
 def sections(elf: bytes) -> dict[str, bytes]:
@@ -72,8 +88,10 @@ def frame_sizes(cubin: bytes) -> list[int]:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: f"sm_{arch}")
 @pytest.mark.parametrize("source", KERNELS)
-def test_compiles_without_warnings_or_local_memory(nvrtc, source, arch):
-    cubin = compile_cubin(nvrtc, source, arch)
+def test_compiles_without_warnings_or_local_memory(compiled, source, arch):
+    if (source, arch) not in compiled:
+        pytest.skip(f"this NVRTC does not compile for sm_{arch}")
+    cubin = compiled[source, arch].result()
     names = {name.removeprefix(".text.") for name in sections(cubin) if name.startswith(".text.")}
     assert names == set(KERNELS[source])
     frames = frame_sizes(cubin)
