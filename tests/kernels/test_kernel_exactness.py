@@ -160,3 +160,21 @@ def test_float32_gives_the_same_bits_whatever_the_address_and_the_batch(cpu_devi
         moments = compute(cpu_device, batch.plan())
         results.append((moments.sum[0].tobytes(), moments.sumsq[0].tobytes()))
     assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"cross": True}], ids=["moments", "cross"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_one_odd_value_is_found_wherever_it_lies(cpu_device, old_cpu_device, channels, dtype, options):
+    """Flat images, each with one smallest and one largest value somewhere among a block's loads."""
+    options = options if channels > 1 else {}
+    elements = 18432 // np.dtype(dtype).itemsize // channels * channels + channels
+    images = []
+    for k in range(108):
+        flat = np.full(elements, 100, dtype)
+        flat[(k + k % 6 * 3072) % elements] = 200
+        flat[(7 * k + 1000) % elements] = 3
+        images.append(flat.reshape(1, -1, channels))
+    batch = Batch.of(images, channels, dtype)
+    for device in (cpu_device, old_cpu_device):
+        batch.check(compute(device, batch.plan(tile_bytes=18432, **options)), **options)
