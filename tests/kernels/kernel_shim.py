@@ -1,0 +1,186 @@
+"""Runs the shipped kernels on the CPU, and the batches and references that the kernel tests share."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpustats.kernels import KERNELS, LaunchPlan, RawMoments, finish, kernel_source, plan_batch
+
+HEADER = Path(__file__).with_name("cuda_on_cpu.hpp")
+
+
+def why_not() -> str | None:
+    """Why the kernels cannot run on this machine's CPU, or None."""
+    if not sys.platform.startswith("linux"):
+        return "fibres for CUDA threads need ucontext, used on Linux only"
+    if shutil.which("g++") is None:
+        return "no C++ compiler (g++)"
+    return None
+
+
+def aligned_bytes(size: int, alignment: int = 256) -> np.ndarray:
+    """Uninitialised bytes at an address as aligned as a device allocation."""
+    memory = np.empty(size + alignment, np.uint8)
+    start = -memory.ctypes.data % alignment
+    return memory[start : start + size]
+
+
+class CpuDevice:
+    """The kernels compiled for the CPU; `arch` picks the code path as __CUDA_ARCH__ does."""
+
+    def __init__(
+        self,
+        directory: Path,
+        arch: int = 900,
+        flags: Sequence[str] = ("-O1",),
+        sources: Sequence[str] = tuple(KERNELS),
+    ) -> None:
+        self._libraries: dict[str, ctypes.CDLL] = {}
+        builds = {}
+        for source in sources:
+            path, kernels = kernel_source(source), KERNELS[source]
+            unit = directory / f"{path.stem}_{arch}.cpp"
+            library = unit.with_suffix(".so")
+            entries = "".join(
+                f'extern "C" void cpu_{name}(unsigned x, unsigned y, unsigned threads, void** arguments)'
+                f" {{ cuda_on_cpu::launch({name}, x, y, threads, arguments); }}\n"
+                for name in kernels
+            )
+            unit.write_text(f'#include "{HEADER}"\n#include "{path}"\n{entries}')
+            command = ["g++", "-std=c++20", "-fPIC", "-shared", "-ffp-contract=off", "-Wno-unknown-pragmas"]
+            command += [f"-D__CUDA_ARCH__={arch}", *flags, "-o", str(library), str(unit)]
+            builds[source] = library, subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self._paths = {}
+        for source, (library, process) in builds.items():
+            errors = process.communicate()[1]
+            if process.returncode:
+                raise RuntimeError(f"{source} does not compile for the CPU:\n{errors}")
+            self._paths[source] = library
+
+    def run(self, plan: LaunchPlan) -> np.ndarray:
+        """Do what Reducer.launch does and return the output buffer's bytes."""
+        buffer = aligned_bytes(plan.buffer_bytes)
+        buffer[: plan.output_bytes] = 0
+        buffer[plan.output_bytes :] = 0xA5  # scratch memory is not cleared
+        table = aligned_bytes(plan.table.nbytes)
+        table[:] = plan.table
+        if plan.grid[0]:
+            self.call(plan, plan.arguments(table.ctypes.data, buffer.ctypes.data))
+        return buffer[: plan.output_bytes]
+
+    def call(self, plan: LaunchPlan, arguments: tuple[Any, ...]) -> None:
+        if plan.source not in self._libraries:
+            self._libraries[plan.source] = ctypes.CDLL(str(self._paths[plan.source]))
+        values = [np.array(value) for value in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
+        getattr(self._libraries[plan.source], f"cpu_{plan.kernel}")(*plan.grid, plan.block, pointers)
+
+
+@dataclass
+class Batch:
+    """Images packed without padding, as a decoder leaves them, from an address that is `start` modulo 256 on.
+
+    Keep the batch while a kernel runs: its plan holds addresses, not the memory.
+    """
+
+    images: list[np.ndarray]
+    memory: np.ndarray
+    pointers: np.ndarray
+    channels: int
+    dtype: np.dtype
+    layout: str
+
+    @classmethod
+    def of(
+        cls, images: Sequence[np.ndarray], channels: int, dtype: Any, layout: str = "HWC", start: int = 0
+    ) -> Batch:
+        """Pack images of shape (height, width, channels)."""
+        dtype = np.dtype(dtype)
+        memory = aligned_bytes(start + sum(image.nbytes for image in images))
+        pointers = []
+        at = start
+        for image in images:
+            stored = image if layout == "HWC" else image.transpose(2, 0, 1)
+            pointers.append(memory.ctypes.data + at)
+            memory[at : at + image.nbytes] = np.frombuffer(stored.tobytes(), np.uint8)
+            at += image.nbytes
+        return cls(list(images), memory, np.array(pointers, np.uint64), channels, dtype, layout)
+
+    @classmethod
+    def random(
+        cls,
+        rng: np.random.Generator,
+        shapes: Sequence[tuple[int, int]],
+        channels: int,
+        dtype: Any,
+        layout: str = "HWC",
+        start: int = 0,
+    ) -> Batch:
+        dtype = np.dtype(dtype)
+        images = []
+        for height, width in shapes:
+            shape = (height, width, channels)
+            if dtype.kind == "f":
+                images.append(rng.normal(1000, 3, shape).astype(dtype))
+            else:
+                # Narrow ranges now and then, so that the extremes are not always the dtype's own.
+                low, high = sorted(int(v) for v in rng.integers(0, np.iinfo(dtype).max + 1, 2))
+                images.append(rng.integers(low, high, shape, endpoint=True).astype(dtype))
+        return cls.of(images, channels, dtype, layout, start)
+
+    def plan(self, **options: Any) -> LaunchPlan:
+        heights = [image.shape[0] for image in self.images]
+        widths = [image.shape[1] for image in self.images]
+        return plan_batch(self.pointers, heights, widths, self.channels, self.dtype, self.layout, **options)
+
+    def check(self, moments: RawMoments, *, cross: bool = False, histogram: bool = False) -> None:
+        """Compare with NumPy: integers exactly, floats against correctly rounded sums."""
+        if self.dtype.kind == "f":
+            self._check_floats(moments)
+            return
+        most = np.iinfo(self.dtype).max
+        pairs = [(i, j) for i in range(self.channels) for j in range(i + 1, self.channels)]
+        for k, image in enumerate(self.images):
+            x = image.reshape(-1, self.channels).astype(np.uint64)
+            about = f"image {k}, shape {image.shape}, address % 16 = {self.pointers[k] % 16}"
+            np.testing.assert_array_equal(moments.sum[k], x.sum(axis=0), f"sum, {about}")
+            np.testing.assert_array_equal(moments.sumsq[k], (x * x).sum(axis=0), f"sumsq, {about}")
+            np.testing.assert_array_equal(moments.min[k], x.min(axis=0, initial=most), f"min, {about}")
+            np.testing.assert_array_equal(moments.max[k], x.max(axis=0, initial=0), f"max, {about}")
+            if cross:
+                expected = [(x[:, i] * x[:, j]).sum() for i, j in pairs]
+                np.testing.assert_array_equal(moments.cross[k], expected, f"cross, {about}")
+            if histogram:
+                bins = [np.bincount(x[:, c].astype(np.int64), minlength=256) for c in range(self.channels)]
+                np.testing.assert_array_equal(moments.histogram[k], bins, f"histogram, {about}")
+        assert (moments.cross is not None) == cross
+        assert (moments.histogram is not None) == histogram
+
+    def _check_floats(self, moments: RawMoments) -> None:
+        for k, image in enumerate(self.images):
+            for c in range(self.channels):
+                x = image[:, :, c].astype(np.float64).ravel()
+                good = x[np.isfinite(x)]
+                away = good - moments.shift[k, c]
+                about = f"image {k}, channel {c}, shape {image.shape}"
+                assert moments.nonfinite[k, c] == len(x) - len(good), about
+                # Compensated across tiles, plain within a thread: a few units in the last place of sum |x|.
+                bound = 1e-14 * np.abs(away).sum()
+                assert abs(moments.sum[k, c] - fsum(away)) <= bound, about
+                assert abs(moments.sumsq[k, c] - fsum(away * away)) <= 1e-14 * (away * away).sum(), about
+                assert moments.min[k, c] == good.min(initial=np.inf), about
+                assert moments.max[k, c] == good.max(initial=-np.inf), about
+
+
+def compute(device: Any, plan: LaunchPlan) -> RawMoments:
+    return finish(plan, device.run(plan))

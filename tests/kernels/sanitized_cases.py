@@ -1,0 +1,51 @@
+"""Run under the address and undefined-behaviour sanitizers: `python sanitized_cases.py DIRECTORY`."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+import numpy as np
+from kernel_shim import Batch, CpuDevice, compute
+
+FLAGS = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-sanitize=vptr,null")
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = (ctypes.c_size_t,)
+
+
+def on_the_heap(batch: Batch) -> Batch:
+    """Each image in a heap block of its own that ends with its last byte: any read past it is caught."""
+    pointers = []
+    for k, image in enumerate(batch.images):
+        start = int(batch.pointers[k]) % 16
+        block = libc.malloc(start + image.nbytes)
+        ctypes.memmove(block + start, int(batch.pointers[k]), image.nbytes)
+        pointers.append(block + start)
+    return Batch(
+        batch.images, batch.memory, np.array(pointers, np.uint64), batch.channels, batch.dtype, batch.layout
+    )
+
+
+def main(directory: Path) -> None:
+    rng = np.random.default_rng(7)
+    device = CpuDevice(directory, 900, FLAGS)
+    for dtype in ("uint8", "uint16", "float32"):
+        size = np.dtype(dtype).itemsize
+        extras = [{}]
+        extras += [{"cross": True}] * (dtype != "float32")
+        extras += [{"histogram": True}, {"cross": True, "histogram": True}] * (dtype == "uint8")
+        for channels in (1, 2, 3, 4, 5):
+            for layout in ("HWC", "CHW"):
+                shapes = [(1, n) for n in (0, 1, 2, 5, 16, 17, 31, 101)] + [(40, 83)]
+                start = size * int(rng.integers(0, 16 // size))
+                batch = on_the_heap(Batch.random(rng, shapes, channels, dtype, layout, start))
+                for options in extras:
+                    batch.check(compute(device, batch.plan(tile_bytes=9216, **options)), **options)
+    print("all cases passed")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

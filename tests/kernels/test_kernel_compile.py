@@ -1,0 +1,107 @@
+"""Every kernel compiles for every architecture that we name, with no local memory; needs NVRTC, no driver."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from gpustats.kernels import COMPILE_OPTIONS, KERNELS, kernel_source
+
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="needs cuda-bindings and nvidia-cuda-nvrtc")
+    try:
+        error, *_ = nvrtc.nvrtcVersion()
+    except RuntimeError as problem:  # the bindings are there, the library is not
+        pytest.skip(f"NVRTC cannot be loaded: {problem}")
+    assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS
+    return nvrtc
+
+
+def call(nvrtc, function, *arguments):
+    error, *values = function(*arguments)
+    assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, error
+    return values[0] if values else None
+
+
+def compile_cubin(nvrtc, source: str, arch: int) -> bytes:
+    program = call(
+        nvrtc, nvrtc.nvrtcCreateProgram, kernel_source(source).read_bytes(), source.encode(), 0, [], []
+    )
+    options = [f"--gpu-architecture=sm_{arch}".encode(), *(option.encode() for option in COMPILE_OPTIONS)]
+    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    log = bytearray(call(nvrtc, nvrtc.nvrtcGetProgramLogSize, program))
+    call(nvrtc, nvrtc.nvrtcGetProgramLog, program, log)
+    text = log.decode().strip("\0\n ")
+    assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, text
+    assert not text, f"compiler warnings: {text}"
+    cubin = bytearray(call(nvrtc, nvrtc.nvrtcGetCUBINSize, program))
+    call(nvrtc, nvrtc.nvrtcGetCUBIN, program, cubin)
+    return bytes(cubin)
+
+
+@pytest.fixture(scope="module")
+def compiled(nvrtc):
+    """Compilations by (source, architecture), running side by side."""
+    supported = call(nvrtc, nvrtc.nvrtcGetSupportedArchs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            (source, arch): pool.submit(compile_cubin, nvrtc, source, arch)
+            for source in KERNELS
+            for arch in ARCHITECTURES
+            if arch in supported
+        }
+
+
+def sections(elf: bytes) -> dict[str, bytes]:
+    """Contents of the sections of a 64-bit ELF file by name."""
+    table, size, count, names = struct.unpack_from("<Q", elf, 40) + struct.unpack_from("<HHH", elf, 58)
+    headers = [struct.unpack_from("<IIQQQQ", elf, table + i * size) for i in range(count)]
+    strings = headers[names][4]
+    found = {}
+    for name, kind, _, _, offset, length in headers:
+        end = elf.index(b"\0", strings + name)
+        found[elf[strings + name : end].decode()] = b"" if kind == 8 else elf[offset : offset + length]
+    return found
+
+
+def frame_sizes(cubin: bytes) -> list[int]:
+    """Bytes of local memory (stack frame) of each function, from .nv.info's EIATTR_FRAME_SIZE entries."""
+    info = sections(cubin)[".nv.info"]
+    at, frames = 0, []
+    while at < len(info):
+        form, attribute, size = struct.unpack_from("<BBH", info, at)
+        at += 4
+        if form == 4:  # a value of 'size' bytes follows; other forms hold theirs in the size itself
+            if attribute == 0x11:
+                frames.append(struct.unpack_from("<II", info, at)[1])
+            at += size
+    return frames
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: f"sm_{arch}")
+@pytest.mark.parametrize("source", KERNELS)
+def test_compiles_without_warnings_or_local_memory(compiled, source, arch):
+    if (source, arch) not in compiled:
+        pytest.skip(f"this NVRTC does not compile for sm_{arch}")
+    cubin = compiled[source, arch].result()
+    names = {name.removeprefix(".text.") for name in sections(cubin) if name.startswith(".text.")}
+    assert names == set(KERNELS[source])
+    frames = frame_sizes(cubin)
+    assert len(frames) >= len(names)  # helpers such as 64-bit division may add theirs
+    assert not any(frames)
+
+
+@pytest.mark.parametrize("source", KERNELS)
+def test_sources_stand_alone(source):
+    """CuPy's cache does not notice a change in an included file."""
+    text = kernel_source(source).read_text(encoding="utf-8")
+    assert not re.search(r"^\s*#\s*include", text, re.MULTILINE)
+    assert re.match(r"(//.*\n)+", text), "a header comment says what the file computes"
