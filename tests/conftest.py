@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +35,24 @@ def reference(sample: Path) -> dict[str, Any]:
     """The exact reference answer for `sample`."""
     data: dict[str, Any] = json.loads((SHARED / "imagenet1k-sample.json").read_text())
     return data
+
+
+@functools.cache
+def _no_gpu() -> str | None:
+    try:
+        import cupy
+
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "no CUDA device"
+    except Exception as error:  # noqa: BLE001 - a broken driver shows itself in many ways; none may stop the other tests
+        return f"no usable CUDA device: {type(error).__name__}: {error}"
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture, for those of GPU tests need the device."""
+    if item.get_closest_marker("gpu") and (reason := _no_gpu()):
+        if os.environ.get("GPUSTATS_REQUIRE_GPU") == "1":
+            pytest.fail(f"GPUSTATS_REQUIRE_GPU=1, but {reason}")
+        pytest.skip(reason)

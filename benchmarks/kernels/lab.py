@@ -56,10 +56,7 @@ CASES = [
     *(Case(f"u16_c{c}_ragged", "uint16", c) for c in (1, 3)),
     *(Case(f"f32_c{c}_ragged", "float32", c) for c in (1, 3)),
     Case("u8_c3_cross_ragged", options={"cross": True}),
-    *(
-        Case(f"u8_c3_histogram_{c}", content=c, options={"histogram": True})
-        for c in ("natural", "noise", "flat")
-    ),
+    *(Case(f"u8_c3_histogram_{c}", content=c, options={"histogram": True}) for c in ("natural", "noise", "flat")),
     Case("u8_c3_histogram_large", shapes=LARGE, options={"histogram": True}),
     Case("u8_c3_cross_histogram_ragged", options={"cross": True, "histogram": True}),
     # Variants; NOTES.md says what each is expected to show.
@@ -236,9 +233,7 @@ def verify(case: Case, data: Any, moments: RawMoments) -> None:
         size = height * width * case.channels
         image = cupy.asnumpy(data[at : at + size])
         at += size
-        planes = (
-            image.reshape(-1, case.channels).T if case.layout == "HWC" else image.reshape(case.channels, -1)
-        )
+        planes = image.reshape(-1, case.channels).T if case.layout == "HWC" else image.reshape(case.channels, -1)
         for c, plane in enumerate(planes):
             if case.dtype == "float32":
                 away = plane.astype(np.float64) - moments.shift[k, c]
@@ -247,10 +242,7 @@ def verify(case: Case, data: Any, moments: RawMoments) -> None:
             else:
                 bins = np.bincount(plane, minlength=256 ** min(element, 2)).astype(object)
                 value = np.arange(len(bins)).astype(object)
-                same = (
-                    moments.sum[k, c] == (bins * value).sum()
-                    and moments.sumsq[k, c] == (bins * value**2).sum()
-                )
+                same = moments.sum[k, c] == (bins * value).sum() and moments.sumsq[k, c] == (bins * value**2).sum()
                 if moments.histogram is not None:
                     same &= np.array_equal(moments.histogram[k, c], bins.astype(np.uint64))
             same &= moments.min[k, c] == plane.min() and moments.max[k, c] == plane.max()
@@ -260,9 +252,7 @@ def verify(case: Case, data: Any, moments: RawMoments) -> None:
             pairs = [(i, j) for i in range(case.channels) for j in range(i + 1, case.channels)]
             for pair, (i, j) in enumerate(pairs):
                 if moments.cross[k, pair] != (planes[i].astype(np.uint64) * planes[j]).sum():
-                    raise RuntimeError(
-                        f"{case.name}: image {k}, channels {i} and {j} differ from NumPy; not timed"
-                    )
+                    raise RuntimeError(f"{case.name}: image {k}, channels {i} and {j} differ from NumPy; not timed")
 
 
 def time_case(case: Case, bandwidth: float) -> dict[str, Any]:
@@ -335,9 +325,7 @@ def run(only: str = "") -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kernels.lab", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels.lab", description=__doc__.split("\n")[0])
     parser.add_argument("--only", default="", help="run the cases whose name holds this text")
     parser.add_argument("--out", type=Path, help="write the JSON here instead of to standard output")
     options = parser.parse_args(arguments)

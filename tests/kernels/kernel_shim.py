@@ -101,9 +101,7 @@ class Batch:
     layout: str
 
     @classmethod
-    def of(
-        cls, images: Sequence[np.ndarray], channels: int, dtype: Any, layout: str = "HWC", start: int = 0
-    ) -> Batch:
+    def of(cls, images: Sequence[np.ndarray], channels: int, dtype: Any, layout: str = "HWC", start: int = 0) -> Batch:
         """Pack images of shape (height, width, channels)."""
         dtype = np.dtype(dtype)
         memory = aligned_bytes(start + sum(image.nbytes for image in images))

@@ -24,9 +24,7 @@ def on_the_heap(batch: Batch) -> Batch:
         block = libc.malloc(start + image.nbytes)
         ctypes.memmove(block + start, int(batch.pointers[k]), image.nbytes)
         pointers.append(block + start)
-    return Batch(
-        batch.images, batch.memory, np.array(pointers, np.uint64), batch.channels, batch.dtype, batch.layout
-    )
+    return Batch(batch.images, batch.memory, np.array(pointers, np.uint64), batch.channels, batch.dtype, batch.layout)
 
 
 def main(directory: Path) -> None:

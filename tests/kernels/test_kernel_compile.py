@@ -32,9 +32,7 @@ def call(nvrtc, function, *arguments):
 
 
 def compile_cubin(nvrtc, source: str, arch: int) -> bytes:
-    program = call(
-        nvrtc, nvrtc.nvrtcCreateProgram, kernel_source(source).read_bytes(), source.encode(), 0, [], []
-    )
+    program = call(nvrtc, nvrtc.nvrtcCreateProgram, kernel_source(source).read_bytes(), source.encode(), 0, [], [])
     options = [f"--gpu-architecture=sm_{arch}".encode(), *(option.encode() for option in COMPILE_OPTIONS)]
     (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
     log = bytearray(call(nvrtc, nvrtc.nvrtcGetProgramLogSize, program))

@@ -38,12 +38,7 @@ def test_tile_boundaries(cpu_device, rng, channels, dtype, layout):
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
 @pytest.mark.parametrize(
     ("channels", "dtype", "options"),
-    [
-        (*case, options)
-        for case in INTEGERS
-        for options in EXTRAS
-        if case[1] == "uint8" or options == EXTRAS[0]
-    ],
+    [(*case, options) for case in INTEGERS for options in EXTRAS if case[1] == "uint8" or options == EXTRAS[0]],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
 def test_cross_products_and_histograms(cpu_device, rng, channels, dtype, options, layout):
@@ -66,9 +61,7 @@ def test_every_size_with_histogram_and_cross_products(cpu_device, rng, channels)
 def test_code_for_older_architectures(old_cpu_device, rng, channels, dtype):
     element = np.dtype(dtype).itemsize
     for start in (0, 4 * element):
-        batch = Batch.random(
-            rng, [(1, n) for n in range(0, 120, 7)] + [(60, 90)], channels, dtype, start=start
-        )
+        batch = Batch.random(rng, [(1, n) for n in range(0, 120, 7)] + [(60, 90)], channels, dtype, start=start)
         batch.check(compute(old_cpu_device, batch.plan()))
         if channels > 1:
             batch.check(compute(old_cpu_device, batch.plan(cross=True)), cross=True)
@@ -99,9 +92,7 @@ def test_large_uint16_images_are_cut_into_slices(cpu_device, rng):
     assert 2**20 * 65535**2 < 2**53
     for layout in ("HWC", "CHW"):
         for channels in (1, 3, 5):
-            batch = Batch.random(
-                rng, [(9, 113), (0, 3), (1, 1), (5, 200)], channels, "uint16", layout, start=6
-            )
+            batch = Batch.random(rng, [(9, 113), (0, 3), (1, 1), (5, 200)], channels, "uint16", layout, start=6)
             plan = batch.plan(row_pixels=100)
             assert plan.row_pixels.max() <= 100
             batch.check(compute(cpu_device, plan))

@@ -75,9 +75,7 @@ def test_random_ragged_batches(reducer, stream):
 def test_images_of_many_tiles(reducer, stream, channels, layout, dtype):
     rng = np.random.default_rng(channels)
     size = np.dtype(dtype).itemsize
-    batch = Batch.random(
-        rng, [(701, 503), (1, 1), (0, 9), (1200, 1100)], channels, dtype, layout, start=5 * size
-    )
+    batch = Batch.random(rng, [(701, 503), (1, 1), (0, 9), (1200, 1100)], channels, dtype, layout, start=5 * size)
     there, _memory = on_device(batch)
     extras = [{}]
     extras += [{"cross": True}] * (dtype != "float32")

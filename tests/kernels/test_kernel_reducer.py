@@ -93,9 +93,7 @@ class FakeCupy(types.ModuleType):
             return types.SimpleNamespace(get_function=function)
 
         self.RawModule = module
-        runtime = types.SimpleNamespace(
-            memcpyAsync=copy, memsetAsync=fill, memcpyHostToDevice=1, memcpyDeviceToHost=2
-        )
+        runtime = types.SimpleNamespace(memcpyAsync=copy, memsetAsync=fill, memcpyHostToDevice=1, memcpyDeviceToHost=2)
         self.cuda = types.SimpleNamespace(
             Device=lambda _: contextlib.nullcontext(),
             Event=FakeEvent,
