@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -14,9 +15,9 @@ from gpustats.display import skipped
 from gpustats.engines.device import open_engine
 from gpustats.errors import DataError, ImagesFailedWarning, Interrupted, TooManyFailures
 from gpustats.failures import FailureLog, printable
-from gpustats.moments import Accumulator, RowBuffer
-from gpustats.sources import Source, open_source
-from gpustats.stats import Stats
+from gpustats.rows import RowBuffer
+from gpustats.sources import Source, SourceOptions, open_source
+from gpustats.stats import Definition, Stats, color_order
 
 __all__ = ["compute"]
 
@@ -31,12 +32,18 @@ def compute(
     max_pixels: int = 512_000_000,
     progress: bool | Callable[[int], None] | None = None,
     gpu_options: Mapping[str, int | float] | None = None,
+    column: str | None = None,
+    feature: str | None = None,
+    group: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    layout: str = "auto",
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
 
     Parameters
     ----------
-    data : str, PathLike or list
+    data : str, PathLike, array, dataset, iterable or list
         A folder (searched recursively), one image, a text file with one path a line, a glob pattern, or a list of
         these.
     device : {"auto", "cpu", "gpu", "cuda:N"}
@@ -90,10 +97,19 @@ def compute(
     [1.0, 0.0, 0.2]
     """
     _check_options(workers, on_error, max_failures, max_pixels)
-    source = open_source(data)
     engine = open_engine(device, workers=workers, max_pixels=max_pixels, gpu_options=gpu_options)
-    totals, failures = Accumulator(), FailureLog()
-    buffer = RowBuffer(totals)
+    options = SourceOptions(
+        column=column,
+        feature=feature,
+        group=group,
+        root=None if root is None else os.fspath(root),
+        layout=layout,
+        storage_options=storage_options,
+        max_bytes=engine.max_bytes,
+    )
+    source = open_source(data, options)
+    failures = FailureLog()
+    buffer = RowBuffer()
     started = time.monotonic()
 
     def result(complete: bool) -> Stats:
@@ -104,10 +120,21 @@ def compute(
             **engine.report(),
             "seconds": round(time.monotonic() - started, 3),
         }
-        return Stats(totals, failures=failures, skipped=dict(source.skipped), runs=(run,), complete=complete)
+        return Stats(
+            buffer.totals,
+            definition=Definition(color_order=color_order(buffer.totals.channels)),
+            failures=failures,
+            skipped=dict(source.skipped),
+            runs=(run,),
+            complete=complete,
+        )
 
     try:
-        with _progress(progress, source) as advance, closing(engine.outcomes(source.batches())) as outcomes:
+        with (
+            _progress(progress, source) as advance,
+            closing(source.batches()) as batches,
+            closing(engine.outcomes(batches)) as outcomes,
+        ):
             for outcome in outcomes:
                 buffer.add(outcome.rows)
                 for failure in outcome.failures:
@@ -124,13 +151,13 @@ def compute(
     except KeyboardInterrupt:
         raise Interrupted(result(complete=False)) from None
     buffer.flush()
-    if totals.images == 0 and not failures:
+    if buffer.totals.images == 0 and not failures:
         others = skipped(source.skipped)
         raise DataError(f"{printable(source.label)}: no images found" + (f" (skipped: {others})" if others else ""))
     if failures and on_error == "skip":
-        first = next(iter(failures))
+        first, count = next(iter(failures)), buffer.totals.images + len(failures)
         warnings.warn(
-            f"{len(failures):,} of {totals.images + len(failures):,} images could not be read and do not count: {first}"
+            f"{len(failures):,} of {count:,} images could not be read and do not count: {first}"
             + (" ..." if len(failures) > 1 else ""),
             ImagesFailedWarning,
             stacklevel=2,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gpustats.errors import DataError, MergeError
 
-__all__ = ["FRACTION_BITS", "Accumulator", "ImageMoments", "RowBuffer"]
+__all__ = ["FRACTION_BITS", "KEY_MODULUS", "Accumulator", "ImageMoments", "hash_keys"]
 
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
@@ -29,7 +29,8 @@ FRACTION_BITS = 40
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
-_KEY_MODULUS = 1 << 128
+KEY_MODULUS = 1 << 128
+"""The hash of a set of keys is a sum modulo this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +70,11 @@ class ImageMoments:
     def channels(self) -> int:
         """Channels an image has."""
         return int(self.sum.shape[1])
+
+    @property
+    def kind(self) -> str:
+        """What the images are, for messages and to tell images apart that cannot be pooled."""
+        return _kind(self.channels, self.max_value)
 
     @classmethod
     def concatenated(cls, parts: Sequence[ImageMoments]) -> ImageMoments:
@@ -123,12 +129,13 @@ def _squared_deviation(pixels: U64, total: U64, squares: U64) -> F64:
     return high.astype(np.float64) * 2.0**64 + (low_a - low_b).astype(np.float64)
 
 
-def _hash_keys(keys: Sequence[str]) -> int:
+def hash_keys(keys: Sequence[str]) -> int:
     """Return the sum of the keys' 128-bit BLAKE2b hashes modulo 2**128: the same for any order and any split."""
     blake2b = hashlib.blake2b
-    return sum(
+    total = sum(
         int.from_bytes(blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big") for key in keys
     )
+    return total % KEY_MODULUS
 
 
 _PER_CHANNEL = (
@@ -219,6 +226,11 @@ class Accumulator:
     def __repr__(self) -> str:
         return f"Accumulator(images={self.images}, pixels={self.pixels}, channels={self.channels})"
 
+    @property
+    def kind(self) -> str:
+        """What the images are, for messages."""
+        return _kind(self.channels, self.max_value)
+
     def fold(self, rows: ImageMoments) -> None:
         """Add every row of a batch. Costs about 0.2 ms a call and 2 microseconds a row: large batches are cheaper.
 
@@ -264,7 +276,7 @@ class Accumulator:
         self.image_std = _fixed_point_sums(np.sqrt(deviation) / count)
         self.image_std_unbiased = _fixed_point_sums(std_unbiased)
         self.image_var = _fixed_point_sums(deviation / (count * count))
-        self.key_hash = _hash_keys(rows.keys) % _KEY_MODULUS
+        self.key_hash = hash_keys(rows.keys)
         return self
 
     def merge(self, other: Accumulator) -> None:
@@ -277,17 +289,16 @@ class Accumulator:
         """
         if other.images == 0:
             return
-        if self.images == 0:
+        if self.images == 0 and isinstance(other, Accumulator):
             for name in _SCALARS:
                 setattr(self, name, getattr(other, name))
             for name in _PER_CHANNEL:
                 setattr(self, name, list(getattr(other, name)))
             self.key_hash = other.key_hash
             return
-        if (self.channels, self.max_value) != (other.channels, other.max_value):
+        if self.kind != other.kind:
             raise MergeError(
-                f"images of {self.channels} channels with values up to {self.max_value} cannot be pooled with "
-                f"images of {other.channels} channels with values up to {other.max_value}; compute them separately"
+                f"images of {self.kind} cannot be pooled with images of {other.kind}; compute them separately"
             )
         self.images += other.images
         self.pixels += other.pixels
@@ -301,7 +312,7 @@ class Accumulator:
         for name in _PER_CHANNEL:
             if name not in ("min", "max"):
                 setattr(self, name, [a + b for a, b in zip(getattr(self, name), getattr(other, name), strict=True)])
-        self.key_hash = (self.key_hash + other.key_hash) % _KEY_MODULUS
+        self.key_hash = (self.key_hash + other.key_hash) % KEY_MODULUS
 
     def to_dict(self) -> dict[str, Any]:
         """Return the integers in plain containers; `from_dict` reads them back exactly."""
@@ -328,7 +339,7 @@ class Accumulator:
                 if not isinstance(values, list) or len(values) != self.channels:
                     raise DataError(f"'{name}' should list {self.channels} integers, got {values!r:.80}")
                 setattr(self, name, [_natural(value, name) for value in values])
-            self.key_hash = int(data["key_hash"], 16) % _KEY_MODULUS
+            self.key_hash = int(data["key_hash"], 16) % KEY_MODULUS
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
@@ -345,39 +356,8 @@ class Accumulator:
             raise DataError("the integers contradict one another: the file was changed or damaged")
 
 
-class RowBuffer:
-    """Collects small batches and folds them together, since a call of `Accumulator.fold` costs more than a row.
-
-    Parameters
-    ----------
-    totals : Accumulator
-        Complete after `flush` only.
-    rows : int
-        How many rows to collect.
-    """
-
-    def __init__(self, totals: Accumulator, rows: int = 512) -> None:
-        self._totals = totals
-        self._limit = rows
-        self._parts: list[ImageMoments] = []
-        self._count = 0
-
-    def add(self, rows: ImageMoments) -> None:
-        """Add a batch; fold what was collected when there is enough of it."""
-        if not len(rows):
-            return
-        if self._parts and (self._parts[0].channels, self._parts[0].max_value) != (rows.channels, rows.max_value):
-            self.flush()
-        self._parts.append(rows)
-        self._count += len(rows)
-        if self._count >= self._limit:
-            self.flush()
-
-    def flush(self) -> None:
-        """Fold what was collected."""
-        if self._parts:
-            parts, self._parts, self._count = self._parts, [], 0
-            self._totals.fold(ImageMoments.concatenated(parts))
+def _kind(channels: int, max_value: int) -> str:
+    return f"{channels} channel{'' if channels == 1 else 's'} of {max_value.bit_length()} bits"
 
 
 def _natural(value: Any, name: str) -> int:

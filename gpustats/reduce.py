@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["moments_u8"]
+__all__ = ["moments_float", "moments_u8", "moments_u16"]
 
 _LANES = 96
 # A lane of squares grows by at most 4 * 255**2 a step and must stay below 2**32: 16,512 steps; 16,384 is the power
@@ -97,3 +97,139 @@ def moments_u8(
         squares[c] += np.uint64(x) * np.uint64(x)
         low[c] = min(low[c], x)
         high[c] = max(high[c], x)
+
+
+@_compiled
+def moments_u16(
+    pixels: NDArray[np.uint16],
+    channels: int,
+    total: NDArray[np.uint64],
+    squares: NDArray[np.uint64],
+    low: NDArray[np.uint16],
+    high: NDArray[np.uint16],
+) -> None:
+    """Write sum, sum of squares, min and max of each channel of interleaved 16-bit pixels.
+
+    Exact for up to 2**32 pixels: a pixel adds less than 2**32 to the sum of squares.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint16, shape (H * W * channels,)
+        Contiguous, channels interleaved.
+    channels : int
+        Any number.
+    total, squares : ndarray of uint64, shape (channels,)
+        Outputs.
+    low, high : ndarray of uint16, shape (channels,)
+        Outputs.
+    """
+    lanes = channels * max(1, _LANES // channels)
+    lane_sum = np.zeros(lanes, np.uint64)
+    lane_squares = np.zeros(lanes, np.uint64)
+    lane_low = np.full(lanes, 65535, np.uint16)
+    lane_high = np.zeros(lanes, np.uint16)
+    steps = pixels.size // lanes
+    for step in range(steps):
+        start = step * lanes
+        for j in range(lanes):
+            x = pixels[start + j]
+            lane_sum[j] += np.uint64(x)
+            lane_squares[j] += np.uint64(np.uint32(x) * np.uint32(x))
+            lane_low[j] = min(lane_low[j], x)
+            lane_high[j] = max(lane_high[j], x)
+    for i in range(steps * lanes, pixels.size):
+        x = pixels[i]
+        j = i % channels
+        lane_sum[j] += np.uint64(x)
+        lane_squares[j] += np.uint64(np.uint32(x) * np.uint32(x))
+        lane_low[j] = min(lane_low[j], x)
+        lane_high[j] = max(lane_high[j], x)
+    total[:] = 0
+    squares[:] = 0
+    low[:] = 65535
+    high[:] = 0
+    for j in range(lanes):
+        c = j % channels
+        total[c] += lane_sum[j]
+        squares[c] += lane_squares[j]
+        low[c] = min(low[c], lane_low[j])
+        high[c] = max(high[c], lane_high[j])
+
+
+@_compiled
+def moments_float(
+    pixels: NDArray[np.floating[Any]],
+    channels: int,
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> None:
+    """Write mean, sum of squared deviations, min and max of each channel of interleaved float pixels.
+
+    Two passes in float64: the mean, then the deviations from it, corrected for the rounding of that mean
+    (Chan, Golub and LeVeque 1983, 'Algorithms for computing the sample variance', equation 1.7).
+    A pixel that is not finite leaves a mean that is not finite.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32 or float64, shape (H * W * channels,)
+        Contiguous, channels interleaved.
+    channels : int
+        Any number.
+    mean, deviation, low, high : ndarray of float64, shape (channels,)
+        Outputs.
+    """
+    lanes = channels * max(1, _LANES // channels)
+    first = np.zeros(lanes, np.float64)
+    second = np.zeros(lanes, np.float64)
+    shift = np.zeros(lanes, np.float64)
+    lane_low = np.full(lanes, np.inf, np.float64)
+    lane_high = np.full(lanes, -np.inf, np.float64)
+    steps = pixels.size // lanes
+    for step in range(steps):
+        start = step * lanes
+        for j in range(lanes):
+            x = np.float64(pixels[start + j])
+            first[j] += x
+            lane_low[j] = min(lane_low[j], x)
+            lane_high[j] = max(lane_high[j], x)
+    for i in range(steps * lanes, pixels.size):
+        x = np.float64(pixels[i])
+        j = i % channels
+        first[j] += x
+        lane_low[j] = min(lane_low[j], x)
+        lane_high[j] = max(lane_high[j], x)
+    mean[:] = 0.0
+    low[:] = np.inf
+    high[:] = -np.inf
+    for j in range(lanes):
+        c = j % channels
+        mean[c] += first[j]
+        low[c] = min(low[c], lane_low[j])
+        high[c] = max(high[c], lane_high[j])
+    count = pixels.size // channels
+    for c in range(channels):
+        mean[c] /= count
+    for j in range(lanes):
+        first[j] = 0.0
+        shift[j] = mean[j % channels]
+    for step in range(steps):
+        start = step * lanes
+        for j in range(lanes):
+            d = np.float64(pixels[start + j]) - shift[j]
+            first[j] += d
+            second[j] += d * d
+    for i in range(steps * lanes, pixels.size):
+        j = i % channels
+        d = np.float64(pixels[i]) - shift[j]
+        first[j] += d
+        second[j] += d * d
+    deviation[:] = 0.0
+    residue = np.zeros(channels, np.float64)
+    for j in range(lanes):
+        residue[j % channels] += first[j]
+        deviation[j % channels] += second[j]
+    for c in range(channels):
+        mean[c] += residue[c] / count
+        deviation[c] = max(deviation[c] - residue[c] * residue[c] / count, 0.0)

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats import __version__, display
+from gpustats.derive import derive
 from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
-from gpustats.moments import FRACTION_BITS, Accumulator
+from gpustats.float_moments import FloatAccumulator
+from gpustats.moments import Accumulator
 
 __all__ = ["Definition", "PerImage", "Stats", "merge"]
 
@@ -26,6 +28,14 @@ F64 = NDArray[np.float64]
 
 FORMAT = "gpustats.stats"
 FORMAT_VERSION = 1
+
+UNNAMED = "unnamed"
+"""The colour order of arrays whose channels have no letter."""
+
+
+def color_order(channels: int) -> str:
+    """Return the colour order of images of so many channels: what a decoder gives, or the custom for arrays."""
+    return {0: "RGB", 1: "L", 3: "RGB"}.get(channels, UNNAMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,7 @@ class Definition:
     Attributes
     ----------
     color_order : str
-        The order of the channels.
+        The order of the channels: ``"RGB"``, ``"L"`` for one channel, ``"unnamed"`` for arrays of another number.
     transform : str
         What was done to an image between decoding and measuring.
     exif_transpose : bool
@@ -94,8 +104,8 @@ class Stats:
 
     Attributes
     ----------
-    totals : Accumulator
-        The integers that everything else is derived from.
+    totals : Accumulator or FloatAccumulator
+        The integers that everything else is derived from; for float images float64 moments.
     definition : Definition
         Colour order, transform and the like.
     failures : FailureLog
@@ -110,7 +120,7 @@ class Stats:
         The value that 1.0 of [0, 1] is shown as; see `scaled`.
     """
 
-    totals: Accumulator
+    totals: Accumulator | FloatAccumulator
     definition: Definition = field(default_factory=Definition)
     failures: FailureLog = field(default_factory=FailureLog)
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -139,14 +149,22 @@ class Stats:
         return self.totals.width_min, self.totals.width_max
 
     @property
+    def exact(self) -> bool:
+        """Whether the numbers come from exact integers; False for float images, whose sums depend on order."""
+        return isinstance(self.totals, Accumulator)
+
+    @property
     def channels(self) -> tuple[str, ...]:
-        """Names of the channels."""
-        return tuple(self.definition.color_order)
+        """Names of the channels: the letters of the colour order, "0", "1", ... where it is unnamed."""
+        count, order = self.totals.channels, self.definition.color_order
+        if count and order == UNNAMED:
+            return tuple(str(i) for i in range(count))
+        return tuple(order)
 
     @property
     def mean(self) -> F64:
         """Mean over all pixels of all images, per channel; float64, shape (C,)."""
-        return self._ratios(self.totals.sum, self.totals.pixels)
+        return self._derived("mean")
 
     @property
     def std(self) -> F64:
@@ -155,52 +173,38 @@ class Stats:
         The 'strong' method, and what ``Normalize`` should get: ``sqrt(E[x^2] - E[x]^2)``, with
         ``n * sum(x^2) - sum(x)^2`` subtracted in integers, then one division and one square root.
         """
-        return self._pooled_std(self.totals.pixels)
+        return self._derived("std")
 
     @property
     def std_unbiased(self) -> F64:
         """As `std` with ddof=1; NaN where there are fewer than two pixels."""
-        return self._pooled_std(self.totals.pixels - 1)
+        return self._derived("std_unbiased")
 
     @property
     def per_image(self) -> PerImage:
         """Averages over images, the 'weak' method; see `PerImage`."""
-        t, unit = self.totals, 1 << FRACTION_BITS
-        variance = self._ratios(t.image_var, t.images * unit, power=2)
-        return PerImage(
-            mean=self._ratios(t.image_mean, t.images * unit),
-            std=self._ratios(t.image_std, t.images * unit),
-            std_unbiased=self._ratios(t.image_std_unbiased, t.images_unbiased * unit),
-            rms_std=_readonly(np.sqrt(variance)),
-        )
+        names = ("image_mean", "image_std", "image_std_unbiased", "image_rms_std")
+        return PerImage(*(self._derived(name) for name in names))
 
     @property
     def std_of_means(self) -> F64:
         """Standard deviation over images (ddof=0) of the image means: how much images differ from each other."""
-        t, unit = self.totals, 1 << FRACTION_BITS
-        spread = [t.images * q - m * m for q, m in zip(t.image_mean_sq, t.image_mean, strict=True)]
-        return _readonly(np.sqrt(self._ratios(spread, (t.images * unit) ** 2, power=2)))
+        return self._derived("std_of_means")
 
     @property
     def min(self) -> F64:
         """Smallest value of each channel; float64, shape (C,)."""
-        return self._ratios(self.totals.min, 1)
+        return self._derived("min")
 
     @property
     def max(self) -> F64:
         """Largest value of each channel; float64, shape (C,)."""
-        return self._ratios(self.totals.max, 1)
+        return self._derived("max")
 
-    def _ratios(self, numerators: list[int], denominator: int, power: int = 1) -> F64:
-        """Return numerator / denominator in the scale shown, each rounded once (int / int rounds correctly)."""
-        factor = (self.scale / self.totals.max_value) ** power if self.totals.max_value else self.scale
-        top, bottom = factor.numerator, factor.denominator * denominator
-        return _readonly(np.array([n * top / bottom if bottom else math.nan for n in numerators], dtype=np.float64))
-
-    def _pooled_std(self, divisor: int) -> F64:
-        t = self.totals
-        spread = [t.pixels * q - s * s for q, s in zip(t.sumsq, t.sum, strict=True)]
-        return _readonly(np.sqrt(self._ratios(spread, t.pixels * divisor, power=2)))
+    def _derived(self, name: str) -> F64:
+        values = derive(self.totals, name, self.scale)
+        values.flags.writeable = False
+        return values
 
     def scaled(self, scale: float | Fraction) -> Stats:
         """Return the same result with values on [0, `scale`]: ``stats.scaled(255)`` for pixel values.
@@ -237,6 +241,7 @@ class Stats:
             "complete": self.complete,
             "images": self.n_images,
             "pixels": self.n_pixels,
+            "exact": self.exact,
             "channels": list(self.channels),
             "scale": str(self.scale),
             "mean": _plain(self.mean),
@@ -252,7 +257,7 @@ class Stats:
             "failures": self.failures.to_dict(),
             "skipped": dict(sorted(self.skipped.items())),
             "runs": list(self.runs),
-            "integers": self.totals.to_dict(),
+            "integers" if self.exact else "moments": self.totals.to_dict(),
         }
 
     def to_json(self) -> str:
@@ -307,14 +312,18 @@ class Stats:
             skipped = {str(k): int(v) for k, v in data["skipped"].items()}
             runs = tuple(dict(run) for run in data["runs"])
             scale = Fraction(data["scale"])
-            definition, failures, integers = data["definition"], data["failures"], data["integers"]
-            complete = data["complete"]
+            definition, failures, complete = data["definition"], data["failures"], data["complete"]
+            totals: Accumulator | FloatAccumulator
+            if data.get("exact", True) is True:
+                totals = Accumulator.from_dict(data["integers"])
+            else:
+                totals = FloatAccumulator.from_dict(data["moments"])
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise DataError(f"the result is incomplete or damaged: {error!r}") from None
         if scale <= 0 or not isinstance(complete, bool):
             raise DataError(f"the result is damaged: scale {scale}, complete {complete!r}")
         return cls(
-            totals=Accumulator.from_dict(integers),
+            totals=totals,
             definition=Definition.from_dict(definition),
             failures=FailureLog.from_dict(failures),
             skipped=skipped,
@@ -347,17 +356,17 @@ def merge(results: Iterable[Stats]) -> Stats:
     parts = list(results)
     if not parts:
         raise MergeError("nothing to merge: give at least one result")
-    first = parts[0]
-    totals = Accumulator()
+    first = next((part for part in parts if part.n_images), parts[0])
+    totals: Accumulator | FloatAccumulator = Accumulator() if first.exact else FloatAccumulator()
     failures = FailureLog()
     skipped: Counter[str] = Counter()
     runs: list[dict[str, Any]] = []
     for part in parts:
-        if part.definition != first.definition:
+        if part.n_images and part.definition != first.definition:
             raise MergeError(
                 f"results of different definitions cannot be pooled: {first.definition} and {part.definition}"
             )
-        totals.merge(part.totals)
+        totals.merge(part.totals)  # type: ignore[arg-type]  # integers with floats: the accumulator says no
         failures = failures.merged(part.failures)
         skipped.update(part.skipped)
         runs.extend(part.runs)
@@ -369,11 +378,6 @@ def merge(results: Iterable[Stats]) -> Stats:
         runs=tuple(runs),
         complete=all(part.complete for part in parts),
     )
-
-
-def _readonly(values: F64) -> F64:
-    values.flags.writeable = False
-    return values
 
 
 def _plain(values: F64) -> list[float | None]:

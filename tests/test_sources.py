@@ -112,7 +112,7 @@ def test_lists(tmp_path: Path) -> None:
     assert keys(tmp_path / "list.txt") == ["x/1.jpg", "3.jpg"]
     assert open_source(tmp_path / "list.txt").count() == 2
     mixed = [tmp_path / "x" / "1.jpg", str(tmp_path / "z"), f"{tmp_path}/y/*.jpg"]
-    assert keys(mixed) == [(tmp_path / "x" / "1.jpg").as_posix(), "4.jpg", "2.jpg"]
+    assert keys(mixed) == [(tmp_path / "x" / "1.jpg").as_posix(), (tmp_path / "z" / "4.jpg").as_posix(), "2.jpg"]
     assert keys(tmp_path / "3.jpg") == ["3.jpg"]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gpustats.failures import Failure
-from gpustats.moments import ImageMoments
+from gpustats.rows import Rows
 from gpustats.sources import Batch
 
 __all__ = ["Engine", "Outcome"]
@@ -17,12 +17,20 @@ __all__ = ["Engine", "Outcome"]
 class Outcome:
     """What became of some samples: rows of those that were measured, failures of the rest."""
 
-    rows: ImageMoments
+    rows: Rows
     failures: list[Failure] = field(default_factory=list)
 
 
 class Engine(Protocol):
-    """Decodes and reduces. Keeps a bounded number of bytes in flight and never dies of one sample."""
+    """Decodes and reduces. Keeps a bounded number of bytes in flight and never dies of one sample.
+
+    Attributes
+    ----------
+    max_bytes : int
+        The most bytes that one encoded image may have.
+    """
+
+    max_bytes: int
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield an outcome for every sample, in any order. Closing the iterator stops the engine."""

@@ -9,19 +9,14 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from gpustats import decode
 from gpustats.engines.base import Outcome
 from gpustats.failures import Failure, ImageError
 from gpustats.memory import MemoryBudget
-from gpustats.moments import ImageMoments
-from gpustats.reduce import moments_u8
+from gpustats.rows import RowBuilder
 from gpustats.sources import Batch, load
 
 __all__ = ["CpuEngine"]
-
-_CHANNELS = 3
 
 
 class CpuEngine:
@@ -106,43 +101,24 @@ class CpuEngine:
 
     def measure(self, batch: Batch, decoder: decode.Decoder, stop: threading.Event) -> tuple[Outcome, Counter[str]]:
         """Decode and reduce the samples of one batch; `stop` ends it after the image at hand."""
-        count = len(batch)
-        keys: list[str] = []
-        groups: list[str] = []
+        rows = RowBuilder(len(batch))
         failures: list[Failure] = list(batch.failures)
         by_decoder: Counter[str] = Counter()
-        size = np.empty((2, count), np.uint64)
-        sums = np.empty((2, count, _CHANNELS), np.uint64)
-        extremes = np.empty((2, count, _CHANNELS), np.uint8)
         for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
             if stop.is_set():
                 break
             try:
                 data = load(item, self.max_bytes)
-                if not isinstance(data, bytes):
-                    raise ImageError("unsupported", "arrays of decoded pixels are not read yet")
-                pixels, name = decoder.decode(data)
-                row = len(keys)
-                size[0, row], size[1, row] = pixels.shape[:2]
-                moments_u8(
-                    pixels.reshape(-1), _CHANNELS, sums[0, row], sums[1, row], extremes[0, row], extremes[1, row]
-                )
-                keys.append(key)
-                groups.append(group)
+                if isinstance(data, bytes):
+                    pixels, name = decoder.decode(data)
+                    rows.add(key, group, pixels)
+                else:
+                    name = "none"
+                    decode.check_size(data.shape[0], data.shape[1], self._max_pixels)
+                    rows.add(key, group, data)
                 by_decoder[name] += 1
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
             finally:
                 decoder.release()
-        done = slice(len(keys))
-        rows = ImageMoments(
-            keys,
-            groups,
-            size[0, done],
-            size[1, done],
-            sums[0, done],
-            sums[1, done],
-            extremes[0, done],
-            extremes[1, done],
-        )
-        return Outcome(rows, failures), by_decoder
+        return Outcome(rows.rows(), failures), by_decoder

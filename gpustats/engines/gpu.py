@@ -75,7 +75,7 @@ class GpuEngine:
         self._device_id = device_id
         self._device_name = device_name
         self._max_pixels = max_pixels
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._spot_check = SpotCheck(max_pixels)
         names = ("batches", "batches_retried", "pipelines_rebuilt", "out_of_memory", "not_written")
         self._counts = dict.fromkeys(names, 0)
@@ -100,7 +100,7 @@ class GpuEngine:
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield outcomes of the GPU and of the CPU as they come."""
         stop = threading.Event()
-        feed = Feed(batches, self._tuning, self._max_pixels, self._max_bytes, stop)
+        feed = Feed(batches, self._tuning, self._max_pixels, self.max_bytes, stop)
         results: queue.Queue[Outcome | BaseException | None] = queue.Queue(maxsize=64)
 
         def emit(outcome: Outcome) -> None:

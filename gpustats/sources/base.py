@@ -5,19 +5,38 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.failures import Failure, ImageError
+from gpustats.sources.files import File
 
-__all__ = ["BATCH_SIZE", "IMAGE_SUFFIXES", "Batch", "Item", "Sample", "Source", "batched", "load", "suffix"]
+__all__ = [
+    "BATCH_SIZE",
+    "IMAGE_SUFFIXES",
+    "OUTSIDE",
+    "Batch",
+    "Item",
+    "Pixels",
+    "Sample",
+    "ShardSource",
+    "Source",
+    "batched",
+    "check_bytes",
+    "load",
+    "member_kind",
+    "suffix",
+]
 
 BATCH_SIZE = 16
 """Samples a batch: enough that hand-over costs little for 32x32 images, few enough that threads end a run together."""
+
+_BATCH_BYTES = 16 << 20
+"""Bytes that a batch may hold before it is handed over with fewer samples."""
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
@@ -25,8 +44,15 @@ IMAGE_SUFFIXES = frozenset(
 )
 """File name endings taken for images, lower case. What a file is, its first bytes decide."""
 
-Item: TypeAlias = "str | bytes | NDArray[np.generic] | Callable[[], bytes]"
-"""A path, encoded bytes, decoded pixels, or a function that reads the encoded bytes (called on a worker thread)."""
+Pixels: TypeAlias = "NDArray[np.generic]"
+"""Decoded pixels of one image, (H, W) or (H, W, C), of any strides: a view of the dataset where that is possible."""
+
+Item: TypeAlias = "str | bytes | Pixels | Callable[[int], bytes | Pixels]"
+"""A path, encoded bytes, decoded pixels, or a function that reads either on a worker thread.
+
+The function is told how many bytes it may read and raises `ImageError` where there are more. What it holds open must be
+safe to use from several threads.
+"""
 
 Sample: TypeAlias = tuple[str, str, Item]
 """Key, group ("" where there is none) and item."""
@@ -48,6 +74,9 @@ class Batch:
 class Source:
     """Where images come from. A subclass says `label` and yields `samples`; everything else is here.
 
+    Sources run under a lock, one thread at a time, so `samples` should do little; what can run in parallel belongs into
+    items that are functions.
+
     Attributes
     ----------
     label : str
@@ -55,6 +84,9 @@ class Source:
     skipped : Counter
         What was passed over, by kind. Complete once the batches are exhausted.
     """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+    """The options of `compute` that mean something to this kind of source."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -64,7 +96,7 @@ class Source:
         """Yield the samples in an order that is the same in every run, and failures where a part cannot be read."""
         raise NotImplementedError
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Yield the samples in batches of at most `BATCH_SIZE`."""
         return batched(self.samples())
 
@@ -73,12 +105,13 @@ class Source:
         return None
 
 
-def batched(samples: Iterable[Sample | Failure], size: int = BATCH_SIZE) -> Iterator[Batch]:
-    """Group samples into batches of at most `size`."""
+def batched(samples: Iterable[Sample | Failure], size: int = BATCH_SIZE) -> Generator[Batch, None, None]:
+    """Group samples into batches of at most `size`, fewer where they hold many bytes."""
     keys: list[str] = []
     groups: list[str] = []
     items: list[Item] = []
     failures: list[Failure] = []
+    held = 0
     for sample in samples:
         if isinstance(sample, Failure):
             failures.append(sample)
@@ -87,11 +120,67 @@ def batched(samples: Iterable[Sample | Failure], size: int = BATCH_SIZE) -> Iter
             keys.append(key)
             groups.append(group)
             items.append(item)
-        if len(keys) + len(failures) == size:
+            if isinstance(item, bytes):
+                held += len(item)
+        if len(keys) + len(failures) == size or held > _BATCH_BYTES:
             yield Batch(keys, groups, items, tuple(failures))
             keys, groups, items, failures = [], [], [], []
+            held = 0
     if keys or failures:
         yield Batch(keys, groups, items, tuple(failures))
+
+
+class ShardSource(Source):
+    """One container file. A subclass yields `members`; an error in between becomes a failure of the shard.
+
+    Parameters
+    ----------
+    file : File
+        The container.
+    key : str
+        The shard's key; those of its members begin with it.
+    """
+
+    def __init__(self, file: File, key: str) -> None:
+        super().__init__(file.label)
+        self.file = file
+        self.key = key
+
+    def members(self) -> Iterator[Sample | Failure]:
+        """Yield what is inside; raise `ImageError` or `OSError` where the rest cannot be read."""
+        raise NotImplementedError
+
+    def samples(self) -> Iterator[Sample | Failure]:
+        """Yield the members, and a failure where the container itself is damaged."""
+        try:
+            yield from self.members()
+        except ImageError as error:
+            yield Failure(self.key, error.reason, str(error))
+        except FileNotFoundError:
+            yield Failure(self.key, "missing", "no such file")
+        except MemoryError:
+            yield Failure(self.key, "too_large", "not enough memory to read on in this file")
+        except OSError as error:
+            yield Failure(self.key, "unreadable", error.strerror or str(error))
+
+
+def member_kind(name: str) -> str:
+    """Say what a member of an archive is by its name: "image", or what it is passed over as.
+
+    "outside" is a name that would leave the folder if it were extracted: absolute, with a drive, or with "..".
+
+    >>> member_kind("cats/1.jpg"), member_kind("../1.jpg"), member_kind("._1.jpg"), member_kind("1.cls")
+    ('image', 'outside', 'hidden', 'non_image')
+    """
+    parts = name.replace("\\", "/").removeprefix("./").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or name[1:2] == ":":
+        return "outside"
+    if any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX":
+        return "hidden"
+    return "image" if suffix(parts[-1]) in IMAGE_SUFFIXES else "non_image"
+
+
+OUTSIDE = "the name of the member is absolute or has '..' in it"
 
 
 def suffix(name: str) -> str:
@@ -103,7 +192,13 @@ def suffix(name: str) -> str:
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-def load(item: Item, max_bytes: int) -> bytes | NDArray[np.generic]:
+def check_bytes(size: int, max_bytes: int) -> None:
+    """Raise `ImageError` where an image of this many bytes should not be read."""
+    if size > max_bytes:
+        raise ImageError("too_large", f"the image has {size:,} bytes, more than the limit of {max_bytes:,}")
+
+
+def load(item: Item, max_bytes: int) -> bytes | Pixels:
     """Read what stands behind an item.
 
     Raises
@@ -114,7 +209,7 @@ def load(item: Item, max_bytes: int) -> bytes | NDArray[np.generic]:
     if isinstance(item, str):
         return _read_file(item, max_bytes)
     if callable(item):
-        return item()
+        return item(max_bytes)
     return item
 
 

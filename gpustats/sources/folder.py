@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from gpustats.errors import DataError
 from gpustats.failures import Failure
 from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, suffix
 
@@ -13,13 +14,11 @@ __all__ = ["FolderSource"]
 
 
 class FolderSource(Source):
-    """Every image below a folder, in the byte order of the relative POSIX paths; the first-level subfolder is the
-    group.
+    """Every image below a folder, in the byte order of the relative paths; the first-level subfolder is the group.
 
     Hidden names (a leading dot) and files without an image ending are passed over and counted. Symbolic links are
-    followed; a
-    folder that was already read under another name (a loop, or a second link) is passed over and counted. A folder that
-    cannot be listed is a failure.
+    followed; a folder that was already read under another name (a loop, or a second link) is passed over and counted. A
+    folder that cannot be listed is a failure.
 
     Parameters
     ----------
@@ -27,19 +26,35 @@ class FolderSource(Source):
         An existing folder.
     prefix : str
         Put before every key: "" or a path that ends in "/".
+    group_prefix : str, optional
+        What of the prefix counts for the group; by default all of it.
+    open_shard : callable, optional
+        Read files that hold many images (archives, tables, arrays) in the place of loose images: the function returns
+        the source of a path and its key, and None for a file of another kind.
     """
 
-    def __init__(self, root: str, prefix: str = "") -> None:
+    def __init__(
+        self,
+        root: str,
+        prefix: str = "",
+        *,
+        group_prefix: str | None = None,
+        open_shard: Callable[[str, str], Source | None] | None = None,
+    ) -> None:
         super().__init__(root)
         self._root = root
         self._prefix = prefix
+        self._group_prefix = prefix if group_prefix is None else group_prefix
+        self._open_shard = open_shard
 
     def samples(self) -> Iterator[Sample | Failure]:
         """Yield the images depth first, one folder listed at a time."""
         return self._walk(self.skipped)
 
-    def count(self) -> int:
+    def count(self) -> int | None:
         """Count the images by a scan of its own, which costs a second or two a million files."""
+        if self._open_shard is not None:
+            return None
         return sum(not isinstance(sample, Failure) for sample in self._walk(Counter()))
 
     def _walk(self, skipped: Counter[str]) -> Iterator[Sample | Failure]:
@@ -58,7 +73,7 @@ class FolderSource(Source):
                         skipped["linked_folder"] += 1
                     else:
                         seen.add(identity)
-                        stack.append(iter(_listing(root + folder, skipped)))
+                        stack.append(iter(_listing(root + folder, skipped, self._open_shard is not None)))
                         folders.append(folder)
                 except OSError as error:
                     yield Failure(
@@ -67,21 +82,37 @@ class FolderSource(Source):
                 continue
             folder = folders[-1]
             key_prefix = self._prefix + folder
-            group = key_prefix.partition("/")[0] if key_prefix else ""
+            group = (self._group_prefix + folder).partition("/")[0]
             path_prefix = root + folder
             for name, is_folder in stack[-1]:
                 if is_folder:
                     pending.append(folder + name)
                     break
                 item: Item = path_prefix + name
+                if self._open_shard is not None:
+                    yield from self._shard(path_prefix + name, key_prefix + name, skipped)
+                    continue
                 yield key_prefix + name, group, item
             else:
                 stack.pop()
                 folders.pop()
 
+    def _shard(self, path: str, key: str, skipped: Counter[str]) -> Iterator[Sample | Failure]:
+        assert self._open_shard is not None
+        try:
+            shard = self._open_shard(path, key)
+        except DataError as error:
+            yield Failure(key, "unreadable", str(error))
+            return
+        if shard is None:
+            skipped["non_image"] += 1
+        else:
+            yield from shard.samples()
+            skipped.update(shard.skipped)
 
-def _listing(folder: str, skipped: Counter[str]) -> list[tuple[str, bool]]:
-    """Return the image files and subfolders (with a trailing "/") of a folder, sorted by the bytes of their names."""
+
+def _listing(folder: str, skipped: Counter[str], every_file: bool) -> list[tuple[str, bool]]:
+    """Return the image files (or all) and subfolders (with a trailing "/"), sorted by the bytes of their names."""
     entries: list[tuple[str, bool]] = []
     with os.scandir(folder) as scan:
         for entry in scan:
@@ -95,7 +126,7 @@ def _listing(folder: str, skipped: Counter[str]) -> list[tuple[str, bool]]:
                 is_folder = False
             if is_folder:
                 entries.append((name + "/", True))
-            elif suffix(name) not in IMAGE_SUFFIXES:
+            elif not every_file and suffix(name) not in IMAGE_SUFFIXES:
                 skipped["non_image"] += 1
             else:  # broken links and special files too: reading them tells what is wrong, as a failure
                 entries.append((name, False))

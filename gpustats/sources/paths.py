@@ -1,27 +1,38 @@
-"""Images named one by one: a single file, a list of paths, a text file of paths, a glob pattern."""
+"""Images and containers named one by one: a file, a list, a text file of paths, a glob pattern, a range in braces."""
 
 from __future__ import annotations
 
 import glob
+import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 
-from gpustats.failures import Failure
-from gpustats.sources.base import IMAGE_SUFFIXES, Sample, Source, suffix
+from gpustats.errors import DataError
+from gpustats.failures import Failure, printable
+from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, suffix
+from gpustats.sources.files import File
+from gpustats.sources.options import SourceOptions
 
-__all__ = ["FileSource", "GlobSource", "ListSource", "TextListSource"]
+__all__ = ["BraceSource", "FileSource", "GlobSource", "ListSource", "TextListSource", "expand_braces", "has_braces"]
+
+Open = Callable[[object, str], Source]
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+_MOST_SHARDS = 1_000_000
 
 
 class FileSource(Source):
     """One image file; its key is its name."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, key: str = "") -> None:
         super().__init__(path)
         self._path = path
+        self._key = key or os.path.basename(path)
 
     def samples(self) -> Iterator[Sample | Failure]:
         """Yield the one sample."""
-        yield os.path.basename(self._path), "", self._path
+        yield self._key, "", self._path
 
     def count(self) -> int:
         """Return 1."""
@@ -31,55 +42,98 @@ class FileSource(Source):
 class ListSource(Source):
     """A Python list: paths of images, and anything else that `open_source` takes.
 
-    The key of an image is its path as it was given, with forward slashes.
+    The key of an image is its path as it was given, with forward slashes; keys from a folder or a container begin with
+    its path, those of an object with its place in the list.
+
+    Parameters
+    ----------
+    entries : sequence
+        Not empty.
+    open_entry : callable
+        Opens an entry that is no image file; is given its key.
+    label : str, optional
+        By default the length of the list.
     """
 
-    def __init__(self, entries: Sequence[object], open_source: Callable[[object], Source]) -> None:
-        super().__init__(f"a list of {len(entries):,}")
+    def __init__(self, entries: Sequence[object], open_entry: Open, label: str = "") -> None:
+        super().__init__(label or f"a list of {len(entries):,}")
         self._entries = entries
-        self._open_source = open_source
+        self._open_entry = open_entry
+        # The entries of a list are alike as a rule: the first that is no image file says which options have a use.
+        other = next((entry for entry in entries if _image_path(entry) is None), None)
+        if other is not None:
+            self.takes = open_entry(other, "").takes  # type: ignore[misc]
 
     def samples(self) -> Iterator[Sample | Failure]:
         """Yield the images in the order of the list."""
-        for entry in self._entries:
-            if isinstance(entry, str | os.PathLike):
-                path = os.fsdecode(entry)
-                if suffix(os.path.basename(path)) in IMAGE_SUFFIXES and not glob.has_magic(path):
-                    yield path.replace(os.sep, "/"), "", path
-                    continue
-            source = self._open_source(entry)
-            yield from source.samples()
-            self.skipped.update(source.skipped)
+        for position, entry in enumerate(self._entries):
+            path = _image_path(entry)
+            if path is not None:
+                yield path.replace(os.sep, "/"), "", path
+                continue
+            named = isinstance(entry, str | os.PathLike)
+            key = os.fsdecode(entry).replace(os.sep, "/").rstrip("/") if named else str(position)  # type: ignore[arg-type]
+            yield from _inside(self, lambda key=key, entry=entry: self._open_entry(entry, key), key)  # type: ignore[misc]
 
-    def count(self) -> int:
-        """Return the length of the list: exact where every entry is an image."""
-        return len(self._entries)
+    def count(self) -> int | None:
+        """Return the length of the list where every entry is an image."""
+        return len(self._entries) if all(_image_path(entry) is not None for entry in self._entries) else None
+
+
+def _image_path(entry: object) -> str | None:
+    if isinstance(entry, str | os.PathLike):
+        path = os.fsdecode(entry)
+        if suffix(os.path.basename(path)) in IMAGE_SUFFIXES and not glob.has_magic(path) and "://" not in path:
+            return path
+    return None
+
+
+def _inside(parent: Source, open_child: Callable[[], Source], key: str) -> Iterator[Sample | Failure]:
+    """Yield the samples of one part; a part that cannot be opened is a failure, and the others count."""
+    try:
+        child = open_child()
+    except DataError as error:
+        yield Failure(key, "missing" if "no such" in str(error) else "unreadable", str(error))
+        return
+    yield from child.samples()
+    parent.skipped.update(child.skipped)
 
 
 class TextListSource(Source):
     """A text file with the path of one image a line; blank lines and lines that start with ``#`` do not count.
 
-    Relative paths are relative to the folder of the text file. The key is the line.
+    Relative paths are relative to the folder of the text file, or to ``root=``. The key is the line.
     """
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._path = path
+    takes = frozenset({"root", "storage_options"})
+
+    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
+        super().__init__(file.label)
+        self._file = file
+        self._prefix = key + "/" if key else ""
+        self._options = options
 
     def samples(self) -> Iterator[Sample | Failure]:
         """Yield the images line by line."""
-        folder = os.path.dirname(self._path)
-        for line in self._lines():
-            yield line.replace(os.sep, "/"), "", os.path.join(folder, line)
+        from gpustats.sources.manifest import Root
 
-    def count(self) -> int:
+        root = Root(self._file, self._options)
+        for line in self._lines():
+            key = self._prefix + line.replace(os.sep, "/")
+            item = root.item(line, key)
+            if isinstance(item, Failure):
+                yield item
+            else:
+                yield key, "", item
+
+    def count(self) -> int | None:
         """Count the lines."""
-        return sum(1 for _ in self._lines())
+        return sum(1 for _ in self._lines()) if self._file.path is not None else None
 
     def _lines(self) -> Iterator[str]:
-        with open(self._path, encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                line = line.rstrip("\r\n")
+        with self._file.open() as file:
+            for raw in file:
+                line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
                 if line.strip() and not line.startswith("#"):
                     yield line
 
@@ -90,16 +144,22 @@ class GlobSource(Source):
     Keys are relative to the last folder before the first wildcard; the first level below it is the group.
     """
 
-    def __init__(self, pattern: str, open_folder: Callable[[str, str], Source]) -> None:
+    def __init__(self, pattern: str, open_match: Callable[[str, str], Source | None]) -> None:
         super().__init__(pattern)
         self._pattern = pattern
-        self._open_folder = open_folder
+        self._open_match = open_match
         parts = pattern.replace(os.sep, "/").split("/")
         fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
         self._base = "/".join(parts[:fixed]) + "/" if fixed else ""
+        for match in glob.iglob(pattern, recursive=True):
+            if suffix(os.path.basename(match)) not in IMAGE_SUFFIXES:
+                source = open_match(match, match)
+                if source is not None:
+                    self.takes = source.takes  # type: ignore[misc]
+            break
 
     def samples(self) -> Iterator[Sample | Failure]:
-        """Yield matching images, and the images below matching folders."""
+        """Yield matching images, the images below matching folders, and those in matching containers."""
         matches = sorted(
             {match.replace(os.sep, "/").rstrip("/") for match in glob.iglob(self._pattern, recursive=True)}
         )
@@ -110,10 +170,76 @@ class GlobSource(Source):
             key = match[len(self._base) :]
             if os.path.isdir(match):
                 inside = match + "/"
-                source = self._open_folder(match, key + "/" if key else "")
+            elif suffix(os.path.basename(match)) in IMAGE_SUFFIXES:
+                item: Item = match
+                yield key, key.partition("/")[0] if "/" in key else "", item
+                continue
+            source = self._open_match(match, key)
+            if source is None:
+                self.skipped["non_image"] += 1
+            else:
                 yield from source.samples()
                 self.skipped.update(source.skipped)
-            elif suffix(os.path.basename(match)) in IMAGE_SUFFIXES:
-                yield key, key.partition("/")[0] if "/" in key else "", match
-            else:
-                self.skipped["non_image"] += 1
+
+
+class BraceSource(Source):
+    """Shards named by a range or a choice in braces: ``shard-{000000..000127}.tar``, ``{train,val}.tar``.
+
+    A shard that does not exist is a failure, the others count.
+    """
+
+    def __init__(self, pattern: str, open_shard: Callable[[str, str], Source]) -> None:
+        super().__init__(pattern)
+        self._open_shard = open_shard
+        self._paths = expand_braces(pattern)
+        fixed = pattern.replace(os.sep, "/").rpartition("/")[0]
+        while has_braces(fixed):
+            fixed = fixed.rpartition("/")[0]
+        self._base = len(fixed) + 1 if fixed else 0
+        existing = [path for path in self._paths if os.path.exists(path)]
+        if not existing:
+            raise DataError(f"{printable(pattern)}: none of the {len(self._paths):,} files exists")
+        self.takes = open_shard(existing[0], "").takes  # type: ignore[misc]
+
+    def samples(self) -> Iterator[Sample | Failure]:
+        """Yield the images shard by shard."""
+        for path in self._paths:
+            key = path[self._base :].replace(os.sep, "/")
+            yield from _inside(self, lambda path=path, key=key: self._open_shard(path, key), key)  # type: ignore[misc]
+
+
+def has_braces(text: str) -> bool:
+    """Say whether there is a range or choice in braces to expand."""
+    return _RANGE.search(text) is not None
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Write out ranges and choices in braces, the rightmost varying fastest.
+
+    >>> expand_braces("a-{08..10}.tar")
+    ['a-08.tar', 'a-09.tar', 'a-10.tar']
+    >>> expand_braces("{a,b}.tar")
+    ['a.tar', 'b.tar']
+    """
+    texts: list[str] = []
+    choices: list[Sequence[str]] = []
+    end = total = 0
+    for match in _RANGE.finditer(pattern):
+        texts.append(pattern[end : match.start()])
+        end = match.end()
+        low, high, words = match.groups()
+        if words is not None:
+            choices.append(words.split(","))
+        else:
+            if int(high) < int(low) or int(high) - int(low) >= _MOST_SHARDS:
+                raise DataError(f"{printable(pattern)}: the range {match.group()} is empty or too long")
+            width = len(low)
+            choices.append([f"{i:0{width}d}" for i in range(int(low), int(high) + 1)])
+        total = (total or 1) * len(choices[-1])
+        if total > _MOST_SHARDS:
+            raise DataError(f"{printable(pattern)}: that is more than {_MOST_SHARDS:,} files")
+    tail = pattern[end:]
+    return [
+        "".join(text + part for text, part in zip(texts, parts, strict=True)) + tail
+        for parts in itertools.product(*choices)
+    ]

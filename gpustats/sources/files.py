@@ -1,0 +1,58 @@
+"""A file that a source reads from: on this machine, or behind a URL (`remote.RemoteFile`)."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO, Protocol
+
+__all__ = ["File", "LocalFile"]
+
+
+class File(Protocol):
+    """What a container source needs to know of its file.
+
+    Attributes
+    ----------
+    label : str
+        For messages; holds no credentials.
+    name : str
+        The last part of the path, which says by its ending what the file is.
+    path : str or None
+        The path on this machine; None for a remote file.
+    """
+
+    label: str
+    name: str
+    path: str | None
+
+    def open(self) -> BinaryIO:
+        """Open for reading; the result is seekable and belongs to one thread at a time."""
+        ...
+
+    def sibling(self, name: str) -> str:
+        """Return what the relative path `name` means beside this file."""
+        ...
+
+
+class LocalFile:
+    """A file on this machine.
+
+    Parameters
+    ----------
+    path : str
+        Need not exist yet.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path: str | None = path
+        self.label = path
+        self.name = os.path.basename(path)
+        self._path = path
+
+    def open(self) -> BinaryIO:
+        """Open for reading."""
+        return open(self._path, "rb")
+
+    def sibling(self, name: str) -> str:
+        """Return the path of a file in the same folder; an absolute path stays as it is."""
+        return os.path.join(os.path.dirname(self._path), name)

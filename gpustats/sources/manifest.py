@@ -1,0 +1,183 @@
+"""Lists of images with columns: CSV, TSV, JSON lines, JSON and COCO."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from gpustats.failures import Failure, ImageError
+from gpustats.sources.base import Item, Sample, ShardSource, suffix
+from gpustats.sources.files import File
+from gpustats.sources.options import SourceOptions
+
+__all__ = ["GROUP_COLUMNS", "PATH_COLUMNS", "ManifestSource", "Root", "pick"]
+
+PATH_COLUMNS = (
+    "path",
+    "file_path",
+    "filepath",
+    "image_path",
+    "img_path",
+    "file_name",
+    "filename",
+    "file",
+    "image",
+    "img",
+)
+"""Column names taken for the path of an image, in this order."""
+
+GROUP_COLUMNS = ("label", "class", "category", "group", "cls", "target")
+"""Column names taken for the group, in this order."""
+
+
+class Root:
+    """Turns the paths that a list or table holds into items.
+
+    Parameters
+    ----------
+    file : File
+        The list: relative paths are relative to its folder.
+    options : SourceOptions
+        `root` is the folder to use in its place, on this machine or behind a URL.
+    """
+
+    def __init__(self, file: File, options: SourceOptions) -> None:
+        self._file = file
+        self._options = options
+        self._reader: Any = None
+        self._base = ""
+        if options.root is not None and "://" in options.root:
+            self._base = options.root.rstrip("/") + "/"
+        elif options.root is None and file.path is None:
+            self._base = file.sibling("")
+        if self._base:
+            from gpustats.sources.remote import UrlReader
+
+            self._reader = UrlReader(self._base, options)
+
+    def item(self, path: str, key: str) -> Item | Failure:
+        """Return the item for a path, or the failure where it may not be followed.
+
+        A list may name any file, but the network is used only for URLs below one that the user gave.
+        """
+        if "://" in path:
+            if self._base and path.startswith(self._base):
+                return self._reader.item(path[len(self._base) :])  # type: ignore[no-any-return]
+            return Failure(
+                key, "unsupported", "a list may name URLs only below root=; give root='https://...' or the like"
+            )
+        if self._base:
+            if path.startswith("/") or ".." in path.split("/"):
+                return Failure(key, "unsupported", "a path below a URL may not be absolute or hold '..'")
+            return self._reader.item(path)  # type: ignore[no-any-return]
+        if self._options.root is not None:
+            return os.path.join(self._options.root, path)
+        return self._file.sibling(path)
+
+
+def pick(names: Iterable[str], wanted: str | None, usual: tuple[str, ...], what: str) -> str | None:
+    """Return the column that was asked for, else the first usual one, else None; raise where it is missing."""
+    present = list(names)
+    if wanted is not None:
+        if wanted not in present:
+            raise ImageError("unsupported", f"there is no {what} '{wanted}'; there are: {', '.join(present) or 'none'}")
+        return wanted
+    lower = {name.lower(): name for name in reversed(present)}
+    return next((lower[name] for name in usual if name in lower), None)
+
+
+class ManifestSource(ShardSource):
+    """Images named in a table with a header, one a row; a path column, an optional group column.
+
+    ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``; ``.json`` is a list of objects, or COCO with its ``images``. A relative
+    path is relative to the file's folder or to ``root=``. The key is the path as it is written.
+
+    Parameters
+    ----------
+    file, key
+        See `ShardSource`.
+    options : SourceOptions
+        `column`, `group` and `root` count.
+    """
+
+    takes = frozenset({"column", "group", "root", "storage_options"})
+
+    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
+        super().__init__(file, key)
+        self._options = options
+
+    def members(self) -> Iterator[Sample | Failure]:
+        """Yield the rows."""
+        root = Root(self.file, self._options)
+        columns: tuple[str | None, str | None] | None = None
+        for number, row in self._rows():
+            place = f"{self.key}:{number}"
+            if isinstance(row, str):
+                yield Failure(place, "corrupt", row)
+                continue
+            if columns is None:
+                columns = (
+                    pick(row, self._options.column, PATH_COLUMNS, "column"),
+                    pick(row, self._options.group, GROUP_COLUMNS, "column"),
+                )
+                if columns[0] is None:
+                    raise ImageError(
+                        "unsupported",
+                        f"no column with paths among {', '.join(map(str, row)) or 'none'}; name it with column=",
+                    )
+            path_column, group_column = columns
+            path = row.get(path_column or "")
+            if not isinstance(path, str) or not path:
+                yield Failure(place, "missing", f"the row has no path in '{path_column}'")
+                continue
+            key = path.replace(os.sep, "/")
+            item = root.item(path, key)
+            group = row.get(group_column) if group_column is not None else None
+            yield item if isinstance(item, Failure) else (key, "" if group is None else str(group), item)
+
+    def _rows(self) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+        """Yield line number and row; a string says what is wrong with it."""
+        ending = suffix(self.file.name)
+        with self.file.open() as stream:
+            if ending == ".json":
+                yield from _json_rows(stream.read())
+                return
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            if ending in (".jsonl", ".ndjson"):
+                yield from _json_lines(text)
+                return
+            reader = csv.DictReader(text, delimiter="\t" if ending == ".tsv" else ",")
+            try:
+                for row in reader:
+                    yield reader.line_num, row
+            except csv.Error as error:
+                raise ImageError("corrupt", f"line {reader.line_num}: {error}") from None
+
+
+def _json_lines(text: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    for number, line in enumerate(text, 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                yield number, "the line is no JSON"
+                continue
+            yield number, row if isinstance(row, dict) else "the line is no JSON object"
+
+
+def _json_rows(text: bytes) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ImageError("corrupt", f"not JSON: {error}") from None
+    rows = data.get("images") if isinstance(data, dict) else data
+    if not isinstance(rows, list):
+        raise ImageError("unsupported", "JSON is read as a list of objects, or as COCO with its 'images'")
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, str):
+            row = {"path": row}
+        yield number, row if isinstance(row, dict) else "not a JSON object"

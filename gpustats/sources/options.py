@@ -1,0 +1,78 @@
+"""The options of `compute` that say how a source is to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from gpustats.errors import DataError
+from gpustats.failures import printable
+
+__all__ = ["LAYOUTS", "SourceOptions", "missing_extra"]
+
+LAYOUTS = ("auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW")
+
+_TAKERS = {
+    "column": "Parquet, Hugging Face datasets, manifests, WebDataset shards and .npz files",
+    "feature": "TFRecord files",
+    "group": "Parquet, Hugging Face datasets, manifests, WebDataset shards and TFRecord files",
+    "root": "manifests, text lists and tables that hold paths",
+    "layout": "arrays, .npy, .npz, HDF5, Zarr, and datasets that yield arrays or tensors",
+    "storage_options": "URLs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How to read a source; what each means is documented in `gpustats.compute`.
+
+    Attributes
+    ----------
+    column, feature, group, root : str, optional
+        None: found by name or type.
+    layout : str
+        One of `LAYOUTS`.
+    storage_options : mapping, optional
+        For the fsspec file system of a URL. Never shown.
+    max_bytes : int
+        The most that a source may read into memory for one image.
+    """
+
+    column: str | None = None
+    feature: str | None = None
+    group: str | None = None
+    root: str | None = None
+    layout: str = "auto"
+    storage_options: Mapping[str, Any] | None = None
+    max_bytes: int = 1 << 32
+
+    def __post_init__(self) -> None:
+        for name in ("column", "feature", "group", "root"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ValueError(f"{name} should be a name or None, got {value!r}")
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
+            raise ValueError(f"storage_options should be a dict, got {type(self.storage_options).__name__}")
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the options that the user set."""
+        return frozenset(
+            field.name for field in fields(self) if field.name in _TAKERS and getattr(self, field.name) != field.default
+        )
+
+    def check(self, label: str, taken: frozenset[str]) -> None:
+        """Raise `ValueError` where an option was given that the source called `label` has no use for."""
+        for name in sorted(self.given - taken):
+            raise ValueError(f"{name}= is an option for {_TAKERS[name]}; {printable(label)} has no use for it")
+
+
+def missing_extra(label: str, what: str, package: str, extra: str) -> DataError:
+    """Return the error for a package that is not installed, with the line that mends it."""
+    return DataError(
+        f"{printable(label)}: reading {what} needs the package {package}; install it with: "
+        f"pip install 'gpustats[{extra}]'"
+    )

@@ -1,0 +1,126 @@
+"""Zip archives, stored and deflated; members are read side by side."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+
+from gpustats.failures import Failure, ImageError
+from gpustats.sources.base import OUTSIDE, Sample, ShardSource, check_bytes, member_kind
+from gpustats.sources.files import File
+from gpustats.sources.options import SourceOptions
+
+__all__ = ["ZipSource"]
+
+_LOCAL_HEADER = struct.Struct("<4s2B4HL2L2H")
+
+
+class ZipSource(ShardSource):
+    """The images of one zip archive; the first-level folder is the group.
+
+    The central directory is read at the start (about half a kilobyte a member). Each thread reads a member's compressed
+    bytes under a lock and inflates and checks them on its own.
+
+    Parameters
+    ----------
+    file, key, options
+        See `ShardSource`.
+    """
+
+    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
+        super().__init__(file, key)
+        self._max_bytes = options.max_bytes
+
+    def members(self) -> Iterator[Sample | Failure]:
+        """Yield the images in the order of the directory."""
+        stream = self.file.open()
+        try:
+            archive = zipfile.ZipFile(stream)
+        except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
+            stream.close()
+            raise ImageError("corrupt", f"not a whole zip archive: {error}") from None
+        except BaseException:
+            stream.close()
+            raise
+        end = stream.seek(0, 2)
+        reader = _Reader(archive)
+        infos = archive.infolist()
+        for position, info in enumerate(infos):
+            infos[position] = None  # type: ignore[call-overload]  # let go of what was passed
+            if info.is_dir():
+                continue
+            name, key = info.filename, f"{self.key}/{info.filename}"
+            kind = member_kind(name)
+            if kind == "outside":
+                yield Failure(key, "unsupported", OUTSIDE)
+            elif kind != "image":
+                self.skipped[kind] += 1
+            elif archive.NameToInfo.get(name, info) is not info:
+                self.skipped["replaced"] += 1  # a later member of the same name takes its place
+            elif info.flag_bits & 1:
+                yield Failure(key, "unsupported", "the member is encrypted")
+            elif max(info.file_size, info.compress_size) > self._max_bytes:
+                size = max(info.file_size, info.compress_size)
+                yield Failure(key, "too_large", f"the archive claims {size:,} bytes for this member")
+            elif info.header_offset + info.compress_size > end:
+                yield Failure(key, "truncated", "the archive ends within this member")
+            else:
+                yield key, name.partition("/")[0] if "/" in name else "", reader.reader(info)
+
+
+class _Reader:
+    """Reads members of one archive for several threads; the file is closed with the last of its readers."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        assert archive.fp is not None
+        self._file = archive.fp
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        self._archive.close()
+        self._file.close()
+
+    def reader(self, info: zipfile.ZipInfo) -> Callable[[int], bytes]:
+        def read(max_bytes: int) -> bytes:
+            check_bytes(info.file_size, max_bytes)
+            try:
+                return self._read(info)
+            except MemoryError:
+                raise ImageError("too_large", "not enough memory to read this member") from None
+            except (zlib.error, zipfile.BadZipFile, EOFError) as error:
+                raise ImageError("corrupt", f"the member is damaged: {error}") from None
+            except (NotImplementedError, RuntimeError) as error:
+                raise ImageError("unsupported", str(error)) from None
+            except (OSError, ValueError) as error:
+                raise ImageError("unreadable", getattr(error, "strerror", None) or str(error)) from None
+
+        return read
+
+    def _read(self, info: zipfile.ZipInfo) -> bytes:
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            with self._archive.open(info) as member:
+                return member.read(info.file_size + 1)
+        with self._lock:
+            # The local header gives its own length; sizes and checksum are those of the central directory.
+            self._file.seek(info.header_offset)
+            header = self._file.read(_LOCAL_HEADER.size)
+            if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+                raise zipfile.BadZipFile("no member header where the directory says")
+            *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+            data = self._file.read(name_length + extra_length + info.compress_size)[name_length + extra_length :]
+        if len(data) < info.compress_size:
+            raise ImageError("truncated", "the archive ends within this member")
+        if info.compress_type == zipfile.ZIP_DEFLATED:
+            # One byte more than was claimed is enough to see that the claim was wrong.
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, info.file_size + 1)
+        if len(data) != info.file_size:
+            raise ImageError(
+                "corrupt", f"the member does not have the {info.file_size:,} bytes that the directory says"
+            )
+        if zlib.crc32(data) != info.CRC:
+            raise ImageError("corrupt", "the checksum of the member (CRC-32) is wrong")
+        return data
