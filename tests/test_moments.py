@@ -109,7 +109,7 @@ def test_the_empty_accumulator_is_the_identity() -> None:
 def test_different_depths_do_not_mix() -> None:
     accumulator = Accumulator()
     accumulator.fold(rows_of(random_images(0, 2, np.uint8)))
-    with pytest.raises(MergeError, match=r"values up to 255 .* 65535"):
+    with pytest.raises(MergeError, match=r"of 8 bits .* of 16 bits"):
         accumulator.fold(rows_of(random_images(0, 2, np.uint16)))
 
 

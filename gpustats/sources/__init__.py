@@ -55,8 +55,10 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
     if isinstance(data, list | tuple):
         if not len(data):
             raise DataError("the list is empty: give at least one path or image")
-        if not is_image_object(data[0]):
+        labelled = isinstance(data, tuple) and is_image_object(data) and not is_image_object(data[-1])
+        if not labelled and not all(map(is_image_object, data)):
             return ListSource(data, lambda entry, key: _open(entry, key, options))
+        data = [data] if labelled else data
     return open_object(data, key, options)
 
 

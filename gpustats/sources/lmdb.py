@@ -1,0 +1,83 @@
+"""LMDB databases whose values are encoded images, or Caffe's Datum around one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from gpustats.decode import sniff
+from gpustats.failures import Failure, ImageError
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files import File
+from gpustats.sources.options import SourceOptions, missing_extra
+from gpustats.sources.protobuf import fields
+
+__all__ = ["LmdbSource"]
+
+
+class LmdbSource(ShardSource):
+    """The images of one LMDB environment, in the order of its keys.
+
+    A value is an encoded image, or a Caffe Datum that holds one (then its label is the group). Datums of raw pixels are
+    refused, since nothing says whether they are BGR; so are pickled values.
+
+    Parameters
+    ----------
+    file : File
+        A folder with ``data.mdb``, or the file itself.
+    key, options
+        See `ShardSource`.
+    """
+
+    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
+        super().__init__(file, key)
+        self._max_bytes = options.max_bytes
+        try:
+            import lmdb  # noqa: F401
+        except ImportError:
+            raise missing_extra(file.label, "LMDB", "lmdb", "lmdb") from None
+
+    def members(self) -> Iterator[Sample | Failure]:
+        """Yield the values."""
+        import lmdb
+
+        path = self.file.path
+        if path is None:
+            raise ImageError("unsupported", "LMDB is read from this machine only; copy it here first")
+        try:
+            with (
+                lmdb.open(path, readonly=True, lock=False, subdir=os.path.isdir(path), readahead=False) as environment,
+                environment.begin(buffers=True) as transaction,
+                transaction.cursor() as cursor,
+            ):
+                for raw_key, value in cursor:
+                    name = bytes(raw_key).decode("utf-8", "backslashreplace")
+                    yield from self._value(f"{self.key}/{name}", value)
+        except lmdb.Error as error:
+            raise ImageError("corrupt", f"LMDB: {error}") from None
+
+    def _value(self, key: str, value: memoryview) -> Iterator[Sample | Failure]:
+        head = bytes(value[:16])
+        if len(value) > self._max_bytes:
+            yield Failure(key, "too_large", f"the value has {len(value):,} bytes")
+        elif sniff(head) is not None:
+            yield key, "", bytes(value)
+        elif head.startswith(b"\x80") and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+            yield Failure(key, "unsupported", "the value is pickled, and pickles are not read: they can run programs")
+        else:
+            yield from self._datum(key, value)
+
+    def _datum(self, key: str, value: memoryview) -> Iterator[Sample | Failure]:
+        """Read Caffe's Datum: channels 1, height 2, width 3, data 4, label 5, encoded 7."""
+        try:
+            datum = dict(fields(value))
+        except ValueError:
+            datum = {}
+        data = datum.get(4)
+        if not isinstance(data, memoryview):
+            self.skipped["non_image"] += 1
+        elif datum.get(7) or sniff(bytes(data[:16])) is not None:
+            yield key, str(datum.get(5, "")), bytes(data)
+        else:
+            size = " x ".join(str(datum.get(number, "?")) for number in (3, 2, 1))
+            yield Failure(key, "unsupported", f"a Caffe Datum of raw pixels ({size}): its channel order is not known")

@@ -1,0 +1,80 @@
+"""Parquet files: encoded images in a binary column, in Hugging Face's struct of bytes and path, or paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gpustats.failures import Failure, ImageError
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files import File
+from gpustats.sources.manifest import Root
+from gpustats.sources.options import SourceOptions, missing_extra
+from gpustats.sources.tables import choose_columns, table_samples
+
+__all__ = ["ParquetSource"]
+
+_BATCH_BYTES = 1 << 20
+_READ_BUFFER = 1 << 20
+
+
+class ParquetSource(ShardSource):
+    """The images of one Parquet file, streamed within row groups.
+
+    Parameters
+    ----------
+    file, key
+        See `ShardSource`.
+    options : SourceOptions
+        `column`, `group` and `root` count.
+    """
+
+    takes = frozenset({"column", "group", "root", "storage_options"})
+
+    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
+        super().__init__(file, key)
+        self._options = options
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise missing_extra(file.label, "Parquet", "pyarrow", "parquet") from None
+
+    def members(self) -> Iterator[Sample | Failure]:
+        """Yield the rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with self.file.open() as stream:
+            try:
+                # A read buffer makes Arrow read a column chunk page by page instead of whole.
+                table = pq.ParquetFile(self.file.path or stream, buffer_size=_READ_BUFFER, pre_buffer=False)
+                columns = choose_columns(table.schema_arrow, self._options.column, self._options.group)
+                root = Root(self.file, self._options)
+                row = 0
+                with table:
+                    size = _rows_per_batch(table.metadata)
+                    for batch in table.iter_batches(batch_size=size, columns=columns.read, use_threads=False):
+                        yield from table_samples(batch, columns, self.key, row, root.item)
+                        row += batch.num_rows
+            except pa.ArrowException as error:
+                raise ImageError("corrupt", f"Parquet: {error}") from None
+            except OSError as error:  # Arrow's name for a page that cannot be decompressed, too
+                raise ImageError("corrupt" if error.errno is None else "unreadable", f"Parquet: {error}") from None
+
+    def count(self) -> int | None:
+        """Return the number of rows, from the file's footer."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self.file.path is None:
+            return None
+        try:
+            return int(pq.read_metadata(self.file.path).num_rows)
+        except (pa.ArrowException, OSError):
+            return None
+
+
+def _rows_per_batch(metadata: Any) -> int:
+    total = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    rows = max(metadata.num_rows, 1)
+    return int(min(max(_BATCH_BYTES * rows // max(total, 1), 1), 1024))

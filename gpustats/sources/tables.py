@@ -1,0 +1,174 @@
+"""Images in Arrow tables: which column holds them, which the group, and how a row becomes a sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpustats.failures import Failure, ImageError
+from gpustats.sources.base import Item, Sample, check_bytes
+from gpustats.sources.manifest import GROUP_COLUMNS, PATH_COLUMNS, pick
+
+__all__ = ["TableColumns", "choose_columns", "class_names", "table_samples"]
+
+_IMAGE_COLUMNS = (
+    "image",
+    "img",
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
+    "picture",
+    "photo",
+    "bytes",
+    "image_bytes",
+    "data",
+    "content",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumns:
+    """The columns of a table that count.
+
+    Attributes
+    ----------
+    image : str
+        Encoded images, as binary values or as a struct of bytes and path; or paths.
+    layout : {"binary", "struct", "path"}
+        Which of these.
+    group : str or None
+        Labels.
+    names : list of str
+        What the integers of `group` stand for; empty where nothing says so.
+    """
+
+    image: str
+    layout: str
+    group: str | None
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def read(self) -> list[str]:
+        """Columns to read."""
+        return [self.image] if self.group is None else [self.image, self.group]
+
+
+def choose_columns(schema: Any, column: str | None, group: str | None) -> TableColumns:
+    """Choose by name and type.
+
+    Raises
+    ------
+    ImageError
+        Where no column, or more than one that is not called like one, can be images.
+    """
+    layouts = {column.name: layout for column in schema if (layout := _layout(column.type)) is not None}
+    names = [entry.name for entry in schema]
+    if column is not None:
+        pick(names, column, (), "column")
+        if column not in layouts:
+            raise ImageError(
+                "unsupported", f"the column '{column}' is of type {schema.field(column).type}, not encoded images"
+            )
+        image: str | None = column
+    else:
+        encoded = [name for name, layout in layouts.items() if layout != "path"]
+        image = pick(encoded, None, _IMAGE_COLUMNS, "column") or (encoded[0] if len(encoded) == 1 else None)
+        if image is None and encoded:
+            raise ImageError(
+                "unsupported", f"several columns may hold images: {', '.join(encoded)}; choose with column="
+            )
+        if image is None:
+            paths = [name for name, layout in layouts.items() if layout == "path"]
+            image = pick(paths, None, PATH_COLUMNS, "column")
+        if image is None:
+            listed = ", ".join(f"{entry.name} ({entry.type})" for entry in schema)
+            raise ImageError(
+                "unsupported", f"no column holds images or paths; the columns are: {listed or 'none'}"
+            )
+    others = [name for name in names if name != image]
+    label = pick(others, group, GROUP_COLUMNS, "column")
+    return TableColumns(image, layouts[image], label, class_names(schema, label))
+
+
+def _layout(kind: Any) -> str | None:
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        members = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+        return "struct" if "bytes" in members and _layout(members["bytes"]) == "binary" else None
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        return "binary"
+    if types.is_string(kind) or types.is_large_string(kind):
+        return "path"
+    return None
+
+
+def class_names(schema: Any, group: str | None) -> list[str]:
+    """Return the class names that Hugging Face's metadata gives for the integers of a column."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[group]["names"]
+    except (KeyError, TypeError, ValueError):
+        return []
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+
+
+def table_samples(
+    batch: Any, columns: TableColumns, key: str, start: int, follow: Callable[[str, str], Item | Failure]
+) -> Iterator[Sample | Failure]:
+    """Yield the rows of a record batch.
+
+    Parameters
+    ----------
+    batch : pyarrow.RecordBatch
+        With the columns to read.
+    columns : TableColumns
+        What they are.
+    key : str
+        What keys begin with; the number of the row follows, and the path where there is one.
+    start : int
+        Number of the first row.
+    follow : callable
+        Turns a path and a key into an item.
+    """
+    images = batch.column(batch.schema.get_field_index(columns.image))
+    groups = batch.column(batch.schema.get_field_index(columns.group)).to_pylist() if columns.group else None
+    paths = None
+    if columns.layout == "struct":
+        parts = dict(zip((entry.name for entry in images.type), images.flatten(), strict=True))
+        images = parts["bytes"]
+        paths = parts["path"].to_pylist() if "path" in parts else None
+    elif columns.layout == "path":
+        paths, images = images.to_pylist(), None
+    for row in range(batch.num_rows):
+        path = paths[row] if paths is not None else None
+        name = f"{key}/{start + row}" + (f"/{path}" if isinstance(path, str) and path else "")
+        group = _group(groups[row], columns.names) if groups is not None else ""
+        if images is not None and images[row].is_valid:
+            yield name, group, _reader(images[row])
+        elif isinstance(path, str) and path:
+            item = follow(path, name)
+            yield item if isinstance(item, Failure) else (name, group, item)
+        else:
+            yield Failure(name, "missing", f"the row has no image in '{columns.image}'")
+
+
+def _group(value: object, names: list[str]) -> str:
+    if isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+def _reader(scalar: Any) -> Callable[[int], bytes]:
+    def read(max_bytes: int) -> bytes:
+        buffer = scalar.as_buffer()
+        check_bytes(buffer.size, max_bytes)
+        data: bytes = buffer.to_pybytes()
+        return data
+
+    return read
