@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as published for Python: pickles, read by an unpickler that can build nothing but plain data."""
+"""CIFAR-10 and CIFAR-100 as published for Python: pickles, read by an unpickler that builds plain data only."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource, check_bytes
-from gpustats.sources.files import File
+from gpustats.sources.files import File, LocalFile
 from gpustats.sources.layout import image_view, resolve
 from gpustats.sources.options import SourceOptions
 
@@ -83,7 +83,7 @@ class IdxSource(ShardSource):
             if os.path.isfile(path):
                 try:
                     with ExitStack() as stack:
-                        stream = _open(open(path, "rb"), stack)
+                        stream = _open(LocalFile(path).open(), stack)
                         dtype, shape = _header(stream)
                         if shape == (count,):
                             values = np.frombuffer(stream.read(count * dtype.itemsize), dtype)

@@ -20,7 +20,7 @@ __all__ = ["NumpyFileSource"]
 
 
 class NumpyFileSource(ShardSource):
-    """The images of an ``.npy`` or ``.npz`` file; the key is the number of the image, in ``.npz`` after the array's name.
+    """The images of an ``.npy`` or ``.npz`` file; the key is an image's number, in ``.npz`` after the array's name.
 
     Of an ``.npz`` file every array of two to four axes counts that is not a list of labels; ``column=`` chooses one.
 

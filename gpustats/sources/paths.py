@@ -25,14 +25,14 @@ _MOST_SHARDS = 1_000_000
 class FileSource(Source):
     """One image file; its key is its name."""
 
-    def __init__(self, path: str, key: str = "") -> None:
+    def __init__(self, path: str, key: str = "", item: Item | None = None) -> None:
         super().__init__(path)
-        self._path = path
+        self._item: Item = path if item is None else item
         self._key = key or os.path.basename(path)
 
     def samples(self) -> Iterator[Sample | Failure]:
         """Yield the one sample."""
-        yield self._key, "", self._path
+        yield self._key, "", self._item
 
     def count(self) -> int:
         """Return 1."""
@@ -188,7 +188,9 @@ class BraceSource(Source):
     A shard that does not exist is a failure, the others count.
     """
 
-    def __init__(self, pattern: str, open_shard: Callable[[str, str], Source]) -> None:
+    def __init__(
+        self, pattern: str, open_shard: Callable[[str, str], Source], exists: Callable[[str], bool] = os.path.exists
+    ) -> None:
         super().__init__(pattern)
         self._open_shard = open_shard
         self._paths = expand_braces(pattern)
@@ -196,7 +198,7 @@ class BraceSource(Source):
         while has_braces(fixed):
             fixed = fixed.rpartition("/")[0]
         self._base = len(fixed) + 1 if fixed else 0
-        existing = [path for path in self._paths if os.path.exists(path)]
+        existing = [path for path in self._paths if exists(path)]
         if not existing:
             raise DataError(f"{printable(pattern)}: none of the {len(self._paths):,} files exists")
         self.takes = open_shard(existing[0], "").takes  # type: ignore[misc]

@@ -85,9 +85,7 @@ def choose_columns(schema: Any, column: str | None, group: str | None) -> TableC
             image = pick(paths, None, PATH_COLUMNS, "column")
         if image is None:
             listed = ", ".join(f"{entry.name} ({entry.type})" for entry in schema)
-            raise ImageError(
-                "unsupported", f"no column holds images or paths; the columns are: {listed or 'none'}"
-            )
+            raise ImageError("unsupported", f"no column holds images or paths; the columns are: {listed or 'none'}")
     others = [name for name in names if name != image]
     label = pick(others, group, GROUP_COLUMNS, "column")
     return TableColumns(image, layouts[image], label, class_names(schema, label))

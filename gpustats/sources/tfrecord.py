@@ -118,7 +118,7 @@ def _unmasked(masked: int) -> int:
 
 
 def _example(record: memoryview) -> dict[str, memoryview]:
-    """Return the features of an Example, each still encoded: features (1) holds a map (1) of name (1) and Feature (2)."""
+    """Return the features of an Example, each still encoded: features (1) maps (1) names (1) to Features (2)."""
     found: dict[str, memoryview] = {}
     for number, features in fields(record):
         if number == 1 and isinstance(features, memoryview):
@@ -132,7 +132,7 @@ def _example(record: memoryview) -> dict[str, memoryview]:
 
 
 def _first(feature: memoryview) -> bytes | int | float | None:
-    """Return the first value of a Feature: bytes_list (1), float_list (2) or int64_list (3), each with its values (1)."""
+    """Return the first value of a Feature: a list (1) of bytes (1), floats (2) or 64-bit integers (3)."""
     try:
         for kind, values in fields(feature):
             if isinstance(values, memoryview):
