@@ -44,8 +44,12 @@ def compute(
     Parameters
     ----------
     data : str, PathLike, array, dataset, iterable or list
-        A folder (searched recursively), one image, a text file with one path a line, a glob pattern, or a list of
-        these.
+        A folder (searched recursively), an image, a glob pattern; tar archives and WebDataset shards
+        (``shard-{000000..000127}.tar``), zip, Parquet, TFRecord, LMDB, ``.npy`` and ``.npz``, HDF5
+        (``file.h5::images``), Zarr, MNIST and CIFAR files; a text file with one path a line, a CSV, TSV, JSON-lines or
+        COCO manifest; an fsspec URL of any of these (``s3://bucket/shards/``); a NumPy or CuPy array, a tensor, a PIL
+        image, a Hugging Face dataset, a PyTorch ``Dataset`` or ``DataLoader``, an iterable of images or (image, label);
+        or a list of these. Encoded images are measured as RGB, arrays and tensors with the channels they have.
     device : {"auto", "cpu", "gpu", "cuda:N"}
         Where to decode and reduce. ``"auto"`` takes the GPU where CuPy, DALI and a CUDA device are there, else the
         CPU, and says why in one line of the log ``gpustats``.
@@ -65,10 +69,28 @@ def compute(
     gpu_options : mapping, optional
         Settings of the GPU engine by name (`gpustats.engines.tuning.Tuning`), such as ``{"batch_size": 512}``.
 
+    column : str, optional
+        Where several columns hold images or paths, the one to read: of a Parquet file, a Hugging Face dataset or a
+        manifest; the extension in WebDataset shards (``"jpg"``), the array in an ``.npz`` file.
+    feature : str, optional
+        The feature of a TFRecord example that holds the encoded image, by default ``image/encoded``.
+    group : str, optional
+        The column, feature or WebDataset extension that names the group of an image, by default one that is called
+        label, class or the like; in WebDataset shards ``cls``.
+    root : str or PathLike, optional
+        The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own
+        folder.
+    layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
+        The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
+        the channels, and is an error where that leaves a choice; see `gpustats.sources.layout`.
+    storage_options : mapping, optional
+        Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
+
     Returns
     -------
     Stats
-        Mean and std under every definition, as float64 arrays of shape (3,) on [0, 1], with the integers behind them.
+        Mean and std under every definition, as float64 arrays of shape (C,), on [0, 1] with the integers behind
+        them. Values of float images are taken as they are, and ``stats.exact`` is False.
 
     Raises
     ------

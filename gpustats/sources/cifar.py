@@ -103,7 +103,8 @@ class _Type:
 
     def __setstate__(self, state: Any) -> None:
         order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
-        self.dtype = self.dtype.newbyteorder(order if order in ("<", ">") else "=")
+        if order in ("<", ">"):
+            self.dtype = np.dtype(order + self.dtype.str[1:])
 
 
 class _Array(np.ndarray[Any, Any]):
@@ -116,7 +117,8 @@ class _Array(np.ndarray[Any, Any]):
         if np.prod(shape, dtype=object) * kind.dtype.itemsize != len(raw):
             raise ImageError("corrupt", "an array in the pickle is not of the size it claims")
         flags = 1 if fortran else 0
-        super().__setstate__((1, tuple(shape), kind.dtype, flags, raw))
+        state = (1, tuple(shape), kind.dtype, flags, raw)
+        super().__setstate__(state)
 
 
 def _reconstruct(*_: Any) -> Any:

@@ -100,9 +100,8 @@ class RemoteFile:
         The URL without credentials.
     """
 
-    path = None
-
     def __init__(self, system: Any, path: str, label: str) -> None:
+        self.path: str | None = None
         self.label = label
         self.name = unquote(label.rstrip("/").rpartition("/")[2])
         self._system = system

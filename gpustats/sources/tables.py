@@ -69,26 +69,28 @@ def choose_columns(schema: Any, column: str | None, group: str | None) -> TableC
     if column is not None:
         pick(names, column, (), "column")
         if column not in layouts:
-            raise ImageError(
-                "unsupported", f"the column '{column}' is of type {schema.field(column).type}, not encoded images"
-            )
-        image: str | None = column
+            raise ImageError("unsupported", f"the column '{column}' is of type {schema.field(column).type}, not images")
+        image = column
     else:
-        encoded = [name for name, layout in layouts.items() if layout != "path"]
-        image = pick(encoded, None, _IMAGE_COLUMNS, "column") or (encoded[0] if len(encoded) == 1 else None)
-        if image is None and encoded:
-            raise ImageError(
-                "unsupported", f"several columns may hold images: {', '.join(encoded)}; choose with column="
-            )
-        if image is None:
-            paths = [name for name, layout in layouts.items() if layout == "path"]
-            image = pick(paths, None, PATH_COLUMNS, "column")
-        if image is None:
-            listed = ", ".join(f"{entry.name} ({entry.type})" for entry in schema)
-            raise ImageError("unsupported", f"no column holds images or paths; the columns are: {listed or 'none'}")
+        image = _image_column(schema, layouts)
     others = [name for name in names if name != image]
     label = pick(others, group, GROUP_COLUMNS, "column")
     return TableColumns(image, layouts[image], label, class_names(schema, label))
+
+
+def _image_column(schema: Any, layouts: dict[str, str]) -> str:
+    encoded = [name for name, layout in layouts.items() if layout != "path"]
+    image = pick(encoded, None, _IMAGE_COLUMNS, "column")
+    if image is None and len(encoded) == 1:
+        return encoded[0]
+    if image is None and encoded:
+        listed = ", ".join(encoded)
+        raise ImageError("unsupported", f"several columns may hold images: {listed}; choose with column=")
+    image = image or pick([name for name in layouts if name not in encoded], None, PATH_COLUMNS, "column")
+    if image is None:
+        listed = ", ".join(f"{entry.name} ({entry.type})" for entry in schema)
+        raise ImageError("unsupported", f"no column holds images or paths; the columns are: {listed or 'none'}")
+    return image
 
 
 def _layout(kind: Any) -> str | None:
