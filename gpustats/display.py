@@ -51,7 +51,11 @@ def _facts(stats: Stats) -> Iterator[str]:
         else ""
     )
     yield f"{images}, {t.pixels:,} pixels{sizes}"
-    scale = f"values on [0, {stats.scale}]"
+    if stats.exact:
+        scale = f"values on [0, {stats.scale}]"
+    else:
+        factor = "" if stats.scale == 1 else f", times {stats.scale}"
+        scale = f"float values as they are{factor} (float64 sums, not bit-exact)"
     yield f"{stats.definition.color_order}, {scale}, transform: {stats.definition.transform}"
     for run in stats.runs[:1]:
         yield "read by " + ", ".join(f"{printable(str(run[k]))}" for k in ("engine", "device") if k in run)

@@ -78,11 +78,13 @@ def load_plain(data: bytes) -> Any:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Finds the three names of NumPy that an array of numbers needs, as stand-ins that can do no more than that."""
+    """Finds the few names of NumPy that an array of numbers needs, as stand-ins that can do no more than that."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return _reconstruct
+        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
+            return _from_buffer
         if module == "numpy" and name == "ndarray":
             return _Array
         if module == "numpy" and name == "dtype":
@@ -123,6 +125,12 @@ class _Array(np.ndarray[Any, Any]):
 
 def _reconstruct(*_: Any) -> Any:
     return np.empty(0, np.uint8).view(_Array)
+
+
+def _from_buffer(raw: Any, kind: Any, shape: Any, order: Any = "C", *_: Any) -> Any:
+    if not isinstance(kind, _Type) or not isinstance(raw, bytes | bytearray) or order not in ("C", "F"):
+        raise ImageError("unsupported", "the pickle holds an array of objects")
+    return np.frombuffer(raw, kind.dtype).reshape(shape, order=order)
 
 
 def _latin1(text: str, encoding: str) -> bytes:

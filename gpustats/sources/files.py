@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import BinaryIO, Protocol
 
-__all__ = ["File", "LocalFile"]
+__all__ = ["File", "LocalFile", "key_of", "public_url"]
 
 
 class File(Protocol):
@@ -56,3 +57,19 @@ class LocalFile:
     def sibling(self, name: str) -> str:
         """Return the path of a file in the same folder; an absolute path stays as it is."""
         return os.path.join(os.path.dirname(self._path), name)
+
+
+def public_url(url: str) -> str:
+    """Return a URL without user information, query and fragment.
+
+    >>> public_url("https://me:secret@example.org/a.tar?token=1")
+    'https://example.org/a.tar'
+    """
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{re.split('[?#]', path)[0]}"
+
+
+def key_of(path: str) -> str:
+    """Return the key for a path or URL as the user wrote it: forward slashes, no credentials."""
+    return public_url(path) if "://" in path else path.replace(os.sep, "/")

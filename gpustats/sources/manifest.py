@@ -11,7 +11,7 @@ from typing import Any
 
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Item, Sample, ShardSource, suffix
-from gpustats.sources.files import File
+from gpustats.sources.files import File, key_of
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["GROUP_COLUMNS", "PATH_COLUMNS", "ManifestSource", "Root", "pick"]
@@ -134,7 +134,7 @@ class ManifestSource(ShardSource):
             if not isinstance(path, str) or not path:
                 yield Failure(place, "missing", f"the row has no path in '{path_column}'")
                 continue
-            key = path.replace(os.sep, "/")
+            key = key_of(path)
             item = root.item(path, key)
             group = row.get(group_column) if group_column is not None else None
             yield item if isinstance(item, Failure) else (key, "" if group is None else str(group), item)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from gpustats.errors import DataError
 from gpustats.failures import Failure, printable
 from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, suffix
-from gpustats.sources.files import File
+from gpustats.sources.files import File, key_of
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["BraceSource", "FileSource", "GlobSource", "ListSource", "TextListSource", "expand_braces", "has_braces"]
@@ -72,7 +72,7 @@ class ListSource(Source):
                 yield path.replace(os.sep, "/"), "", path
                 continue
             named = isinstance(entry, str | os.PathLike)
-            key = os.fsdecode(entry).replace(os.sep, "/").rstrip("/") if named else str(position)  # type: ignore[arg-type]
+            key = key_of(os.fsdecode(entry)).rstrip("/") if named else str(position)  # type: ignore[arg-type]
             yield from _inside(self, lambda key=key, entry=entry: self._open_entry(entry, key), key)  # type: ignore[misc]
 
     def count(self) -> int | None:
@@ -119,7 +119,7 @@ class TextListSource(Source):
 
         root = Root(self._file, self._options)
         for line in self._lines():
-            key = self._prefix + line.replace(os.sep, "/")
+            key = self._prefix + key_of(line)
             item = root.item(line, key)
             if isinstance(item, Failure):
                 yield item
@@ -191,22 +191,22 @@ class BraceSource(Source):
     def __init__(
         self, pattern: str, open_shard: Callable[[str, str], Source], exists: Callable[[str], bool] = os.path.exists
     ) -> None:
-        super().__init__(pattern)
+        super().__init__(key_of(pattern))
         self._open_shard = open_shard
         self._paths = expand_braces(pattern)
-        fixed = pattern.replace(os.sep, "/").rpartition("/")[0]
+        fixed = key_of(pattern).rpartition("/")[0]
         while has_braces(fixed):
             fixed = fixed.rpartition("/")[0]
         self._base = len(fixed) + 1 if fixed else 0
         existing = [path for path in self._paths if exists(path)]
         if not existing:
-            raise DataError(f"{printable(pattern)}: none of the {len(self._paths):,} files exists")
+            raise DataError(f"{printable(key_of(pattern))}: none of the {len(self._paths):,} files exists")
         self.takes = open_shard(existing[0], "").takes  # type: ignore[misc]
 
     def samples(self) -> Iterator[Sample | Failure]:
         """Yield the images shard by shard."""
         for path in self._paths:
-            key = path[self._base :].replace(os.sep, "/")
+            key = key_of(path)[self._base :]
             yield from _inside(self, lambda path=path, key=key: self._open_shard(path, key), key)  # type: ignore[misc]
 
 
@@ -234,12 +234,12 @@ def expand_braces(pattern: str) -> list[str]:
             choices.append(words.split(","))
         else:
             if int(high) < int(low) or int(high) - int(low) >= _MOST_SHARDS:
-                raise DataError(f"{printable(pattern)}: the range {match.group()} is empty or too long")
+                raise DataError(f"{printable(key_of(pattern))}: the range {match.group()} is empty or too long")
             width = len(low)
             choices.append([f"{i:0{width}d}" for i in range(int(low), int(high) + 1)])
         total = (total or 1) * len(choices[-1])
         if total > _MOST_SHARDS:
-            raise DataError(f"{printable(pattern)}: that is more than {_MOST_SHARDS:,} files")
+            raise DataError(f"{printable(key_of(pattern))}: that is more than {_MOST_SHARDS:,} files")
     tail = pattern[end:]
     return [
         "".join(text + part for text, part in zip(texts, parts, strict=True)) + tail

@@ -18,11 +18,12 @@ from urllib.parse import unquote
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, check_bytes, suffix
+from gpustats.sources.files import public_url
 from gpustats.sources.kinds import LIST_SUFFIXES, kind_of, open_container, takes_of
 from gpustats.sources.options import SourceOptions, missing_extra
 from gpustats.sources.paths import BraceSource, FileSource, TextListSource, has_braces
 
-__all__ = ["RemoteFile", "UrlReader", "open_url", "public_url", "retry"]
+__all__ = ["RemoteFile", "UrlReader", "open_url", "retry"]
 
 ATTEMPTS = 6
 _FIRST_DELAY = 0.1
@@ -31,17 +32,6 @@ _AHEAD_ITEMS, _AHEAD_BYTES = 64, 64 << 20
 _DEEPEST = 64
 
 T = TypeVar("T")
-
-
-def public_url(url: str) -> str:
-    """Return a URL without user information, query and fragment.
-
-    >>> public_url("https://me:secret@example.org/a.tar?token=1")
-    'https://example.org/a.tar'
-    """
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{re.split('[?#]', path)[0]}"
 
 
 def retry(function: Callable[[], T]) -> T:
@@ -152,7 +142,7 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
         Where a package for the protocol is missing, or nothing can be reached there.
     """
     if url.startswith(("file://", "local://")):
-        raise DataError(f"{printable(url)}: give the path without the scheme")
+        raise DataError(f"{printable(public_url(url))}: give the path without the scheme")
     if has_braces(url):
         paths = BraceSource(url, lambda entry, name: open_url(str(entry), name, options), exists=lambda path: True)
         paths.label = public_url(url)
@@ -247,25 +237,28 @@ class RemoteFolderSource(Source):
         ahead: deque[tuple[str, str, Future[bytes], int]] = deque()
         held = 0
         limit = self._options.max_bytes
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-fetch") as pool:
-            try:
-                for name, size in self._walk("", self.skipped, 0):
-                    if suffix(name) not in IMAGE_SUFFIXES:
-                        self.skipped["non_image"] += 1
-                        continue
-                    weight = min(size if size is not None else 1 << 20, limit)
-                    while ahead and (len(ahead) >= _AHEAD_ITEMS or held + weight > _AHEAD_BYTES):
-                        key, group, future, freed = ahead.popleft()
-                        held -= freed
-                        yield key, group, _result_of(future)
-                    group = name.partition("/")[0] if "/" in name else ""
-                    ahead.append((self._prefix + name, group, pool.submit(self._file(name).read, limit), weight))
-                    held += weight
-                while ahead:
-                    key, group, future, _ = ahead.popleft()
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-fetch")
+        try:
+            for name, size in self._walk("", self.skipped, 0):
+                if suffix(name) not in IMAGE_SUFFIXES:
+                    self.skipped["non_image"] += 1
+                    continue
+                weight = min(size if size is not None else 1 << 20, limit)
+                while ahead and (len(ahead) >= _AHEAD_ITEMS or held + weight > _AHEAD_BYTES):
+                    key, group, future, freed = ahead.popleft()
+                    held -= freed
                     yield key, group, _result_of(future)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                group = name.partition("/")[0] if "/" in name else ""
+                ahead.append((self._prefix + name, group, pool.submit(self._file(name).read, limit), weight))
+                held += weight
+            while ahead:
+                key, group, future, _ = ahead.popleft()
+                yield key, group, _result_of(future)
+        except GeneratorExit:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            pool.shutdown(wait=False)  # what was handed over may still be on its way
 
     def _file(self, name: str) -> RemoteFile:
         return RemoteFile(self._system, f"{self._path}/{name}", f"{self.label.rstrip('/')}/{name}")

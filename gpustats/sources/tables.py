@@ -9,6 +9,7 @@ from typing import Any
 
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Item, Sample, check_bytes
+from gpustats.sources.files import key_of
 from gpustats.sources.manifest import GROUP_COLUMNS, PATH_COLUMNS, pick
 
 __all__ = ["TableColumns", "choose_columns", "class_names", "table_samples"]
@@ -145,7 +146,7 @@ def table_samples(
         paths, images = images.to_pylist(), None
     for row in range(batch.num_rows):
         path = paths[row] if paths is not None else None
-        name = f"{key}/{start + row}" + (f"/{path}" if isinstance(path, str) and path else "")
+        name = f"{key}/{start + row}" + (f"/{key_of(path)}" if isinstance(path, str) and path else "")
         group = _group(groups[row], columns.names) if groups is not None else ""
         if images is not None and images[row].is_valid:
             yield name, group, _reader(images[row])

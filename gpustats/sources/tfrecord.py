@@ -84,14 +84,13 @@ class TFRecordSource(ShardSource):
                 yield Failure(key, "too_large", f"the record has {size:,} bytes, more than {self._max_bytes:,}")
                 stream.seek(position + _HEAD.size + size + 4)
             else:
-                data = stream.read(size + 4)
-                if len(data) < size + 4:
+                record, tail = stream.read(size), stream.read(4)
+                if len(record) < size or len(tail) < 4:
                     raise ImageError("truncated", f"the file ends within record {number} (at byte {position:,})")
-                record = memoryview(data)[:size]
-                if _unmasked(int.from_bytes(data[size:], "little")) != self._crc(record):
+                if _unmasked(int.from_bytes(tail, "little")) != self._crc(record):
                     yield Failure(key, "corrupt", f"record {number} (at byte {position:,}) has a wrong checksum")
                 else:
-                    yield self._sample(key, record)
+                    yield self._sample(key, memoryview(record))
             position += _HEAD.size + size + 4
             number += 1
 
