@@ -13,13 +13,14 @@ from gpustats.failures import ImageError, printable
 from gpustats.float_moments import FloatAccumulator, FloatMoments
 from gpustats.moments import Accumulator, ImageMoments
 
-__all__ = ["RowBuffer", "RowBuilder", "Rows", "Totals"]
+__all__ = ["RowBuffer", "RowBuilder", "Rows", "Totals", "device_moments"]
 
 Rows: TypeAlias = "ImageMoments | FloatMoments"
 Totals: TypeAlias = "Accumulator | FloatAccumulator"
 
 _INTEGERS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 _FLOATS = {np.dtype(np.float16): np.float32, np.dtype(np.float32): np.float32, np.dtype(np.float64): np.float64}
+_DEVICE_VALUES = 1 << 24
 _U16_PIXELS = 1 << 32  # more could overflow the sum of squares of 16-bit values
 
 
@@ -74,6 +75,21 @@ class RowBuilder:
         elif (channels, max_value) != (self._channels, self._max_value):
             mine, theirs = self.rows().kind, _kind(channels, max_value)
             raise DataError(_mixture((mine, self._keys[0]), (theirs, key)))
+        if hasattr(pixels, "__cuda_array_interface__"):
+            values = device_moments(pixels, exact=bool(max_value))
+            (self._sums[0, row], self._sums[1, row], self._extremes[0, row], self._extremes[1, row]) = values
+        else:
+            self._reduce(row, pixels, dtype)
+        first, second = self._sums[0, row], self._sums[1, row]
+        if not max_value and not (np.isfinite(first).all() and np.isfinite(second).all()):
+            raise ImageError("corrupt", "a pixel is not finite (NaN or infinite), or too large for a variance")
+        self._size[0, row], self._size[1, row] = height, width
+        self._keys.append(key)
+        self._groups.append(group)
+
+    def _reduce(self, row: int, pixels: NDArray[Any], dtype: np.dtype[Any]) -> None:
+        """Measure an image in main memory."""
+        channels, max_value = self._channels, self._max_value
         planes, interleaved = _planes(pixels, _FLOATS.get(dtype, dtype))
         if max_value:
             from gpustats.reduce import moments_u8, moments_u16
@@ -84,11 +100,6 @@ class RowBuilder:
         a, b, low, high = self._sums[0, row], self._sums[1, row], self._extremes[0, row], self._extremes[1, row]
         for plane, some in zip(planes, (slice(channels),) if interleaved else _each(channels), strict=True):
             reduce(plane, channels if interleaved else 1, a[some], b[some], low[some], high[some])
-        if not max_value and not (np.isfinite(a).all() and np.isfinite(b).all()):
-            raise ImageError("corrupt", "a pixel is not finite (NaN or infinite), or too large for a variance")
-        self._size[0, row], self._size[1, row] = height, width
-        self._keys.append(key)
-        self._groups.append(group)
 
     def rows(self) -> Rows:
         """Return the rows of the images added so far."""
@@ -103,6 +114,29 @@ class RowBuilder:
         shape = (2, self._count, channels)
         self._sums = np.empty(shape, np.uint64 if max_value else np.float64)
         self._extremes = np.empty(shape, {0: np.float64, 255: np.uint8, 65535: np.uint16}[max_value])
+
+
+def device_moments(pixels: Any, *, exact: bool) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """Reduce an array of shape (H, W, C) where it lies, in GPU memory; only the results leave it.
+
+    Written with the methods that NumPy and CuPy share.
+
+    Returns
+    -------
+    tuple of four lists
+        Of integers (`exact`) the sums, sums of squares, minima and maxima of the channels; of floats the means, sums of
+        squared deviations, minima and maxima.
+    """
+    low, high = pixels.min(axis=(0, 1)).tolist(), pixels.max(axis=(0, 1)).tolist()
+    rows = max(_DEVICE_VALUES // (pixels.shape[1] * pixels.shape[2]), 1)  # as many at a time as are copied
+    starts = range(0, pixels.shape[0], rows)
+    if exact:
+        total = pixels.sum(axis=(0, 1), dtype=np.uint64)
+        squares = sum((pixels[i : i + rows].astype(np.uint64) ** 2).sum(axis=(0, 1)) for i in starts)
+        return total.tolist(), squares.tolist(), low, high
+    mean = pixels.mean(axis=(0, 1), dtype=np.float64)
+    deviation = sum(((pixels[i : i + rows].astype(np.float64) - mean) ** 2).sum(axis=(0, 1)) for i in starts)
+    return mean.tolist(), deviation.tolist(), low, high
 
 
 def _each(channels: int) -> list[slice]:
