@@ -13,14 +13,13 @@ from gpustats.failures import ImageError, printable
 from gpustats.float_moments import FloatAccumulator, FloatMoments
 from gpustats.moments import Accumulator, ImageMoments
 
-__all__ = ["RowBuffer", "RowBuilder", "Rows", "Totals", "device_moments"]
+__all__ = ["RowBuffer", "RowBuilder", "Rows", "Totals", "joined"]
 
 Rows: TypeAlias = "ImageMoments | FloatMoments"
 Totals: TypeAlias = "Accumulator | FloatAccumulator"
 
 _INTEGERS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 _FLOATS = {np.dtype(np.float16): np.float32, np.dtype(np.float32): np.float32, np.dtype(np.float64): np.float64}
-_DEVICE_VALUES = 1 << 24
 _U16_PIXELS = 1 << 32  # more could overflow the sum of squares of 16-bit values
 
 
@@ -75,11 +74,7 @@ class RowBuilder:
         elif (channels, max_value) != (self._channels, self._max_value):
             mine, theirs = self.rows().kind, _kind(channels, max_value)
             raise DataError(_mixture((mine, self._keys[0]), (theirs, key)))
-        if hasattr(pixels, "__cuda_array_interface__"):
-            values = device_moments(pixels, exact=bool(max_value))
-            (self._sums[0, row], self._sums[1, row], self._extremes[0, row], self._extremes[1, row]) = values
-        else:
-            self._reduce(row, pixels, dtype)
+        self._reduce(row, pixels, dtype)
         first, second = self._sums[0, row], self._sums[1, row]
         if not max_value and not (np.isfinite(first).all() and np.isfinite(second).all()):
             raise ImageError("corrupt", "a pixel is not finite (NaN or infinite), or too large for a variance")
@@ -116,27 +111,20 @@ class RowBuilder:
         self._extremes = np.empty(shape, {0: np.float64, 255: np.uint8, 65535: np.uint16}[max_value])
 
 
-def device_moments(pixels: Any, *, exact: bool) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    """Reduce an array of shape (H, W, C) where it lies, in GPU memory; only the results leave it.
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of all parts.
 
-    Written with the methods that NumPy and CuPy share.
-
-    Returns
-    -------
-    tuple of four lists
-        Of integers (`exact`) the sums, sums of squares, minima and maxima of the channels; of floats the means, sums of
-        squared deviations, minima and maxima.
+    Raises
+    ------
+    DataError
+        Where they have different channels or depths.
     """
-    low, high = pixels.min(axis=(0, 1)).tolist(), pixels.max(axis=(0, 1)).tolist()
-    rows = max(_DEVICE_VALUES // (pixels.shape[1] * pixels.shape[2]), 1)  # as many at a time as are copied
-    starts = range(0, pixels.shape[0], rows)
-    if exact:
-        total = pixels.sum(axis=(0, 1), dtype=np.uint64)
-        squares = sum((pixels[i : i + rows].astype(np.uint64) ** 2).sum(axis=(0, 1)) for i in starts)
-        return total.tolist(), squares.tolist(), low, high
-    mean = pixels.mean(axis=(0, 1), dtype=np.float64)
-    deviation = sum(((pixels[i : i + rows].astype(np.float64) - mean) ** 2).sum(axis=(0, 1)) for i in starts)
-    return mean.tolist(), deviation.tolist(), low, high
+    parts = [part for part in parts if len(part)] or list(parts[:1])
+    for part in parts[1:]:
+        if part.kind != parts[0].kind:
+            raise DataError(_mixture((parts[0].kind, parts[0].keys[0]), (part.kind, part.keys[0])))
+    whole: Rows = type(parts[0]).concatenated(parts) if len(parts) > 1 else parts[0]  # type: ignore[arg-type]
+    return whole
 
 
 def _each(channels: int) -> list[slice]:

@@ -11,9 +11,11 @@ from typing import Any
 
 from gpustats import decode
 from gpustats.engines.base import Outcome
+from gpustats.engines.cuda_arrays import is_on_device
+from gpustats.engines.cuda_arrays import measure as measure_on_device
 from gpustats.failures import Failure, ImageError
 from gpustats.memory import MemoryBudget
-from gpustats.rows import RowBuilder
+from gpustats.rows import RowBuilder, joined
 from gpustats.sources import Batch, load
 
 __all__ = ["CpuEngine"]
@@ -104,6 +106,7 @@ class CpuEngine:
         rows = RowBuilder(len(batch))
         failures: list[Failure] = list(batch.failures)
         by_decoder: Counter[str] = Counter()
+        on_device: list[tuple[str, str, Any]] = []
         for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
             if stop.is_set():
                 break
@@ -115,10 +118,17 @@ class CpuEngine:
                 else:
                     name = "none"
                     decode.check_size(data.shape[0], data.shape[1], self._max_pixels)
+                    if is_on_device(data):
+                        on_device.append((key, group, data))
+                        continue
                     rows.add(key, group, data)
                 by_decoder[name] += 1
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
             finally:
                 decoder.release()
-        return Outcome(rows.rows(), failures), by_decoder
+        if not on_device:
+            return Outcome(rows.rows(), failures), by_decoder
+        parts, bad = measure_on_device(on_device)
+        by_decoder["none"] += len(on_device) - len(bad)
+        return Outcome(joined([rows.rows(), *parts]), failures + bad), by_decoder

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import gpustats
-from gpustats import DataError, ImagesFailedWarning, MergeError, Stats, rows
+from gpustats import DataError, ImagesFailedWarning, MergeError, Stats
 from gpustats.float_moments import FloatAccumulator, FloatMoments
 from gpustats.reduce import moments_float, moments_u16
 
@@ -341,20 +341,6 @@ def test_torch_datasets_and_loaders() -> None:
     assert np.allclose(floats.mean, expected.mean, rtol=1e-6)
     for dtype in (torch.float16, torch.bfloat16):
         assert np.allclose(compute((images / 255).to(dtype)).mean, expected.mean, rtol=1e-2)
-
-
-@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
-def test_the_reduction_on_the_device_agrees(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_DEVICE_VALUES", 200)
-    image = (np.random.default_rng(0).random((33, 17, 3)) * 60000).astype(dtype)
-    expected = compute([image]).totals
-    first, second, low, high = rows.device_moments(image, exact=dtype != "f4")
-    assert (low, high) == (expected.min, expected.max)
-    if isinstance(expected, FloatAccumulator):
-        assert np.allclose(first, expected.mean, rtol=1e-14)
-        assert np.allclose(second, expected.deviation, rtol=1e-13)
-    else:
-        assert (first, second) == (expected.sum, expected.sumsq)
 
 
 @pytest.mark.gpu

@@ -1,0 +1,118 @@
+"""Arrays in GPU memory, with the shipped kernels run on the CPU in the place of a device."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpustats
+from gpustats import DataError, ImagesFailedWarning
+from gpustats.engines import cuda_arrays
+from gpustats.launch import LaunchPlan
+from gpustats.raw_moments import RawMoments, finish
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
+from kernel_shim import CpuDevice, why_not
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+
+class DeviceArray(np.ndarray):
+    """A NumPy array that looks like a CuPy array."""
+
+    device = SimpleNamespace(id=0)  # type: ignore[assignment]
+    data = property(lambda self: SimpleNamespace(ptr=self.ctypes.data))  # type: ignore[assignment]
+    __cuda_array_interface__ = property(lambda self: self.__array_interface__)
+
+
+def on_device(array: np.ndarray) -> DeviceArray:
+    return array.view(DeviceArray)
+
+
+@pytest.fixture(scope="module")
+def cpu_device(tmp_path_factory: pytest.TempPathFactory) -> CpuDevice:
+    return CpuDevice(tmp_path_factory.mktemp("kernels"), sources=("moments.cu", "strided.cu", "float32.cu"))
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice) -> list[LaunchPlan]:
+    """Send launches to the CPU stand-in; the plans that were launched."""
+    plans: list[LaunchPlan] = []
+    one_at_a_time = threading.Lock()  # the stand-in has one "device"
+
+    def launch(device_id: int, plan: LaunchPlan) -> RawMoments:
+        plans.append(plan)
+        with one_at_a_time:
+            return finish(plan, cpu_device.run(plan))
+
+    monkeypatch.setattr(cuda_arrays, "_launch_with_cupy", launch)
+    return plans
+
+
+def run(data: Any, **options: Any) -> gpustats.Stats:
+    return gpustats.compute(data, device="cpu", progress=False, workers=2, **options)
+
+
+def random(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    if dtype[0] == "u":
+        return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    return rng.normal(100, 20, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [((20, 7, 9, 3), "NHWC"), ((20, 3, 7, 9), "NCHW"), ((20, 9, 9), "NHW"), ((6, 5, 4, 13), "NHWC")],
+)
+def test_the_same_result_as_in_main_memory(
+    launches: list[LaunchPlan], dtype: str, shape: tuple[int, ...], layout: str
+) -> None:
+    array = random(shape, dtype)
+    ours, theirs = run(on_device(array), layout=layout), run(array, layout=layout)
+    if dtype[0] == "u":
+        assert ours.totals == theirs.totals
+    else:
+        assert not ours.exact
+        for a, b in [(ours.mean, theirs.mean), (ours.std, theirs.std), (ours.per_image.std, theirs.per_image.std)]:
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+        np.testing.assert_array_equal(ours.max, theirs.max)
+    assert bool(launches) == (dtype != "float64")
+
+
+def test_planar_images_are_not_copied(launches: list[LaunchPlan]) -> None:
+    array = on_device(random((4, 3, 6, 5), "uint8"))
+    run(array)
+    [plan] = launches
+    first_address = int(plan.table[:8].view("u8")[0])
+    assert array.ctypes.data <= first_address < array.ctypes.data + array.nbytes
+
+
+def test_values_that_are_not_finite_are_failures(launches: list[LaunchPlan]) -> None:
+    for dtype in ("float32", "float64"):
+        array = random((4, 6, 5, 3), dtype)
+        array[1, 2, 2, 0] = np.nan
+        array[3, 0, 0, 2] = np.inf
+        with pytest.warns(ImagesFailedWarning):
+            stats = run(on_device(array))
+        assert [f.reason for f in stats.failures] == ["corrupt", "corrupt"]
+        assert stats.n_images == 2
+
+
+def test_other_types_are_failures(launches: list[LaunchPlan]) -> None:
+    with pytest.warns(ImagesFailedWarning, match="pixels of type int32 are not measured"):
+        run(on_device(np.ones((2, 5, 5, 3), np.int32)))
+
+
+def test_images_on_both_sides_are_pooled_and_others_refused(launches: list[LaunchPlan]) -> None:
+    array = random((6, 7, 9, 3), "uint8")
+    mixed = [image if i % 2 else on_device(image) for i, image in enumerate(array)]
+    assert run(mixed).totals.sumsq == run(array).totals.sumsq
+    with pytest.raises(DataError, match="cannot be pooled"):
+        run([on_device(array[0]), on_device(array[1].astype(np.uint16))])
