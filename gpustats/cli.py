@@ -54,7 +54,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on standard
 def compute(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH", help="Folders, images, text files with one path a line, or glob patterns."),
+        typer.Argument(metavar="PATH", help="Folders, images, archives, shards, tables, arrays, lists, URLs or globs."),
     ],
     device: Annotated[str, typer.Option(metavar="auto|cpu|gpu|cuda:N", help="Where to decode and reduce.")] = "auto",
     json: _Json = None,
@@ -64,6 +64,23 @@ def compute(
         Optional[int],  # noqa: UP045
         typer.Option(min=0, help="Stop when more images than this have failed."),
     ] = None,
+    column: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Column, WebDataset extension or .npz array that holds the images or their paths."),
+    ] = None,
+    feature: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="TFRecord feature that holds the encoded image."),
+    ] = None,
+    group: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Column, feature or WebDataset extension that names an image's group."),
+    ] = None,
+    root: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="FOLDER|URL", help="What relative paths in a list or manifest refer to."),
+    ] = None,
+    layout: Annotated[str, typer.Option(help="Axes of arrays: auto, HWC, CHW, NHW, NHWC or NCHW.")] = "auto",
     quiet: _Quiet = False,
 ) -> None:
     """Compute mean, std and the rest for a dataset, reading it once.
@@ -77,6 +94,11 @@ def compute(
             workers=workers,
             on_error=on_error.value,
             max_failures=max_failures,
+            column=column,
+            feature=feature,
+            group=group,
+            root=root,
+            layout=layout,
             progress=False if quiet else None,
         ),
         json,
