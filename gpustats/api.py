@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from typing import Any, Literal
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal
 
 from gpustats import __version__
 from gpustats.display import skipped
+from gpustats.engines.base import Engine, Outcome
 from gpustats.engines.device import open_engine
 from gpustats.errors import DataError, ImagesFailedWarning, Interrupted, TooManyFailures
+from gpustats.failure_file import FailureFile
 from gpustats.failures import FailureLog, printable
+from gpustats.interrupts import orderly_interrupts
 from gpustats.rows import RowBuffer
-from gpustats.sources import Source, SourceOptions, open_source
+from gpustats.sources import Batch, Source, SourceOptions, open_source
 from gpustats.stats import Definition, Stats, color_order
+from gpustats.tolerance import FailureLimit
+
+if TYPE_CHECKING:
+    from gpustats.resume import Checkpoint
 
 __all__ = ["compute"]
 
@@ -28,8 +36,13 @@ def compute(
     device: str = "auto",
     workers: int | None = None,
     on_error: Literal["skip", "raise"] = "skip",
-    max_failures: int | None = None,
+    max_failures: float | None = None,
+    failures: str | os.PathLike[str] | None = None,
     max_pixels: int = 512_000_000,
+    memory: str | float | None = None,
+    isolate: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    changed: Literal["mtime", "hash"] = "mtime",
     progress: bool | Callable[[int], None] | None = None,
     gpu_options: Mapping[str, int | float] | None = None,
     column: str | None = None,
@@ -59,10 +72,29 @@ def compute(
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
-    max_failures : int, optional
-        Stop when more images than this have failed.
+    max_failures : int or float, optional
+        Stop when more images than this have failed: an integer is a count, a float from 0.0 to 1.0 a share of the
+        images. A share is judged at the end, and on the way once 1,000 images were seen.
+    failures : path-like, optional
+        A file to which every failure is written as it happens, one JSON object a line; the result itself lists at most
+        10,000.
     max_pixels : int
         Images with more pixels fail as ``too_large``; checked on the header, before memory is taken.
+    memory : str, int or float, optional
+        How much memory the process should stay below: ``"2GB"``, ``"512MiB"``, bytes, or a share of what the machine
+        or the cgroup has left (``0.25``). 256 MiB of it (half, where it is less than 512 MiB) are taken for the
+        process itself; the rest is for files and pixels in flight. Large images wait for one another, and one that
+        needs more than three quarters of the rest fails as ``too_large``. By default half of what is left.
+    isolate : bool
+        Decode in processes of their own, so that a decoder that crashes or is killed for its memory costs one image.
+        It fails as ``corrupt``.
+    checkpoint : path-like, optional
+        A file that keeps what was read, about 200 bytes an image. The same call continues after an interruption of any
+        kind, and after a whole run reads only what is new or changed and leaves out what is gone. The result is the
+        same as that of a run from the start.
+    changed : {"mtime", "hash"}
+        How `checkpoint` tells a changed file: by its size and modification time, or by size and content, for which
+        every file is read in every run (but not decoded).
     progress : bool or callable, optional
         Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the
         number of images done since the last call.
@@ -95,13 +127,16 @@ def compute(
     Raises
     ------
     DataError
-        Where the data does not exist or holds no image; under ``on_error="raise"`` for the first image that fails.
+        Where the data does not exist or holds no image; under ``on_error="raise"`` for the first image that fails;
+        where `checkpoint` belongs to other data, options or versions, is in use, or cannot be written; where
+        `failures` cannot be written.
     DeviceError
         Where the device asked for cannot be used.
     TooManyFailures
         Where more than `max_failures` images failed.
     Interrupted
-        On Ctrl-C; a `KeyboardInterrupt` that carries the partial result.
+        On Ctrl-C; a `KeyboardInterrupt` that carries the partial result. A second Ctrl-C stops at once, without. What
+        SIGTERM does is left to the program: the command line treats it as Ctrl-C.
     ValueError
         Where an option has a value that is not supported.
 
@@ -118,8 +153,16 @@ def compute(
     >>> gpustats.compute(folder, progress=False).mean.tolist()
     [1.0, 0.0, 0.2]
     """
-    _check_options(workers, on_error, max_failures, max_pixels)
-    engine = open_engine(device, workers=workers, max_pixels=max_pixels, gpu_options=gpu_options)
+    _check_options(workers, on_error, max_pixels, changed)
+    limit = FailureLimit(max_failures)
+    engine = open_engine(
+        device,
+        workers=workers,
+        max_pixels=max_pixels,
+        memory=memory,
+        isolate=isolate,
+        gpu_options=gpu_options,
+    )
     options = SourceOptions(
         column=column,
         feature=feature,
@@ -130,7 +173,7 @@ def compute(
         max_bytes=engine.max_bytes,
     )
     source = open_source(data, options)
-    failures = FailureLog()
+    failed = FailureLog()
     buffer = RowBuffer()
     started = time.monotonic()
 
@@ -142,60 +185,118 @@ def compute(
             **engine.report(),
             "seconds": round(time.monotonic() - started, 3),
         }
+        if saved is not None:
+            run["checkpoint"] = {"images_reused": saved.images_reused, "images_removed": saved.images_removed}
         return Stats(
             buffer.totals,
             definition=Definition(color_order=color_order(buffer.totals.channels)),
-            failures=failures,
+            failures=failed,
             skipped=dict(source.skipped),
             runs=(run,),
             complete=complete,
         )
 
-    try:
-        with (
-            _progress(progress, source) as advance,
-            closing(source.batches()) as batches,
-            closing(engine.outcomes(batches)) as outcomes,
-        ):
-            for outcome in outcomes:
-                buffer.add(outcome.rows)
-                for failure in outcome.failures:
-                    failures.add(failure)
-                    if on_error == "raise":
-                        raise DataError(str(failure))
-                if max_failures is not None and len(failures) > max_failures:
-                    last = list(failures)[-1]
-                    raise TooManyFailures(
-                        f"{len(failures):,} images failed, more than max_failures={max_failures:,}; the last: {last}",
-                        result(complete=False),
-                    )
-                advance(len(outcome.rows) + len(outcome.failures))
-    except KeyboardInterrupt:
-        raise Interrupted(result(complete=False)) from None
-    buffer.flush()
-    if buffer.totals.images == 0 and not failures:
-        others = skipped(source.skipped)
-        raise DataError(f"{printable(source.label)}: no images found" + (f" (skipped: {others})" if others else ""))
-    if failures and on_error == "skip":
-        first, count = next(iter(failures)), buffer.totals.images + len(failures)
-        warnings.warn(
-            f"{len(failures):,} of {count:,} images could not be read and do not count: {first}"
-            + (" ..." if len(failures) > 1 else ""),
-            ImagesFailedWarning,
-            stacklevel=2,
-        )
-    return result(complete=True)
+    def account(outcome: Outcome) -> None:
+        buffer.add(outcome.rows)
+        for failure in outcome.failures:
+            failed.add(failure)
+            if failure_file is not None:
+                failure_file.add(failure)
+            if on_error == "raise":
+                raise DataError(str(failure))
+        check_limit(buffer.totals.images + len(buffer), final=False)
+        advance(len(outcome.rows) + len(outcome.failures))
+
+    def check_limit(read: int, final: bool) -> None:
+        if limit.exceeded(len(failed), len(failed) + read, final):
+            raise TooManyFailures(
+                f"{len(failed):,} of {len(failed) + read:,} images failed, more than max_failures={limit}; "
+                f"one of them: {next(iter(failed))}",
+                result(complete=final),
+            )
+
+    with ExitStack() as stack:
+        guard = stack.enter_context(orderly_interrupts())
+        failure_file = stack.enter_context(FailureFile(failures)) if failures is not None else None
+        saved: Checkpoint | None = None
+        batches = stack.enter_context(_closing(source.batches()))
+        if checkpoint is not None:
+            settings = {"max_pixels": str(max_pixels), **_described(options)}
+            saved = stack.enter_context(_open_checkpoint(checkpoint, data, engine, settings, changed))
+            batches = saved.pending(batches)
+        advance = stack.enter_context(_progress(progress, source))
+        try:
+            with closing(engine.outcomes(batches)) as outcomes:
+                for outcome in outcomes:
+                    with guard.step():  # an image counts and is stored, or neither
+                        for part in saved.record(outcome) if saved is not None else (outcome,):
+                            account(part)
+            with guard.step():
+                for part in saved.finish() if saved is not None else ():
+                    account(part)
+                buffer.flush()
+        except KeyboardInterrupt:
+            raise Interrupted(result(complete=False)) from None
+        if buffer.totals.images == 0 and not failed:
+            others = skipped(source.skipped)
+            raise DataError(f"{printable(source.label)}: no images found" + (f" (skipped: {others})" if others else ""))
+        check_limit(buffer.totals.images, final=True)
+        if failed and on_error == "skip":
+            first, count = next(iter(failed)), buffer.totals.images + len(failed)
+            warnings.warn(
+                f"{len(failed):,} of {count:,} images could not be read and do not count: {first}"
+                + (" ..." if len(failed) > 1 else ""),
+                ImagesFailedWarning,
+                stacklevel=2,
+            )
+        return result(complete=True)
 
 
-def _check_options(workers: int | None, on_error: str, max_failures: int | None, max_pixels: int) -> None:
+def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str) -> None:
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise ValueError(f"workers should be a positive integer or None, got {workers!r}")
     if on_error not in ("skip", "raise"):
         raise ValueError(f"on_error should be 'skip' or 'raise', got {on_error!r}")
-    if max_failures is not None and (not isinstance(max_failures, int) or max_failures < 0):
-        raise ValueError(f"max_failures should be a non-negative integer or None, got {max_failures!r}")
+    if changed not in ("mtime", "hash"):
+        raise ValueError(f"changed should be 'mtime' or 'hash', got {changed!r}")
     if not isinstance(max_pixels, int) or max_pixels < 1:
         raise ValueError(f"max_pixels should be a positive integer, got {max_pixels!r}")
+
+
+def _open_checkpoint(
+    path: str | os.PathLike[str],
+    data: object,
+    engine: Engine,
+    options: Mapping[str, str],
+    changed: Literal["mtime", "hash"],
+) -> Checkpoint:
+    from gpustats.resume import Checkpoint
+
+    report = engine.report()
+    settings = {
+        "gpustats": __version__,
+        "engine": str(report["engine"]),
+        "decoders": json.dumps(report["decoders"], sort_keys=True),
+        "definition": json.dumps(Definition().to_dict(), sort_keys=True),
+        **options,
+    }
+    return Checkpoint(path, data, settings, changed)
+
+
+def _described(options: SourceOptions) -> dict[str, str]:
+    """Return the options that decide which images a source gives."""
+    names = ("column", "feature", "group", "root", "layout")
+    return {name: str(getattr(options, name)) for name in names if getattr(options, name) is not None}
+
+
+@contextmanager
+def _closing(batches: Generator[Batch, None, None]) -> Iterator[Iterator[Batch]]:
+    """Close the source when the run is over."""
+    try:
+        yield batches
+    finally:
+        with suppress(ValueError):  # a thread that was left behind still waits for the source
+            batches.close()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import typer
 import gpustats
 from gpustats.display import normalize_line
 from gpustats.errors import GpustatsError, ImagesFailedWarning, Interrupted, TooManyFailures
+from gpustats.interrupts import interrupt_on_terminate
 from gpustats.stats import Stats
 
 __all__ = ["main"]
@@ -39,6 +40,13 @@ class OnError(str, Enum):
     RAISE = "raise"
 
 
+class Changed(str, Enum):
+    """How a changed file is told."""
+
+    MTIME = "mtime"
+    HASH = "hash"
+
+
 _Json = Annotated[
     Optional[str],  # noqa: UP045 - typer reads this annotation at run time, on Python 3.10 too
     typer.Option("--json", metavar="FILE", help="Write the whole result as JSON to FILE, '-' for standard output."),
@@ -61,8 +69,8 @@ def compute(
     workers: _Workers = None,
     on_error: Annotated[OnError, typer.Option(help="Leave out an image that cannot be read, or stop.")] = OnError.SKIP,
     max_failures: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=0, help="Stop when more images than this have failed."),
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="N|SHARE", help="Stop when more images have failed: a count, or a share (0.01, 1%)."),
     ] = None,
     column: Annotated[
         Optional[str],  # noqa: UP045
@@ -81,6 +89,27 @@ def compute(
         typer.Option(metavar="FOLDER|URL", help="What relative paths in a list or manifest refer to."),
     ] = None,
     layout: Annotated[str, typer.Option(help="Axes of arrays: auto, HWC, CHW, NHW, NHWC or NCHW.")] = "auto",
+    failures: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write every failure to FILE as it happens, one JSON object a line."),
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Images with more pixels fail as too_large, before memory is taken.")
+    ] = 512_000_000,
+    memory: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SIZE", help="Stay below this: 2GB, 512MiB, 25%. By default half of what is left."),
+    ] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Decode in processes, so that a crash of a decoder costs one image.")
+    ] = False,
+    checkpoint: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Keep what was read in FILE; the same command continues from there."),
+    ] = None,
+    changed: Annotated[
+        Changed, typer.Option(help="How --checkpoint tells a changed file: by size and mtime, or by its content.")
+    ] = Changed.MTIME,
     quiet: _Quiet = False,
 ) -> None:
     """Compute mean, std and the rest for a dataset, reading it once.
@@ -93,12 +122,18 @@ def compute(
             device=device,
             workers=workers,
             on_error=on_error.value,
-            max_failures=max_failures,
             column=column,
             feature=feature,
             group=group,
             root=root,
             layout=layout,
+            max_failures=None if max_failures is None else _count_or_share(max_failures),
+            failures=failures,
+            max_pixels=max_pixels,
+            memory=memory,
+            isolate=isolate,
+            checkpoint=checkpoint,
+            changed=changed.value,
             progress=False if quiet else None,
         ),
         json,
@@ -151,7 +186,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    interrupt_on_terminate()
     app()
+
+
+def _count_or_share(text: str) -> float:
+    try:
+        if text.endswith("%"):
+            return float(text[:-1]) / 100
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise ValueError(f"--max-failures should be a count (100) or a share (0.01, 1%), got {text!r}") from None
 
 
 def _report(run: Callable[[], Stats], json: str | None, quiet: bool) -> None:
@@ -194,7 +239,7 @@ def _list_failures(stats: Stats, quiet: bool) -> None:
     for failure in list(stats.failures)[:_FAILURES_SHOWN]:
         _say(f"failed: {failure}", quiet)
     if len(stats.failures) > _FAILURES_SHOWN:
-        _say(f"... and {len(stats.failures) - _FAILURES_SHOWN:,} more; --json lists them", quiet)
+        _say(f"... and {len(stats.failures) - _FAILURES_SHOWN:,} more; --failures FILE lists them", quiet)
 
 
 def _say(message: str, quiet: bool) -> None:

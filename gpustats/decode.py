@@ -11,19 +11,20 @@ from __future__ import annotations
 import functools
 import importlib
 import io
-import struct
 import threading
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 
 import numpy as np
 import PIL
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import ImageFile
+from PIL import Image, ImageFile
 
 from gpustats.failures import ImageError
+from gpustats.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
 from gpustats.memory import MemoryBudget
 
 __all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "sniff", "versions", "whole_images_only"]
@@ -46,6 +47,16 @@ _FORMATS = {
 # Modes whose conversion to 8-bit RGB loses nothing but alpha; the others (I;16, I, F, LAB ...) would be clipped or
 # guessed.
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
+
+# Bytes a pixel that a decoder of Pillow takes at its peak, the array of 3 that comes out of it included; measured as
+# peak RSS on images of 36 megapixels (tests/robust/test_memory.py holds it), for the worst mode and subsampling.
+_PEAK_BYTES = {"WebP": 20, "TIFF": 8, "AVIF": 16, "JPEG 2000": 28}
+_PEAK_BYTES_OTHER = 7  # 4 inside Pillow, 3 in the array
+_PEAK_BYTES_JPEG = {False: 7, True: 15}  # True: libjpeg holds the coefficients, 2 bytes a sample
+_COEFFICIENT_BYTES = 6
+
+_STRIP_PIXELS = 1 << 17  # a strip is held four times while it is converted
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
 
 
 @functools.cache
@@ -85,19 +96,23 @@ def sniff(data: bytes) -> str | None:
 _truncated_lock = threading.Lock()
 _truncated_depth = 0
 _truncated_before = False
+_warnings = ExitStack()
 
 
 @contextmanager
 def whole_images_only() -> Iterator[None]:
-    """Keep Pillow strict while a run lasts, also where the program has set ``ImageFile.LOAD_TRUNCATED_IMAGES``.
+    """Keep Pillow strict while a run lasts, also where the program has set ``ImageFile.LOAD_TRUNCATED_IMAGES``, and
+    keep its warnings (about damaged metadata and the like) from deciding, where the program makes errors of them.
 
-    The switch is Pillow's and holds for the whole process; it is put back when the last run ends.
+    Both hold for the whole process; they are put back when the last run ends.
     """
     global _truncated_depth, _truncated_before
     with _truncated_lock:
         if _truncated_depth == 0:
             _truncated_before = ImageFile.LOAD_TRUNCATED_IMAGES
             ImageFile.LOAD_TRUNCATED_IMAGES = False
+            _warnings.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"PIL\b")
         _truncated_depth += 1
     try:
         yield
@@ -106,6 +121,7 @@ def whole_images_only() -> Iterator[None]:
             _truncated_depth -= 1
             if _truncated_depth == 0:
                 ImageFile.LOAD_TRUNCATED_IMAGES = _truncated_before
+                _warnings.close()
 
 
 class Decoder:
@@ -123,7 +139,20 @@ class Decoder:
         self._max_pixels = max_pixels
         self._memory = memory
         self._reserved = 0
+        self._file_alone = 0
         self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
+
+    def expect_file(self, size: int) -> None:
+        """Say that a file of `size` bytes is about to be read; waits until there is memory for a large one.
+
+        Raises
+        ------
+        ImageError
+            Where no file may be that large.
+        """
+        if size > self._memory.share and not self._file_alone:
+            self._reserved = self._memory.reserve_all(size)
+            self._file_alone = size
 
     def decode(self, data: bytes) -> tuple[NDArray[np.uint8], str]:
         """Decode one image; call `release` when its pixels were used, also after an error.
@@ -145,28 +174,34 @@ class Decoder:
             height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:  # no JPEG, or one that only Pillow can judge
             return self._decode_with_pillow(data), PILLOW
-        self._admit(height, width, 3)
+        size = height * width * 3
+        check_size(height, width, self._max_pixels)
+        if size > self._buffer.nbytes or may_hide_scans(data, height * width):
+            self._admit(height * width * (3 + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)))
         if color_space in ("CMYK", "YCCK"):
             return self._decode_with_pillow(data), PILLOW
-        size = height * width * 3
-        if size > self._buffer.nbytes and size <= self._memory.share:
+        if size > self._buffer.nbytes and size <= self._memory.share // 3:  # room for coefficients, too
             self._buffer = np.empty(size, np.uint8)
         target = self._buffer[:size] if size <= self._buffer.nbytes else np.empty(size, np.uint8)
         try:
             return simplejpeg.decode_jpeg(data, "RGB", buffer=target), SIMPLEJPEG
         except ValueError:  # libjpeg warned or gave up: Pillow says whether the image is whole
+            del target
             return self._decode_with_pillow(data), PILLOW
 
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
         if self._reserved:
             self._memory.release(self._reserved)
-            self._reserved = 0
+            self._reserved = self._file_alone = 0
 
-    def _admit(self, height: int, width: int, bytes_per_pixel: int) -> None:
-        check_size(height, width, self._max_pixels)
-        self.release()
-        self._reserved = self._memory.reserve(height * width * bytes_per_pixel)
+    def _admit(self, size: int) -> None:
+        """Wait until `size` bytes may be allocated for pixels."""
+        if self._file_alone:
+            self._memory.check(self._file_alone + size)
+        else:
+            self.release()
+            self._reserved = self._memory.reserve(size)
 
     def _decode_with_pillow(self, data: bytes) -> NDArray[np.uint8]:
         kind = sniff(data)
@@ -174,19 +209,23 @@ class Decoder:
             raise ImageError(
                 "not_an_image", "the file is empty" if not data else "the first bytes are those of no image format"
             )
-        if kind == "WebP":  # its decoder allocates the canvas when it opens
-            check_size(*_webp_size(data), self._max_pixels)
         try:
+            if kind == "WebP":  # its decoder allocates when it opens
+                self._admit_pixels(kind, data, *webp_size(data))
             with _open(kind, data) as image:
-                self._admit(image.height, image.width, 7)  # 4 bytes a pixel inside Pillow, 3 in the array
+                self._admit_pixels(kind, data, image.height, image.width)
                 if image.mode not in _EIGHT_BIT_MODES:
                     raise ImageError(
                         "unsupported", f"{kind} of mode {image.mode}: only 8-bit images can be read as RGB"
                     )
+                if kind == "TIFF":
+                    _check_tiles(image, self._max_pixels)
                 image.load()
+                if kind == "PNG" and (damage := png_damage(data)):
+                    raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"PNG: {damage}")
                 # Pillow warns about transparency that the RGB result does not have anyway.
                 image.info.pop("transparency", None)
-                return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+                return _as_rgb(image)
         except ImageError:
             raise
         except MemoryError:
@@ -194,7 +233,36 @@ class Decoder:
         except NotImplementedError as error:
             raise ImageError("unsupported", f"{kind}: {error}") from None
         except Exception as error:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; one image, named
-            raise _verdict(kind, error) from None
+            raise _verdict(kind, error, data) from None
+
+    def _admit_pixels(self, kind: str, data: bytes, height: int, width: int) -> None:
+        check_size(height, width, self._max_pixels)
+        pixels = height * width
+        if kind == "JPEG":
+            each = _PEAK_BYTES_JPEG[jpeg_scans(data, pixels)]
+        else:
+            each = _PEAK_BYTES.get(kind, _PEAK_BYTES_OTHER)
+        self._admit(pixels * each)
+
+
+def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Return ``image.convert("RGB")`` as an array; a large one in strips, so that it is never held three times."""
+    if image.width * image.height <= _STRIP_PIXELS:
+        return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    step = max(_STRIP_PIXELS // image.width, 1)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)).convert("RGB"))
+    return pixels
+
+
+def _check_tiles(image: Image.Image, max_pixels: int) -> None:
+    """Refuse a TIFF whose tiles or strips are larger than any image may be: libtiff allocates a whole one."""
+    tags = image.tag_v2  # type: ignore[attr-defined]  # TIFF images have it
+    width, height = tags.get(_TILE_WIDTH, image.width), tags.get(_TILE_HEIGHT, 1)
+    if isinstance(width, int) and isinstance(height, int) and width * height > max(max_pixels, 1):
+        raise ImageError("too_large", f"TIFF: tiles of {width} x {height} pixels, more than max_pixels={max_pixels:,}")
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
@@ -217,26 +285,15 @@ def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
     return image
 
 
-def _verdict(kind: str, error: Exception) -> ImageError:
+def _verdict(kind: str, error: Exception, data: bytes) -> ImageError:
     message = " ".join(str(error).split()) or type(error).__name__
     lower = message.lower()
-    if "truncated" in lower or "unexpected end" in lower or isinstance(error, EOFError):
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ImageError("too_large", f"{kind}: {message}")
+    if "truncated" in lower or "unexpected end" in lower or isinstance(error, EOFError) or looks_cut_off(kind, data):
         return ImageError("truncated", f"{kind}: {message}")
-    if "not supported" in lower or "unsupported" in lower:
+    if "too large" in lower:  # inflated texts and profiles
+        return ImageError("too_large", f"{kind}: {message}")
+    if "not supported" in lower or "unsupported" in lower or "cannot handle" in lower:
         return ImageError("unsupported", f"{kind}: {message}")
     return ImageError("corrupt", f"{kind}: {message}")
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Return height and width from the first chunk of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
-    chunk, payload = data[12:16], data[20:30]
-    if len(payload) == 10:
-        if chunk == b"VP8X":
-            return int.from_bytes(payload[7:10], "little") + 1, int.from_bytes(payload[4:7], "little") + 1
-        if chunk == b"VP8L":
-            bits = int.from_bytes(payload[1:5], "little")
-            return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
-        if chunk == b"VP8 ":
-            width, height = struct.unpack("<HH", payload[6:10])
-            return height & 0x3FFF, width & 0x3FFF
-    raise ImageError("corrupt", "WebP: the header is damaged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -63,7 +64,10 @@ class Failure:
 
 @dataclass(slots=True)
 class FailureLog:
-    """Failures of a run: every one counted by reason, the first `LISTED_AT_MOST` kept whole."""
+    """Failures of a run: every one counted by reason, `LISTED_AT_MOST` kept whole.
+
+    Kept are those whose keys come first, sorted, so that the log does not depend on the order in which they came.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     listed: list[Failure] = field(default_factory=list)
@@ -72,13 +76,14 @@ class FailureLog:
         return self.counts.total()
 
     def __iter__(self) -> Iterator[Failure]:
-        return iter(sorted(self.listed))
+        return iter(self.listed)
 
     def add(self, failure: Failure) -> None:
-        """Count `failure`, and list it while there is room."""
+        """Count `failure`, and list it unless enough with smaller keys are listed."""
         self.counts[failure.reason] += 1
-        if len(self.listed) < LISTED_AT_MOST:
-            self.listed.append(failure)
+        if len(self.listed) < LISTED_AT_MOST or failure < self.listed[-1]:
+            insort(self.listed, failure)
+            del self.listed[LISTED_AT_MOST:]
 
     def extend(self, failures: Iterable[Failure]) -> None:
         """Add each of `failures`."""
@@ -87,7 +92,7 @@ class FailureLog:
 
     def merged(self, other: FailureLog) -> FailureLog:
         """Return a new log of the failures of both."""
-        return FailureLog(self.counts + other.counts, (self.listed + other.listed)[:LISTED_AT_MOST])
+        return FailureLog(self.counts + other.counts, sorted(self.listed + other.listed)[:LISTED_AT_MOST])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers for JSON."""
@@ -105,4 +110,4 @@ class FailureLog:
             listed = [Failure(str(f["key"]), str(f["reason"]), str(f["message"])) for f in data["listed"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the list of failures in the file is damaged: {error!r}") from None
-        return cls(counts, listed)
+        return cls(counts, sorted(listed))

@@ -183,6 +183,9 @@ class RowBuffer:
         self._count = 0
         self._first: tuple[str, str] | None = None
 
+    def __len__(self) -> int:
+        return self._count
+
     def add(self, rows: Rows) -> None:
         """Add a batch; fold what was collected when there is enough of it.
 

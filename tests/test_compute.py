@@ -239,10 +239,11 @@ def test_closing_early_stops_the_workers(photos: Path) -> None:
 
 
 def test_memory_budget_takes_large_images_one_at_a_time() -> None:
-    budget = MemoryBudget(1000, workers=2)
-    assert budget.share == 250
-    assert budget.reserve(250) == 0, "a share needs no reservation"
-    held = budget.reserve(10**9)
+    budget = MemoryBudget(1600, workers=2)
+    assert (budget.share, budget.common) == (100, 1200)
+    assert budget.reserve(100) == 0, "a share needs no reservation"
+    held = budget.reserve_all(500)
+    assert held == 1200
     entered = threading.Event()
 
     def second() -> None:
@@ -257,15 +258,24 @@ def test_memory_budget_takes_large_images_one_at_a_time() -> None:
     budget.release(held)
     thread.join(5)
     assert entered.is_set()
-    assert budget.reserve(500) == 500, "all of it came back"
+    assert budget.reserve(1200) == 1200, "all of it came back"
 
 
-def test_an_image_larger_than_the_budget_is_still_read() -> None:
-    engine = CpuEngine(workers=2, max_pixels=10**8, memory=1 << 20)
+def test_images_larger_than_a_share_are_read_one_after_the_other() -> None:
+    engine = CpuEngine(workers=2, max_pixels=10**8, memory=5 << 20)
     data = encoded(photo(800, 900), quality=30)
     outcomes = list(engine.outcomes(iter([Batch([str(i) for i in range(4)], [""] * 4, [data] * 4)])))
     assert sum(len(outcome.rows) for outcome in outcomes) == 4
-    assert engine._memory._free == engine._memory._common
+    assert engine._memory._free == engine._memory.common
+
+
+def test_an_image_larger_than_the_memory_limit_fails_by_name() -> None:
+    engine = CpuEngine(workers=2, max_pixels=10**8, memory=2 << 20)
+    data = encoded(photo(800, 900), quality=30)
+    (outcome,) = engine.outcomes(iter([Batch(["large", "small"], [""] * 2, [data, encoded(photo())])]))
+    assert list(outcome.rows.keys) == ["small"]
+    assert [(f.key, f.reason) for f in outcome.failures] == [("large", "too_large")]
+    assert engine._memory._free == engine._memory.common
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX permissions")

@@ -6,11 +6,18 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from gpustats.failures import Failure
+from gpustats.moments import ImageMoments
 from gpustats.rows import Rows
 from gpustats.sources import Batch
 
-__all__ = ["Engine", "Outcome"]
+__all__ = ["NO_ROWS", "Engine", "Outcome"]
+
+_NO_NUMBERS = np.empty((0, 3), np.uint64)
+NO_ROWS = ImageMoments([], [], _NO_NUMBERS[:, 0], _NO_NUMBERS[:, 0], _NO_NUMBERS, _NO_NUMBERS, _NO_NUMBERS, _NO_NUMBERS)
+"""The rows of an outcome that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,10 @@ class Engine(Protocol):
     max_bytes: int
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
-        """Yield an outcome for every sample, in any order. Closing the iterator stops the engine."""
+        """Yield an outcome for every sample, in any order. Closing the iterator stops the engine.
+
+        A batch may be empty (all of its samples are known from a checkpoint) or hold failures of the source alone.
+        """
         ...
 
     def report(self) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import Any
+
+import numpy as np
 
 from gpustats import decode
 from gpustats.engines.base import Outcome
@@ -19,6 +22,9 @@ from gpustats.rows import RowBuilder, joined
 from gpustats.sources import Batch, load
 
 __all__ = ["CpuEngine"]
+
+_NOTHING = np.empty(0, np.uint8)
+_PATIENCE = 1.0  # seconds to wait for images at hand when a run is stopped; what comes later is thrown away
 
 
 class CpuEngine:
@@ -95,8 +101,9 @@ class CpuEngine:
                         yield outcome
             finally:
                 stop.set()
+                deadline = time.monotonic() + _PATIENCE
                 for thread in threads:
-                    while thread.is_alive():
+                    while thread.is_alive() and time.monotonic() < deadline:
                         with suppress(queue.Empty):  # room for a worker that waits to hand over
                             results.get_nowait()
                         thread.join(0.01)
@@ -111,7 +118,7 @@ class CpuEngine:
             if stop.is_set():
                 break
             try:
-                data = load(item, self.max_bytes)
+                data = load(item, self.max_bytes, decoder.expect_file)
                 if isinstance(data, bytes):
                     pixels, name = decoder.decode(data)
                     rows.add(key, group, pixels)
@@ -126,6 +133,7 @@ class CpuEngine:
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
             finally:
+                data = pixels = _NOTHING  # gone before others may take their memory
                 decoder.release()
         if not on_device:
             return Outcome(rows.rows(), failures), by_decoder

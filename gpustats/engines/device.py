@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from gpustats.engines.base import Engine
 from gpustats.errors import DeviceError
-from gpustats.resources import usable_cpus, usable_memory
+from gpustats.memory import memory_in_flight
+from gpustats.resources import usable_cpus
 
 __all__ = ["gpu_problem", "open_engine"]
 
@@ -24,6 +25,8 @@ def open_engine(
     *,
     workers: int | None,
     max_pixels: int,
+    memory: str | float | None = None,
+    isolate: bool = False,
     gpu_options: Mapping[str, int | float] | None = None,
 ) -> Engine:
     """Return the engine for a device.
@@ -37,6 +40,10 @@ def open_engine(
         CPU threads; by default the cores that the process may use.
     max_pixels : int
         Limit of an image.
+    memory : str, int or float, optional
+        What the process should stay below on the host; see `gpustats.memory.parse_memory`.
+    isolate : bool
+        Decode in processes of their own, which is done on the CPU: ``"auto"`` then takes the CPU.
     gpu_options : mapping, optional
         Settings of `gpustats.engines.tuning.Tuning` by name.
 
@@ -49,18 +56,24 @@ def open_engine(
     if match is None and device not in ("auto", "cpu"):
         raise DeviceError(f"device should be 'auto', 'cpu', 'gpu' or 'cuda:N', got {device!r}")
     threads = workers or usable_cpus()
-    memory = max(usable_memory() // 2, 256 << 20)
+    in_flight = memory_in_flight(memory)
+    if isolate:
+        if match:
+            raise DeviceError(f"device={device!r} cannot be used: isolate=True decodes on the CPU")
+        from gpustats.engines.isolated import IsolatedEngine
+
+        return IsolatedEngine(workers=threads, max_pixels=max_pixels, memory=in_flight)
     if device != "cpu":
         device_id = int(match[1] or 0) if match else 0
         problem = gpu_problem(device_id)
         if problem is None:
-            return _open_gpu(device_id, threads, max_pixels, memory, gpu_options)
+            return _open_gpu(device_id, threads, max_pixels, in_flight, gpu_options)
         if match:
             raise DeviceError(f"device={device!r} cannot be used: {problem}")
         log.info("gpustats: computing on the CPU: %s", problem)
     from gpustats.engines.cpu import CpuEngine
 
-    return CpuEngine(workers=threads, max_pixels=max_pixels, memory=memory)
+    return CpuEngine(workers=threads, max_pixels=max_pixels, memory=in_flight)
 
 
 def gpu_problem(device_id: int = 0) -> str | None:

@@ -198,8 +198,17 @@ def check_bytes(size: int, max_bytes: int) -> None:
         raise ImageError("too_large", f"the image has {size:,} bytes, more than the limit of {max_bytes:,}")
 
 
-def load(item: Item, max_bytes: int) -> bytes | Pixels:
+def load(item: Item, max_bytes: int, expect: Callable[[int], None] = lambda size: None) -> bytes | Pixels:
     """Read what stands behind an item.
+
+    Parameters
+    ----------
+    item : str, bytes, ndarray or callable
+        See `Item`.
+    max_bytes : int
+        Larger files are refused.
+    expect : callable
+        Told the size of a file before it is read; may wait for memory.
 
     Raises
     ------
@@ -207,13 +216,15 @@ def load(item: Item, max_bytes: int) -> bytes | Pixels:
         With the reason ``missing``, ``unreadable`` or ``too_large``.
     """
     if isinstance(item, str):
-        return _read_file(item, max_bytes)
+        return _read_file(item, max_bytes, expect)
     if callable(item):
-        return item(max_bytes)
+        data = item(max_bytes)
+        expect(len(data) if isinstance(data, bytes) else 0)
+        return data
     return item
 
 
-def _read_file(path: str, max_bytes: int) -> bytes:
+def _read_file(path: str, max_bytes: int, expect: Callable[[int], None]) -> bytes:
     # Four system calls and no file object: this runs once an image, and what surrounds it is held by one thread at a
     # time.
     try:
@@ -226,6 +237,7 @@ def _read_file(path: str, max_bytes: int) -> bytes:
                 raise ImageError(
                     "too_large", f"the file has {status.st_size:,} bytes, more than the limit of {max_bytes:,}"
                 )
+            expect(status.st_size)
             data = os.read(descriptor, status.st_size + 1)
             if len(data) != status.st_size:  # grown, shrunk or a short read: take what is there now
                 parts = [data]

@@ -1,0 +1,273 @@
+"""What robustness costs and holds: ``python -m benchmarks.robust [bad] [kills] [overhead] [isolate] [memory]``.
+
+Each part prints one JSON object. Files are synthetic (`gpustats.demo`) or, with ``--images FOLDER``, hard links to real
+JPEGs. Rates are medians of interleaved runs with the files in the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import gpustats
+from gpustats.demo import natural_image, write_images
+from gpustats.resources import usable_cpus
+from tests import badfiles
+
+Run = Callable[[], gpustats.Stats]
+
+
+def photographs(folder: Path, count: int, images: Path | None) -> None:
+    """Fill `folder` with `count` JPEGs in ten subfolders: links to `images` or to 200 synthetic ones."""
+    if images is None:
+        images = folder.parent / "synthetic"
+        if not images.exists():
+            write_images(images, 200)
+    files = sorted(path for path in images.rglob("*") if path.is_file())
+    for i in range(count):
+        target = folder / f"class_{i % 10}" / f"{i:05d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(files[i % len(files)], target)
+        except OSError:  # another drive
+            shutil.copyfile(files[i % len(files)], target)
+
+
+def compute(folder: Path, **options: Any) -> gpustats.Stats:
+    """Compute on the CPU without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gpustats.ImagesFailedWarning)
+        return gpustats.compute(folder, device="cpu", progress=False, **options)
+
+
+def rates(runs: dict[str, Run], rounds: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
+    """Return the median seconds of each of `runs`, interleaved, by a clock."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = clock()
+            run()
+            seconds[name].append(clock() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def bad(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, Any]:
+    """A folder with one file in ten bad in every way against the same folder without them."""
+    clean, dirty = work / "clean", work / "dirty"
+    photographs(clean, count * 9 // 10, images)
+    shutil.copytree(clean, dirty, copy_function=os.link)
+    kinds = badfiles.everything()
+    reasons = {}
+    for i in range(count - count * 9 // 10):
+        name = list(kinds)[i % len(kinds)]
+        data, reason = kinds[name]
+        path = dirty / f"class_{i % 10}" / f"{i:05d}_bad_{name}"
+        path.write_bytes(data)
+        reasons[path.relative_to(dirty).as_posix()] = reason
+    expected, found = compute(clean), compute(dirty)
+    seconds = rates({"clean": lambda: compute(clean), "dirty": lambda: compute(dirty)}, rounds)
+    files = {"clean": count * 9 // 10, "dirty": count}
+    return {
+        "images": count,
+        "bad": len(reasons),
+        "kinds_of_bad": len(kinds),
+        "integers_of_the_good_ones_exact": found.totals == expected.totals,
+        "wrong_reasons": [str(f) for f in found.failures if reasons.get(f.key) != f.reason],
+        "bad_ones_listed": len(found.failures) == len(reasons),
+        "files_a_second": {name: round(files[name] / seconds[name], 1) for name in seconds},
+        "good_images_a_second_ratio": round(seconds["clean"] / seconds["dirty"], 3),
+        "files_a_second_ratio": round(files["dirty"] / seconds["dirty"] * seconds["clean"] / files["clean"], 3),
+    }
+
+
+_RUN = (
+    "import sys, gpustats, gpustats.resume, gpustats.engines.cpu; print('on', flush=True); "
+    "gpustats.compute(sys.argv[1], device='cpu', checkpoint=sys.argv[2], progress=False)"
+)
+
+
+def kills(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, Any]:
+    """One run, killed `rounds` times at random moments and continued each time."""
+    folder, checkpoint = work / "photos", work / "run.gpustats"
+    photographs(folder, count, images)
+    for name, (data, _) in badfiles.damaged().items():
+        (folder / name).write_bytes(data)
+    started = time.perf_counter()
+    expected = compute(folder)
+    whole = time.perf_counter() - started
+    dice = random.Random(1)
+    done, seen = [], 0
+    for _ in range(rounds):
+        command = [sys.executable, "-W", "ignore", "-c", _RUN, str(folder), str(checkpoint)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(dice.uniform(0, 2 * whole / rounds))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            seen += process.returncode == -signal.SIGKILL
+        probe = work / "probe"  # a copy, so that looking changes nothing
+        for suffix in ("", "-wal"):
+            source = Path(f"{checkpoint}{suffix}")
+            target = Path(f"{probe}{suffix}")
+            target.unlink(missing_ok=True)
+            if source.exists():
+                shutil.copyfile(source, target)
+        done.append(_stored(probe))
+    resumed = compute(folder, checkpoint=checkpoint)
+    return {
+        "images": count,
+        "kills": seen,
+        "stored_after_each_kill": done,
+        "identical_integers": resumed.totals == expected.totals,
+        "identical_failures": resumed.failures == expected.failures,
+        "reused_at_the_end": resumed.runs[0]["checkpoint"]["images_reused"],
+    }
+
+
+def _stored(path: Path) -> int:
+    import sqlite3
+    from contextlib import closing
+
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            total, distinct = database.execute("SELECT count(*), count(DISTINCT key) FROM images").fetchone()
+    except sqlite3.OperationalError:
+        return 0  # killed before the file was made
+    assert total == distinct
+    return int(total)
+
+
+def overhead(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, Any]:
+    """A run with a checkpoint against one without."""
+    folder, checkpoint = work / "photos", work / "run.gpustats"
+    photographs(folder, count, images)
+    compute(folder)
+
+    def kept(**options: Any) -> gpustats.Stats:
+        checkpoint.unlink(missing_ok=True)
+        return compute(folder, checkpoint=checkpoint, **options)
+
+    runs: dict[str, Run] = {
+        "without": lambda: compute(folder),
+        "with": kept,
+        "with_hash": lambda: kept(changed="hash"),
+    }
+    seconds, cpu = rates(runs, rounds), rates(runs, rounds, time.process_time)
+    size = checkpoint.stat().st_size
+    started = time.perf_counter()
+    compute(folder, checkpoint=checkpoint, changed="hash")
+    return {
+        "images": count,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "with_to_without": round(seconds["with"] / seconds["without"], 4),
+        "with_to_without_in_cpu_time": round(cpu["with"] / cpu["without"], 4),
+        "with_hash_to_without": round(seconds["with_hash"] / seconds["without"], 4),
+        "bytes_an_image": round(size / count, 1),
+        "second_run_by_hash_seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def isolate(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, Any]:
+    """Decoding in processes against threads."""
+    folder = work / "photos"
+    photographs(folder, count, images)
+    expected = compute(folder)
+    same = compute(folder, isolate=True).totals == expected.totals
+    seconds = rates({"threads": lambda: compute(folder), "processes": lambda: compute(folder, isolate=True)}, rounds)
+    empty = work / "one"
+    photographs(empty, 1, images)
+    start = rates({"threads": lambda: compute(empty), "processes": lambda: compute(empty, isolate=True)}, rounds)
+    return {
+        "images": count,
+        "identical_integers": same,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "processes_to_threads": round(seconds["processes"] / seconds["threads"], 3),
+        "start_seconds": round(start["processes"] - start["threads"], 3),
+    }
+
+
+_PEAK = """
+import json, resource, sys, warnings
+import gpustats
+warnings.simplefilter("ignore")
+stats = gpustats.compute(sys.argv[1], device="cpu", memory=sys.argv[2], workers=int(sys.argv[3]), progress=False)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps([peak, stats.n_images, dict(stats.failures.counts), [str(f) for f in stats.failures]]))
+"""
+
+
+def memory(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, Any]:
+    """Peak memory on bombs and images of 100 megapixels, for several limits and numbers of threads."""
+    folder = work / "huge"
+    folder.mkdir()
+    for name, (data, _) in badfiles.bombs().items():
+        (folder / name).write_bytes(data)
+    tile = natural_image(np.random.default_rng(0), 1000, 1000)
+    huge = Image.fromarray(np.tile(tile, (10, 10, 1)))
+    files: list[tuple[str, dict[str, Any]]] = [
+        ("a.jpg", {}),
+        ("b.jpg", {"progressive": True}),
+        ("c.jpg", {}),
+        ("d.png", {"compress_level": 1}),
+        ("e.tif", {"compression": "tiff_lzw"}),
+        ("f.bmp", {}),
+        ("g.jpg", {"quality": 95, "subsampling": 0}),
+    ]
+    for name, options in files:
+        huge.save(folder / name, **options)
+    photographs(folder / "small", count, images)
+    found = []
+    for limit, workers in (("2GB", 2), ("2GB", 8), ("4GB", 8), ("1GB", 4)):
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK, str(folder), limit, str(workers)], capture_output=True, check=True
+        )
+        peak, n_images, reasons, failures = json.loads(done.stdout)
+        found.append(
+            {
+                "memory": limit,
+                "workers": workers,
+                "peak_mb": round(peak / 1e6),
+                "under": peak < float(limit[0]) * 1e9,
+                "images": n_images,
+                "failed": reasons,
+                "huge_ones_refused": [f for f in failures if "memory limit" in f],
+            }
+        )
+    return {"bombs": len(badfiles.bombs()), "of_100_megapixels": len(files), "runs": found}
+
+
+def main() -> None:
+    """Run the parts named on the command line, all by default."""
+    parts = {part.__name__: part for part in (bad, kills, overhead, isolate, memory)}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.robust", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *parts], default=[])
+    parser.add_argument("--images", type=Path, help="a folder of JPEGs to link to instead of synthetic ones")
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5, help="of a comparison; kills are 25 unless given")
+    options = parser.parse_args()
+    for name in options.parts or parts:
+        with tempfile.TemporaryDirectory() as folder:
+            rounds = 25 if name == "kills" and options.rounds == 5 else options.rounds
+            result = parts[name](Path(folder), options.count, rounds, options.images)
+        print(json.dumps({"part": name, "cores": usable_cpus(), **result}, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()

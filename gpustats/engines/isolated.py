@@ -1,0 +1,254 @@
+"""The CPU engine in processes of its own, so that a decoder that crashes costs one image and not the run.
+
+Each worker thread of the CPU engine has a process that decodes and reduces for it; rows come back, not pixels. When a
+process dies, its batch is done again image by image in a new process, and the image that kills that one, too, alone on
+the machine, is the one that failed.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from gpustats import decode
+from gpustats.engines.base import NO_ROWS, Outcome
+from gpustats.engines.cpu import CpuEngine
+from gpustats.engines.worker import receive, send
+from gpustats.errors import DeviceError
+from gpustats.failures import Failure, ImageError
+from gpustats.rows import RowBuffer, Rows
+from gpustats.sources import Batch, load
+from gpustats.sources.base import Item
+
+__all__ = ["IsolatedEngine"]
+
+_PATIENCE = 600.0  # seconds for a message: 16 images of the largest size take less
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from gpustats.engines.worker import main; main()"
+
+
+class _Crashed(Exception):
+    """A process ended without an answer."""
+
+
+class _Process:
+    """A decoder process and the pipes to it."""
+
+    def __init__(self, max_pixels: int, limit: int) -> None:
+        own_group: dict[str, Any] = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined, unused-ignore]
+            if sys.platform == "win32"
+            else {"start_new_session": True}
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM.format(path=[p for p in sys.path if isinstance(p, str)])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            **own_group,
+        )
+        self._timed_out = False
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._replies = self._process.stdin, self._process.stdout
+        try:
+            self._ask((max_pixels, limit))
+        except _Crashed as crash:
+            raise DeviceError(f"isolate=True: a decoder process could not be started: it {crash}") from None
+
+    def measure(self, memory: int, batch: Batch) -> tuple[list[Outcome], list[int], Counter[str]]:
+        """Return an outcome for each sample, which of them were refused for their memory, and the decoders used."""
+        answer: tuple[list[Outcome], list[int], Counter[str]] = self._ask(
+            (memory, batch.keys, batch.groups, batch.items)
+        )
+        return answer
+
+    def kill(self) -> None:
+        """End the process now."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._requests, self._replies):
+            with suppress(OSError):
+                pipe.close()
+
+    def end(self) -> None:
+        """End the process from another thread than the one that talks to it, which then sees it crash."""
+        self._process.kill()
+
+    def _ask(self, message: Any) -> Any:
+        timer = threading.Timer(_PATIENCE, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            send(self._requests, message)  # type: ignore[arg-type]  # a binary pipe
+            return receive(self._replies)  # type: ignore[arg-type]
+        except (EOFError, OSError):
+            raise _Crashed(self._fate()) from None
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._timed_out = True
+        self._process.kill()
+
+    def _fate(self) -> str:
+        code = self._process.wait()
+        if self._timed_out:
+            return f"did not answer in {_PATIENCE:.0f} s"
+        if code < 0:
+            with suppress(ValueError):
+                name = signal.Signals(-code).name
+                return f"was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+        return f"ended with exit code {code}"
+
+
+class _Gate:
+    """Many may pass together, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._waiting = 0
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Pass unless somebody is inside alone or waits to be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside >= 0 and not self._waiting)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Pass when nobody is inside."""
+        with self._changed:
+            self._waiting += 1
+            self._changed.wait_for(lambda: self._inside == 0)
+            self._waiting -= 1
+            self._inside = -1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside = 0
+                self._changed.notify_all()
+
+
+class IsolatedEngine(CpuEngine):
+    """Measures images in `workers` processes, with the results of `CpuEngine`.
+
+    Parameters
+    ----------
+    workers : int
+        Processes.
+    max_pixels : int
+        Images with more fail as ``too_large``.
+    memory : int
+        Bytes of file data and pixels that may be in flight in all processes together; each process takes about 150 MB
+        of its own beside.
+    """
+
+    def __init__(self, *, workers: int, max_pixels: int, memory: int) -> None:
+        super().__init__(workers=workers, max_pixels=max_pixels, memory=memory)
+        self._total = memory
+        self._gate = _Gate()
+        self._processes: dict[threading.Thread, _Process] = {}
+
+    def report(self) -> dict[str, Any]:
+        """Return the provenance of what was measured so far."""
+        return {
+            **super().report(),
+            "device": f"cpu ({self._workers} process{'' if self._workers == 1 else 'es'})",
+            "isolated": True,
+        }
+
+    def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
+        """Yield one outcome a batch, in the order in which workers finish."""
+        try:
+            yield from super().outcomes(batches)
+        finally:
+            left = dict(self._processes)
+            for process in left.values():
+                process.end()
+            for thread, process in left.items():
+                thread.join(1.0)
+                process.kill()
+
+    def measure(self, batch: Batch, decoder: decode.Decoder, stop: threading.Event) -> tuple[Outcome, Counter[str]]:
+        """Have the samples of one batch measured by this thread's process."""
+        failures = list(batch.failures)
+        batch = self._readable(batch, failures)
+        outcomes: list[Outcome] = []
+        by_decoder: Counter[str] = Counter()
+        if len(batch):
+            with self._gate.together():
+                answer = self._try(self._total // self._workers, batch, stop)
+            singles: Sequence[int] = range(len(batch))
+            if not isinstance(answer, str):
+                outcomes, singles, used = answer
+                outcomes = [outcome for i, outcome in enumerate(outcomes) if i not in singles]
+                by_decoder += used
+            for index in singles:  # after a crash each image of the batch, else those that need more memory
+                if stop.is_set():
+                    break
+                single = Batch([batch.keys[index]], [batch.groups[index]], [batch.items[index]])
+                with self._gate.alone():
+                    answer = self._try(self._total, single, stop)
+                if not isinstance(answer, str):
+                    outcomes += answer[0]
+                    by_decoder += answer[2]
+                elif not stop.is_set():
+                    failures.append(Failure(single.keys[0], "corrupt", f"the decoder crashed: its process {answer}"))
+        failures += [failure for outcome in outcomes for failure in outcome.failures]
+        return Outcome(_together([outcome.rows for outcome in outcomes]), failures), by_decoder
+
+    def _try(
+        self, memory: int, batch: Batch, stop: threading.Event
+    ) -> tuple[list[Outcome], list[int], Counter[str]] | str:
+        """Return the answer of this thread's process; what became of the process where it crashed."""
+        thread = threading.current_thread()
+        process = self._processes.get(thread)
+        if process is None:
+            if stop.is_set():
+                return "was not started"
+            process = self._processes[thread] = _Process(self._max_pixels, self._total)
+        try:
+            return process.measure(memory, batch)
+        except _Crashed as crash:
+            process.kill()
+            del self._processes[thread]
+            return str(crash)
+
+    def _readable(self, batch: Batch, failures: list[Failure]) -> Batch:
+        """Read what only this process can read: items that are functions."""
+        if not any(callable(item) for item in batch.items):
+            return Batch(batch.keys, batch.groups, batch.items)
+        keys: list[str] = []
+        groups: list[str] = []
+        items: list[Item] = []
+        for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
+            try:
+                items.append(load(item, self.max_bytes) if callable(item) else item)
+                keys.append(key)
+                groups.append(group)
+            except ImageError as error:
+                failures.append(Failure(key, error.reason, str(error)))
+        return Batch(keys, groups, items)
+
+
+def _together(parts: list[Rows]) -> Rows:
+    buffer = RowBuffer()
+    filled = [part for part in parts if len(part)]
+    for part in filled:
+        buffer.add(part)  # raises where they cannot be pooled
+    rows: Rows = type(filled[0]).concatenated(filled) if filled else NO_ROWS  # type: ignore[arg-type]
+    return rows

@@ -1,0 +1,80 @@
+"""The process that decodes for `gpustats.engines.isolated`: batches come in on stdin, outcomes go out on stdout.
+
+A message is its length (8 bytes, little-endian) and a pickle. Both ends are this package, over private pipes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import sys
+import threading
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["main", "receive", "send"]
+
+_LENGTH = struct.Struct("<Q")
+
+
+def send(pipe: BinaryIO, message: Any) -> None:
+    """Write one message."""
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    pipe.write(_LENGTH.pack(len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO) -> Any:
+    """Read one message; raise `EOFError` where the other end is gone."""
+    header = pipe.read(_LENGTH.size)
+    if len(header) < _LENGTH.size:
+        raise EOFError
+    (size,) = _LENGTH.unpack(header)
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError
+    return pickle.loads(data)  # noqa: S301 - from our own process
+
+
+def main() -> None:
+    """Serve until stdin ends, which it does when the parent is gone, however it went."""
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a decoder prints must not come between the messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    with suppress(OSError):  # Linux: when memory runs out, this process goes and not the one with the results
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+    from gpustats import decode
+    from gpustats.engines.base import Outcome
+    from gpustats.engines.cpu import CpuEngine
+    from gpustats.memory import MemoryBudget
+    from gpustats.sources import Batch
+
+    try:
+        max_pixels, limit = receive(requests)
+        engine = CpuEngine(workers=1, max_pixels=max_pixels, memory=limit)
+        never = threading.Event()
+        with decode.whole_images_only():
+            send(replies, "ready")
+            while True:
+                memory, keys, groups, items = receive(requests)
+                budget = MemoryBudget(memory, workers=1)
+                decoder = decode.Decoder(max_pixels, budget)
+                outcomes: list[Outcome] = []
+                too_large: list[int] = []
+                by_decoder: Counter[str] = Counter()
+                for index, (key, group, item) in enumerate(zip(keys, groups, items, strict=True)):
+                    refused = budget.refused
+                    outcome, used = engine.measure(Batch([key], [group], [item]), decoder, never)
+                    by_decoder += used
+                    if budget.refused > refused:
+                        too_large.append(index)
+                    outcomes.append(outcome)
+                send(replies, (outcomes, too_large, by_decoder))
+    except (EOFError, BrokenPipeError):
+        os._exit(0)

@@ -1,0 +1,249 @@
+"""Checkpoint and resume: which images were read before and are unchanged, and which are still to be read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from gpustats.engines.base import NO_ROWS, Outcome
+from gpustats.failures import Failure
+from gpustats.journal import Entry, Journal
+from gpustats.rowcodec import pack, unpack
+from gpustats.sources import Batch
+from gpustats.sources.base import Item
+
+__all__ = ["Checkpoint", "describe"]
+
+Stamp: TypeAlias = "tuple[int, int | bytes] | None"
+"""Size and what tells a changed file (mtime or hash); None where an image cannot be recognised and is always read."""
+
+_TRIED_AGAIN = frozenset({"missing", "unreadable", "too_large"})
+"""Failures that may have been the moment's (a network drive, memory); finding them again costs little."""
+
+_STORED_TOGETHER = 256
+_STORED_EVERY = 0.5  # seconds
+_THREADS = 8
+_AHEAD = 16  # batches
+_CHUNK = 1 << 20
+
+
+def describe(data: object) -> str:
+    """Return what a checkpoint remembers of the dataset that was given, so that it is not taken for another."""
+    if isinstance(data, str | os.PathLike):
+        return os.path.abspath(os.fsdecode(data))
+    return f"a {type(data).__name__}"
+
+
+class Checkpoint:
+    """Takes what was read before out of the batches of a run, and stores what the run reads.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; see `Journal`.
+    data : object
+        The dataset as the user gave it.
+    settings : mapping of str to str
+        What rows depend on beside the files: options and versions.
+    changed : {"mtime", "hash"}
+        How a changed file is told: by size and modification time, or by size and BLAKE2b hash of its content.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        data: object,
+        settings: Mapping[str, str],
+        changed: Literal["mtime", "hash"] = "mtime",
+    ) -> None:
+        self._journal = Journal(path, {**settings, "data": describe(data), "changed": changed})
+        self._hash = changed == "hash"
+        self._container = _container_stamp(data)
+        self._lock = threading.Lock()
+        self._stamps: dict[str, Stamp] = {}  # of what is in flight
+        self._reused: deque[Outcome] = deque()
+        self._waiting: list[Entry] = []
+        self._stored_at = time.monotonic()
+        self._seen = bytearray(self._journal.last_id // 8 + 1)  # a bit for each entry of earlier runs
+        self._source_failed = False
+        self._pool: ThreadPoolExecutor | None = None
+        self.images_reused = self.images_removed = 0
+
+    def pending(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield each batch without the samples that need not be read, which may leave it empty.
+
+        Files are looked at before they are read: one that changes in between is read again by the next run.
+        """
+        window: deque[tuple[Batch, Future[list[Stamp]]]] = deque()
+        for batch in batches:
+            if all(isinstance(item, str) for item in batch.items):
+                window.append((batch, self._submit(batch.items)))
+                if len(window) > _AHEAD:
+                    yield self._sift(*window.popleft())
+            else:
+                while window:
+                    yield self._sift(*window.popleft())
+                done: Future[list[Stamp]] = Future()
+                done.set_result([self._stamp(item) for item in batch.items])
+                yield self._sift(batch, done)
+        while window:
+            yield self._sift(*window.popleft())
+
+    def record(self, outcome: Outcome) -> list[Outcome]:
+        """Store what became of some samples; return it with what was found stored meanwhile."""
+        with self._lock:
+            rows = outcome.rows
+            if len(rows):
+                form, blobs = pack(rows)
+                for key, blob in zip(rows.keys, blobs, strict=True):
+                    stamp = self._stamps.pop(key, None)
+                    if stamp is not None:
+                        self._waiting.append(Entry(_encoded(key), *stamp, form, blob, None, None))
+            for failure in outcome.failures:  # those of the source itself have no stamp and are found anew in each run
+                stamp = self._stamps.pop(failure.key, None)
+                if stamp is not None:
+                    self._waiting.append(
+                        Entry(_encoded(failure.key), *stamp, None, None, failure.reason, failure.message)
+                    )
+            if len(self._waiting) >= _STORED_TOGETHER or time.monotonic() > self._stored_at + _STORED_EVERY:
+                self._store()
+            return [outcome, *self._drain()]
+
+    def finish(self) -> list[Outcome]:
+        """Store the rest at the end of a whole run and forget images that are gone; return what was found stored."""
+        with self._lock:
+            self._store()
+            if not self._source_failed:  # what a source could not list is not gone
+                gone = [n for n in self._journal.numbers() if not self._seen[n >> 3] >> (n & 7) & 1]
+                if gone:
+                    self._journal.remove(gone)
+                self.images_removed = len(gone)
+            return self._drain()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Store the rest and close the file."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            try:
+                self._store()
+            finally:
+                self._journal.close()
+
+    def _sift(self, batch: Batch, stamping: Future[list[Stamp]]) -> Batch:
+        stamps = stamping.result()
+        with self._lock:
+            self._source_failed |= bool(batch.failures)
+            stored = {}
+            if self._journal.last_id and batch.keys:
+                for number, entry in self._journal.find([_encoded(key) for key in batch.keys]):
+                    stored[entry.key] = entry
+                    if number <= self._journal.last_id:
+                        self._seen[number >> 3] |= 1 << (number & 7)
+            keys: list[str] = []
+            groups: list[str] = []
+            items: list[Item] = []
+            reused: list[tuple[str, str, Entry]] = []
+            for key, group, item, stamp in zip(batch.keys, batch.groups, batch.items, stamps, strict=True):
+                found = stored.get(_encoded(key)) if stored else None
+                if (
+                    found is not None
+                    and stamp is not None
+                    and (found.size, found.stamp) == stamp
+                    and found.reason not in _TRIED_AGAIN
+                ):
+                    reused.append((key, group, found))
+                else:
+                    keys.append(key)
+                    groups.append(group)
+                    items.append(item)
+                    self._stamps[key] = stamp
+            if reused:
+                self._reused.extend(_outcomes(reused))
+                self.images_reused += len(reused)
+        return Batch(keys, groups, items, batch.failures)
+
+    def _store(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._journal.store(waiting)
+        self._stored_at = time.monotonic()
+
+    def _drain(self) -> list[Outcome]:
+        reused = list(self._reused)
+        self._reused.clear()
+        return reused
+
+    def _submit(self, items: list[Item]) -> Future[list[Stamp]]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-stamp")
+        return self._pool.submit(lambda: [self._stamp(item) for item in items])
+
+    def _stamp(self, item: Item) -> Stamp:
+        if isinstance(item, str):
+            try:
+                status = os.stat(item)
+                return status.st_size, _file_hash(item) if self._hash else status.st_mtime_ns
+            except (OSError, ValueError):
+                return None
+        if isinstance(item, bytes):
+            return len(item), hashlib.blake2b(item, digest_size=16).digest()
+        if isinstance(item, np.ndarray):
+            content = hashlib.blake2b(f"{item.dtype.str} {item.shape}".encode(), digest_size=16)
+            content.update(np.ascontiguousarray(item).data)
+            return item.nbytes, content.digest()
+        return self._container
+
+
+def _outcomes(found: Sequence[tuple[str, str, Entry]]) -> Iterator[Outcome]:
+    """Turn entries back into what the engine had said, one outcome for each form of rows."""
+    by_form: defaultdict[str | None, list[tuple[str, str, Entry]]] = defaultdict(list)
+    for item in found:
+        by_form[item[2].form].append(item)
+    failures = [Failure(key, e.reason or "corrupt", e.message or "") for key, _, e in by_form.pop(None, ())]
+    parts = [
+        unpack(form, [key for key, _, _ in part], [group for _, group, _ in part], [e.row or b"" for _, _, e in part])
+        for form, part in by_form.items()
+        if form is not None
+    ]
+    for rows in parts or [NO_ROWS]:
+        yield Outcome(rows, failures)
+        failures = []
+
+
+def _encoded(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
+
+
+def _file_hash(path: str) -> bytes:
+    content = hashlib.blake2b(digest_size=16)
+    with open(path, "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            content.update(chunk)
+    return content.digest()
+
+
+def _container_stamp(data: object) -> Stamp:
+    """Return the stamp of images inside archives: that of the archives. None where `data` names no files alone."""
+    paths = data if isinstance(data, list | tuple) else [data]
+    content = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        if not isinstance(path, str | os.PathLike) or not os.path.isfile(path):
+            return None
+        status = os.stat(path)
+        content.update(f"{os.path.basename(os.fsdecode(path))!a} {status.st_size} {status.st_mtime_ns};".encode())
+    return -1, content.digest()

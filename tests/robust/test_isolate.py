@@ -1,0 +1,141 @@
+"""A decoder that dies costs one image."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import gpustats
+from gpustats.engines.cpu import CpuEngine
+from gpustats.engines.isolated import IsolatedEngine
+from gpustats.sources import Batch
+from tests.images import encoded, photo, write_photos
+
+# Read by every Python that starts with this folder on its path: decoders that do what bad luck does.
+_SABOTAGE = """
+import os, signal, sys
+if "gpustats.engines.worker" in " ".join(sys.orig_argv):
+    import simplejpeg
+    real = simplejpeg.decode_jpeg
+    def decode_jpeg(data, *args, **options):
+        if b"SEGFAULT" in data:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if b"KILLED" in data:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if b"QUITS" in data:
+            os._exit(7)
+        if b"HANGS" in data:
+            import time
+            time.sleep(60)
+        return real(data, *args, **options)
+    simplejpeg.decode_jpeg = decode_jpeg
+"""
+
+
+@pytest.fixture
+def sabotage(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(_SABOTAGE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+
+
+def poisoned(what: bytes) -> bytes:
+    return encoded(photo()) + what
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+@pytest.mark.usefixtures("sabotage")
+def test_crashes_cost_one_image_each(tmp_path: Path) -> None:
+    write_photos(tmp_path, 40)
+    expected = gpustats.compute(tmp_path, progress=False)
+    for name, what in (("a/x.jpg", b"SEGFAULT"), ("a/y.jpg", b"KILLED"), ("b/z.jpg", b"QUITS")):
+        (tmp_path / name).write_bytes(poisoned(what))
+    with pytest.warns(gpustats.ImagesFailedWarning):
+        stats = gpustats.compute(tmp_path, workers=2, isolate=True, progress=False)
+    assert stats.totals == expected.totals
+    told = {failure.key: (failure.reason, failure.message) for failure in stats.failures}
+    crashed = "the decoder crashed: its process "
+    assert told == {
+        "a/x.jpg": ("corrupt", crashed + "was ended by SIGSEGV"),
+        "a/y.jpg": ("corrupt", crashed + "was ended by SIGKILL, perhaps for want of memory"),
+        "b/z.jpg": ("corrupt", crashed + "ended with exit code 7"),
+    }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+@pytest.mark.usefixtures("sabotage")
+def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpustats.engines.isolated._PATIENCE", 2.0)
+    engine = IsolatedEngine(workers=1, max_pixels=10**8, memory=1 << 28)
+    batch = Batch(["hangs", "good"], ["", ""], [poisoned(b"HANGS"), encoded(photo())])
+    (outcome,) = engine.outcomes(iter([batch]))
+    assert list(outcome.rows.keys) == ["good"]
+    assert [failure.key for failure in outcome.failures] == ["hangs"]
+    assert "did not answer in 2 s" in outcome.failures[0].message
+
+
+def test_items_of_every_kind_and_large_images() -> None:
+    large = encoded(photo(700, 900), "PNG")  # more than a process's part of the memory: alone, with all of it
+    items = [encoded(photo()), lambda *_: encoded(photo(seed=1)), lambda *_: b"no image", large]
+    batch = Batch(list("abcd"), [""] * 4, items)
+
+    def measured(engine: CpuEngine) -> tuple[object, ...]:
+        (outcome,) = engine.outcomes(iter([batch]))
+        order = sorted(range(len(outcome.rows)), key=outcome.rows.keys.__getitem__)
+        return [outcome.rows.keys[i] for i in order], outcome.rows.sum[order].tolist(), sorted(outcome.failures)
+
+    options = {"workers": 4, "max_pixels": 10**8, "memory": 16 << 20}
+    assert measured(IsolatedEngine(**options)) == measured(CpuEngine(**options))  # type: ignore[arg-type]
+
+
+def test_an_interrupted_run_leaves_no_process(photos: Path) -> None:
+    engine = IsolatedEngine(workers=2, max_pixels=10**8, memory=1 << 28)
+    from gpustats.sources import open_source
+
+    outcomes = engine.outcomes(open_source([str(photos)] * 20).batches())
+    next(outcomes)
+    processes = [process._process for process in engine._processes.values()]
+    started = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - started < 2
+    assert processes
+    assert all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs signals")
+def test_processes_end_with_a_parent_that_is_killed(photos: Path) -> None:
+    script = (
+        "import gpustats, os, sys, threading\n"
+        "from gpustats.engines.isolated import IsolatedEngine\n"
+        "from gpustats.sources import open_source\n"
+        "engine = IsolatedEngine(workers=1, max_pixels=10**8, memory=1 << 28)\n"
+        "next(engine.outcomes(open_source([sys.argv[1]] * 50).batches()))\n"
+        "print([p._process.pid for p in engine._processes.values()][0], flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(photos)], capture_output=True, timeout=60)
+    child = int(done.stdout)
+    for _ in range(100):
+        try:
+            with open(f"/proc/{child}/stat", encoding="ascii") as file:
+                if file.read().split()[2] == "Z":
+                    break
+            time.sleep(0.1)
+        except OSError:
+            break
+    else:
+        pytest.fail("the decoder process outlived its parent")
+
+
+def test_isolate_works_from_a_script_without_a_main_guard(photos: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import gpustats\nprint(gpustats.compute({str(photos)!r}, isolate=True, progress=False).n_images)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "45\n"

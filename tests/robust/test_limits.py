@@ -1,0 +1,172 @@
+"""What hostile and huge images may take: memory by the header, scans, the budget."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gpustats
+from gpustats.headers import jpeg_scans
+from gpustats.memory import MemoryBudget, parse_memory
+from tests import badfiles
+from tests.images import encoded, photo
+from tests.robust.test_failures import decode
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from /proc")
+
+_PEAKS = """
+import importlib, json, pickle, sys
+from gpustats.decode import Decoder, whole_images_only
+from gpustats.failures import ImageError
+from gpustats.memory import MemoryBudget
+
+for plugin in ("Jpeg", "Png", "WebP", "Gif", "Tiff", "Bmp", "Ppm", "Jpeg2K"):
+    importlib.import_module(f"PIL.{plugin}ImagePlugin")
+
+def memory(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+for data in pickle.load(sys.stdin.buffer):
+    budget = MemoryBudget(8 << 30, 1)
+    budget.share, asked = 1, [0]  # every reservation is asked for
+    budget.reserve = lambda size: asked.append(size) or 0
+    decoder = Decoder(512_000_000, budget)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
+    before = memory("VmRSS")
+    try:
+        with whole_images_only():
+            decoder.decode(data)
+        reason = "good"
+    except ImageError as error:
+        reason = error.reason
+    print(json.dumps([reason, memory("VmHWM") - before, max(asked)]))
+"""
+
+
+def peaks(files: list[bytes]) -> list[tuple[str, int, int]]:
+    """Decode files in a fresh process; return for each the verdict, how far memory grew, and what was asked for."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAKS], input=pickle.dumps(files), capture_output=True, check=True, timeout=300
+    )
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+@needs_proc
+def test_bombs_cost_next_to_nothing() -> None:
+    bombs = badfiles.bombs()
+    found = dict(zip(bombs, peaks([data for data, _ in bombs.values()]), strict=True))
+    assert {name: verdict for name, (verdict, _, _) in found.items()} == {n: reason for n, (_, reason) in bombs.items()}
+    assert {name: grown for name, (_, grown, _) in found.items() if grown > 4 << 20} == {}
+
+
+@needs_proc
+def test_a_decoder_takes_no_more_than_it_asks_for() -> None:
+    x = np.linspace(0, 255, 1900).astype(np.uint8)
+    square = np.broadcast_to(x[:, None], (1900, 1900)), np.broadcast_to(x, (1900, 1900)), x[:, None] ^ x[None]
+    image = Image.fromarray(np.stack(square, -1))
+    kinds: list[tuple[str, str, dict[str, Any]]] = [
+        ("JPEG", "RGB", {}),
+        ("JPEG", "RGB", {"progressive": True, "subsampling": 0}),
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "CMYK", {"progressive": True}),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {}),
+        ("WEBP", "RGBA", {"lossless": True, "method": 0}),
+        ("GIF", "P", {}),
+        ("TIFF", "RGB", {"compression": "tiff_lzw", "strip_size": 1 << 30}),
+        ("BMP", "RGB", {}),
+        ("PPM", "RGB", {}),
+        ("JPEG2000", "RGB", {}),
+    ]
+    for kind, (verdict, grown, asked) in zip(
+        kinds, peaks([encoded(image.convert(mode), kind, **options) for kind, mode, options in kinds]), strict=True
+    ):
+        assert verdict == "good", kind
+        assert grown < asked + (3 << 20), f"{kind}: {grown / 1900**2:.1f} bytes a pixel, asked {asked / 1900**2:.1f}"
+
+
+def test_scans_are_counted_only_where_they_can_hurt() -> None:
+    plain, progressive = encoded(photo(90, 120)), encoded(photo(90, 120), progressive=True)
+    assert not jpeg_scans(plain, 90 * 120)
+    assert jpeg_scans(progressive, 90 * 120)
+    assert decode(badfiles.scan_bomb(64, 3000)) == "good", "small: no harm in it"
+    started = time.monotonic()
+    assert decode(badfiles.scan_bomb(4000, 5000)) == "too_large"
+    assert time.monotonic() - started < 1
+
+
+def test_large_images_are_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpustats import decode as module
+
+    images = {
+        "P": photo(301, 203).quantize(50),
+        "CMYK": photo(301, 203).convert("CMYK"),
+        "1": photo(301, 203).convert("1"),
+    }
+    images |= {mode: photo(301, 203).convert(mode) for mode in ("L", "RGB", "RGBA", "LA", "YCbCr", "HSV")}
+    whole = {mode: module._as_rgb(image) for mode, image in images.items()}
+    monkeypatch.setattr(module, "_STRIP_PIXELS", 5 * 203)
+    for mode, image in images.items():
+        assert (module._as_rgb(image) == whole[mode]).all(), mode
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("2GB", 2 * 10**9),
+        ("512MiB", 512 << 20),
+        ("1.5g", 1_500_000_000),
+        ("25%", 1 << 30),
+        (0.5, 2 << 30),
+        (10**9, 10**9),
+    ],
+)
+def test_memory_in_words(given: object, expected: int) -> None:
+    assert parse_memory(given, usable=4 << 30) == expected
+
+
+@pytest.mark.parametrize("given", ["lots", "-1GB", "2XB", 0, 1.5, -0.1, "1MB", True, "150%", None, float("nan")])
+def test_memory_that_makes_no_sense(given: object) -> None:
+    with pytest.raises(ValueError, match=r"memory should be at least 64 MiB"):
+        parse_memory(given, usable=4 << 30)
+
+
+def test_a_budget_never_makes_two_workers_wait_for_each_other() -> None:
+    budget = MemoryBudget(8000, workers=4)
+
+    def work(seed: int) -> None:
+        for i in range(300):
+            size = (seed * 7919 + i * 104729) % budget.common + 1
+            held = budget.reserve_all(size) if i % 5 == 0 else budget.reserve(size)
+            budget.release(held)
+
+    threads = [threading.Thread(target=work, args=(seed,), daemon=True) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert budget._free == budget.common
+
+
+def test_files_larger_than_the_budget_fail_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(photo(), "PNG"))
+    with (tmp_path / "b.jpg").open("wb") as file:
+        file.write(b"\xff\xd8\xff")
+        file.truncate(1 << 30)
+    with pytest.warns(gpustats.ImagesFailedWarning):
+        stats = gpustats.compute(tmp_path, memory="128MiB", progress=False)
+    assert [(failure.key, failure.reason) for failure in stats.failures] == [("b.jpg", "too_large")]
+    assert stats.n_images == 1
