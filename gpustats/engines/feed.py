@@ -18,6 +18,8 @@ __all__ = ["Feed", "Stopped"]
 
 _T = TypeVar("_T")
 
+_CPU_BATCHES = 8
+_CPU_BATCH_BYTES = 8 << 20  # of encoded data; a larger image is a batch of its own
 _POLL = 0.1  # seconds between looks at `stop` while waiting
 
 
@@ -55,7 +57,7 @@ class Feed:
         self._fill_lock = threading.Lock()
         self._filling = EncodedBatch()
         self._gpu: queue.Queue[EncodedBatch | None] = queue.Queue(maxsize=2)  # None: the end
-        self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=64)
+        self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=_CPU_BATCHES)
         self._reading = tuning.readers
         self.gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
         self.error: BaseException | None = None
@@ -151,22 +153,28 @@ class Feed:
 
     def _sort(self, batch: Batch) -> None:
         rest = Batch([], [], [], batch.failures)
-        failures: list[Failure] = list(batch.failures)
+        size = 0
+        failures: list[Failure] = []
         for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
             try:
                 data = load(item, self._max_bytes)
-                size = screen(data, self._max_pixels) if isinstance(data, bytes) else None
+                shape = screen(data, self._max_pixels) if isinstance(data, bytes) else None
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
                 continue
-            if size is None or size[0] * size[1] > self._max_gpu_pixels or self.gpu_closed.is_set():
-                rest.keys.append(key)
-                rest.groups.append(group)
-                rest.items.append(data)
-            else:
-                self._fill(EncodedImage(key, group, bytes(data), *size))
-        if rest.keys or failures:
-            self.give_to_cpu(Batch(rest.keys, rest.groups, rest.items, tuple(failures)))
+            fits = shape is not None and shape[0] * shape[1] <= self._max_gpu_pixels
+            if isinstance(data, bytes) and shape is not None and fits and not self.gpu_closed.is_set():
+                self._fill(EncodedImage(key, group, data, *shape))
+                continue
+            rest.keys.append(key)
+            rest.groups.append(group)
+            rest.items.append(data)
+            size += len(data) if isinstance(data, bytes) else 0
+            if size > _CPU_BATCH_BYTES:
+                self.give_to_cpu(rest)
+                rest, size = Batch([], [], []), 0
+        if rest.keys or rest.failures or failures:
+            self.give_to_cpu(Batch(rest.keys, rest.groups, rest.items, (*rest.failures, *failures)))
 
     def _fill(self, image: EncodedImage) -> None:
         with self._fill_lock:
