@@ -57,6 +57,8 @@ class IdxSource(ShardSource):
                     layout = resolve(shape, self._options.layout, self.key)
                 rows = shape if layout[0] == "N" else (1, *shape)
                 size = math.prod(rows[1:]) * dtype.itemsize
+                if not size:
+                    raise ImageError("corrupt", f"the header gives a shape of {shape}: images without pixels")
                 check_bytes(size * _BATCH, self._options.max_bytes)
                 labels = self._labels(rows[0])
                 for start in range(0, rows[0], _BATCH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,12 @@ from gpustats.sources.files import File
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["NumpyFileSource"]
+
+# NumPy reads the header as Python source: a damaged one raises what the tokenizer raises.
+_DAMAGE = (
+    *(ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
 
 
 class NumpyFileSource(ShardSource):
@@ -49,7 +56,7 @@ class NumpyFileSource(ShardSource):
             else:
                 with self.file.open() as stream:
                     yield from self._stream(stream, self.key, None)
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        except _DAMAGE as error:
             raise ImageError("corrupt", f"not a whole NumPy file of images: {error}") from None
 
     def _archive(self) -> Iterator[Sample | Failure]:

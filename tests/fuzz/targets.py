@@ -1,23 +1,30 @@
 """What is fuzzed: a name, whole files to start from, and a function that must take anything made of them.
 
-A new format or container is one more entry in `TARGETS`.
+A new format or container is one more entry in `TARGETS` or `CONTAINERS`.
 """
 
 from __future__ import annotations
 
 import io
+import struct
+import tarfile
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageFile
 
+import gpustats
 from gpustats.decode import Decoder, whole_images_only
 from gpustats.failures import REASONS, ImageError
 from gpustats.memory import MemoryBudget
 from tests.images import encoded, photo
 
-__all__ = ["MAX_PIXELS", "TARGETS", "Target", "pillow_verdict", "verdict"]
+__all__ = ["CONTAINERS", "MAX_PIXELS", "TARGETS", "Target", "pillow_verdict", "verdict"]
 
 MAX_PIXELS = 20_000_000
 
@@ -78,6 +85,64 @@ def _jpegs() -> list[bytes]:
 def _of(kind: str, *modes: str, **options: object) -> Callable[[], list[bytes]]:
     return lambda: [encoded(photo(50, 70).convert(mode), kind, **options) for mode in modes]
 
+
+def container_verdict(ending: str) -> Callable[[bytes], str]:
+    """Compute a container of that ending: a result, or one of the errors that gpustats raises on purpose."""
+
+    def check(data: bytes) -> str:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            path = Path(folder) / f"data{ending}"
+            path.write_bytes(data)
+            try:
+                stats = gpustats.compute(path, device="cpu", workers=1, max_pixels=MAX_PIXELS, progress=False)
+            except gpustats.DataError:
+                return "refused"
+            return "some failed" if stats.failures else "good"
+
+    return check
+
+
+def _tar() -> list[bytes]:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for i in range(3):
+            data = encoded(photo(20, 30, seed=i))
+            member = tarfile.TarInfo(f"cats/{i}.jpg")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return [file.getvalue()]
+
+
+def _zip() -> list[bytes]:
+    files = []
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", compression) as archive:
+            for i in range(3):
+                archive.writestr(f"cats/{i}.jpg", encoded(photo(20, 30, seed=i)))
+        files.append(file.getvalue())
+    return files
+
+
+def _tfrecord() -> list[bytes]:
+    records = [encoded(photo(20, 30, seed=i)) for i in range(3)]  # with wrong checksums
+    return [b"".join(struct.pack("<QI", len(r), 0) + r + bytes(4) for r in records)]
+
+
+def _npy() -> list[bytes]:
+    file = io.BytesIO()
+    np.save(file, np.zeros((4, 9, 8, 3), np.uint8))
+    return [file.getvalue()]
+
+
+CONTAINERS: dict[str, Target] = {
+    "tar": Target(_tar, container_verdict(".tar")),
+    "zip": Target(_zip, container_verdict(".zip")),
+    "TFRecord": Target(_tfrecord, container_verdict(".tfrecord")),
+    "idx": Target(lambda: [struct.pack(">IIII", 0x803, 4, 9, 8) + bytes(288)], container_verdict("-images-idx3-ubyte")),
+    "npy": Target(_npy, container_verdict(".npy")),
+}
 
 TARGETS: dict[str, Target] = {
     "JPEG": Target(_jpegs),

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.targets import TARGETS, pillow_verdict, verdict
+from tests.fuzz.targets import CONTAINERS, TARGETS, pillow_verdict, verdict
 
 ROUNDS = int(os.environ.get("GPUSTATS_FUZZ_ROUNDS", "60"))
 
@@ -26,6 +26,15 @@ def test_mutations_are_judged_and_nothing_else_is_raised(kind: str) -> None:
         assert time.monotonic() - started < 5, f"{kind} {number}"
         if found == "good":
             assert pillow_verdict(data), f"{kind} {number}: counted, although Pillow refuses it"
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_mutated_containers_are_read_or_refused(kind: str) -> None:
+    seeds = CONTAINERS[kind].seeds()
+    for number in range(ROUNDS // 3):
+        started = time.monotonic()
+        CONTAINERS[kind].check(mutated(random.Random(number).choice(seeds), number))
+        assert time.monotonic() - started < 5, f"{kind} {number}"
 
 
 @settings(max_examples=ROUNDS, deadline=None, suppress_health_check=[HealthCheck.too_slow])
