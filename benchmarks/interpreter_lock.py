@@ -1,14 +1,14 @@
 """How long Python holds the interpreter lock for an image: what decides how many cores the threads keep busy.
 
-Three methods, since none is both exact and undisturbed:
+Measured in CPU time, which other programs on the machine do not disturb:
 
 - *Bound*: 1x1 JPEGs on one thread. Everything an image costs is left, Python, system calls and libjpeg's set-up, and
   the decoding and summing of pixels is not; the lock cannot be held longer than this takes.
-- *Spinner*: a thread of pure Python counts beside one worker. The time in which it did not count, less its time in
-  the run queue (Linux' schedstat), is what others held the lock, with every hand-over of the lock (a wake-up of a
-  thread, several an image) on top. What a count takes is measured in the same round with the worker idle.
-- *Sampler*: `py-spy record --gil` counts samples in which some thread of the process holds the lock. A thread that
-  the system suspends while it holds the lock counts too, so this is only good on an idle machine.
+- *Estimate*: the bound less the CPU time of the bare calls that let go of the lock while they work (open, fstat, read,
+  close, the two of simplejpeg, the reduction), made in a plain loop over the same files.
+
+And by sampling: `py-spy record --gil` counts samples in which some thread of the process holds the lock. A thread that
+the system suspends while it holds the lock counts too, so this is only good on an idle machine.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import simplejpeg
+
 import gpustats
 from benchmarks.files import link_images, write_sized
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, summary
+from gpustats.reduce import moments_u8
 from gpustats.resources import usable_cpus
 from gpustats.sources import open_source
 
 __all__ = ["report", "run"]
-
-_SWITCH_SECONDS = 1e-6
 
 
 def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 7) -> dict[str, Any]:
@@ -63,13 +64,22 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 7) -> dict[s
         sets["data"] = (data, sum(isinstance(sample, tuple) for sample in open_source(data).samples()))
         for path, _ in sets.values():
             _compute(path, 1)
-        bound = {
-            name: summary([1e6 * t / sets[name][1] for t in times])
-            for name, times in interleaved(
-                {name: lambda path=path: _compute(path, 1) for name, (path, _) in sets.items()}, rounds
-            ).items()
+        works: dict[str, Callable[[], Any]] = {}
+        for name, (path, _) in sets.items():
+            files = [sample[2] for sample in open_source(path).samples() if isinstance(sample, tuple)]
+            works[name] = lambda path=path: _compute(path, 1)
+            works[f"{name} bare"] = lambda files=files: _bare_calls(files)
+        times = interleaved(works, rounds, measure=_cpu_seconds)
+        cpu_time = {
+            name: {
+                "whole": summary([1e6 * t / n for t in times[name]]),
+                "bare_calls": summary([1e6 * t / n for t in times[f"{name} bare"]]),
+                "estimate": summary(
+                    [1e6 * (t - c) / n for t, c in zip(times[name], times[f"{name} bare"], strict=True)]
+                ),
+            }
+            for name, (_, n) in sets.items()
         }
-        spinner = _spinner(sets, rounds) if hasattr(os, "sched_getaffinity") else {"skipped": "needs Linux' schedstat"}
         threads = {
             name: {
                 str(workers): summary([n / _timed(path, workers) for _ in range(rounds)])
@@ -80,8 +90,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 7) -> dict[s
         sampler = _sampler(sets["32x32"][0] if tiny else data, sets["32x32" if tiny else "data"][1], tiny)
     return {
         "rounds": rounds,
-        "whole_us": bound,
-        "spinner_us": spinner,
+        "cpu_time_us": cpu_time,
         "sampler": sampler,
         "images_per_s_by_threads": threads,
     }
@@ -91,64 +100,32 @@ def _compute(path: Path, workers: int) -> None:
     gpustats.compute(path, device="cpu", workers=workers, progress=False)
 
 
+def _cpu_seconds(work: Callable[[], Any]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def _timed(path: Path, workers: int) -> float:
     started = time.perf_counter()
     _compute(path, workers)
     return time.perf_counter() - started
 
 
-def _spinner(sets: dict[str, tuple[Path, int]], rounds: int) -> dict[str, Any]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    try:
-        works: dict[str, Callable[[], Any]] = {
-            name: lambda path=path: _compute(path, 1) for name, (path, _) in sets.items()
-        }
-        measured: dict[str, list[float]] = {name: [] for name in (*works, "nothing")}
-        for _ in range(rounds):
-            wall, counted = _counted(lambda: time.sleep(0.2))
-            cost = wall / counted
-            for name, work in (*works.items(), ("nothing", lambda: time.sleep(0.2))):
-                wall, counted = _counted(work)
-                measured[name].append(wall - counted * cost)
-    finally:
-        sys.setswitchinterval(before)
-    idle = summary(measured.pop("nothing"))
-    return {
-        "idle_ms": {key: value * 1e3 for key, value in idle.items()},
-        **{name: summary([1e6 * t / sets[name][1] for t in times]) for name, times in measured.items()},
-    }
-
-
-def _counted(work: Callable[[], Any]) -> tuple[float, int]:
-    """Run `work` beside a counting thread; return the seconds in which that thread could run, and its count."""
-    stop = threading.Event()
-    ready = threading.Event()
-    result: list[tuple[float, int]] = []
-
-    def spin() -> None:
-        count = 0
-        queued, begin = _queued(), time.perf_counter()
-        ready.set()
-        while not stop.is_set():
-            count += 1
-        result.append((time.perf_counter() - begin - (_queued() - queued), count))
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    ready.wait()
-    try:
-        work()
-    finally:
-        stop.set()
-        thread.join()
-    return result[0]
-
-
-def _queued() -> float:
-    """Seconds that the calling thread was ready to run and did not."""
-    with open(f"/proc/self/task/{threading.get_native_id()}/schedstat", encoding="ascii") as file:
-        return int(file.read().split()[1]) / 1e9
+def _bare_calls(paths: list[str]) -> None:
+    """The calls of an image that let go of the lock, one after the other, with nothing around them."""
+    buffer: Any = np.empty(1 << 22, np.uint8)
+    sums, limits = np.empty((2, 3), np.uint64), np.empty((2, 3), np.uint8)
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        size = os.fstat(descriptor).st_size
+        data = os.read(descriptor, size + 1)
+        os.close(descriptor)
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        if height * width * 3 > buffer.size:
+            buffer = np.empty(height * width * 3, np.uint8)
+        pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer[: height * width * 3])
+        moments_u8(pixels.reshape(-1), 3, sums[0], sums[1], limits[0], limits[1])
 
 
 _SAMPLED = """
@@ -195,32 +172,27 @@ def _sampler(path: Path, images: int, tiny: bool) -> dict[str, Any]:
 
 def report(result: dict[str, Any]) -> list[Table]:
     """Lay the result out."""
-    rows = []
-    for name, values in result["whole_us"].items():
-        spinner = result["spinner_us"].get(name)
-        sampled = result["sampler"].get("us_an_image") if name == "data" else None
-        rows.append(
-            (
-                name,
-                spread(values, 1),
-                spread(spinner, 1) if spinner else "",
-                f"{sampled:.1f}" if sampled is not None else "",
-            )
+    sampled = result["sampler"].get("us_an_image")
+    rows = [
+        (
+            name,
+            *(spread(values[key], 1) for key in ("whole", "bare_calls", "estimate")),
+            f"{sampled:.1f}" if sampled is not None and name == "data" else "",
         )
+        for name, values in result["cpu_time_us"].items()
+    ]
     notes = [
-        f"Median (smallest–largest) of {result['rounds']} rounds. On 1x1 images the first column is an upper bound of "  # noqa: RUF001
-        "what the lock can be held for; the spinner's figure contains the wake-ups of threads that hand the lock over.",
+        f"Median (smallest–largest) of {result['rounds']} rounds. All CPU time of a 1x1 image is an upper bound "  # noqa: RUF001
+        "of what the lock can be held for, whatever the size of an image; the difference to the bare calls is an "
+        "estimate, good on small images only: on large ones it is a small difference of large numbers.",
     ]
-    notes += [
-        f"{n}: {result[k]['skipped']}."
-        for n, k in (("Spinner", "spinner_us"), ("Sampler", "sampler"))
-        if "skipped" in result[k]
-    ]
+    if "skipped" in result["sampler"]:
+        notes.append(f"Sampler: {result['sampler']['skipped']}.")
     workers = list(next(iter(result["images_per_s_by_threads"].values())))
     return [
         Table(
             "Interpreter lock, µs an image",
-            ("images", "all that an image costs, one thread", "spinner", "sampler"),
+            ("images", "all CPU time (bound)", "bare calls", "difference (estimate)", "sampler"),
             rows,
             notes,
         ),
