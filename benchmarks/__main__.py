@@ -33,15 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(dest="suite", required=True)
     for name in SUITES:
-        suite = commands.add_parser(name)
-        suite.add_argument("--data", type=Path, help="folder of images; without it, synthetic ones are made")
-        suite.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder for JSON and tables")
-        suite.add_argument("--tiny", action="store_true", help="once over little data, to see that everything runs")
+        command = commands.add_parser(name)
+        command.add_argument("--data", type=Path, help="folder of images; without it, synthetic ones are made")
+        command.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder for JSON and tables")
+        command.add_argument("--tiny", action="store_true", help="once over little data, to see that everything runs")
         if name == "million":
-            suite.add_argument("--files", type=int, default=1_000_000, help="how many files to link")
+            command.add_argument("--files", type=int, default=1_000_000, help="how many files to link")
         if name == "scaling":
-            suite.add_argument("--million", action="store_true", help="run the million-file suite instead")
-            suite.add_argument("--files", type=int, default=1_000_000, help="how many files to link with --million")
+            command.add_argument("--million", action="store_true", help="run the million-file suite instead")
+            command.add_argument("--files", type=int, default=1_000_000, help="how many files to link with --million")
     drawing = commands.add_parser("draw", help="tables and plots from the JSON of a suite")
     drawing.add_argument("json", type=Path, nargs="+")
     options = parser.parse_args(arguments)

@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 7) -> dict[s
         works: dict[str, Callable[[], Any]] = {}
         for name, (path, _) in sets.items():
             files = [sample[2] for sample in open_source(path).samples() if isinstance(sample, tuple)]
-            works[name] = lambda path=path: _compute(path, 1)
-            works[f"{name} bare"] = lambda files=files: _bare_calls(files)
+            works[name] = partial(_compute, path, 1)
+            works[f"{name} bare"] = partial(_bare_calls, files)
         times = interleaved(works, rounds, measure=_cpu_seconds)
         cpu_time = {
             name: {
@@ -173,7 +174,7 @@ def _sampler(path: Path, images: int, tiny: bool) -> dict[str, Any]:
 def report(result: dict[str, Any]) -> list[Table]:
     """Lay the result out."""
     sampled = result["sampler"].get("us_an_image")
-    rows = [
+    rows: list[Sequence[Any]] = [
         (
             name,
             *(spread(values[key], 1) for key in ("whole", "bare_calls", "estimate")),

@@ -7,6 +7,7 @@ they no longer fit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def _measure(rng: np.random.Generator, dtype: str, shape: tuple[int, int, int], 
             if off > WRONG:
                 skipped[name] = f"wrong by {off:.1e} of the mean"
                 continue
-        works[name] = lambda method=method: method(pixels)
+        works[name] = partial(method, pixels)
     kernel = _kernel(pixels)
     if kernel is not None:
         works["gpustats, the integers only" if pixels.dtype.kind == "u" else "gpustats, the sums only"] = kernel

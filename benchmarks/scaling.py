@@ -6,6 +6,7 @@ Every run is a process of its own, since memory is measured; the files are hard 
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 3) -> dict[s
         files = sum(1 for path in real.rglob("*") if path.is_file())
         steps = sorted({1, *(n for n in (2, 4, 8, 16, 32, 64) if n < cores), cores})
         times = interleaved(
-            {str(n): lambda n=n: run_child(real, n)["seconds"] for n in steps},
+            {str(n): partial(_seconds, real, n) for n in steps},
             rounds if tiny else rounds + 2,
             measure=lambda work: float(work()),
         )
@@ -83,6 +84,10 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 3) -> dict[s
                 }
             )
     return {"cores": cores, "rounds": rounds, "files": by_count, "threads": by_threads, "sizes": by_size}
+
+
+def _seconds(folder: Path, workers: int) -> float:
+    return float(run_child(folder, workers)["seconds"])
 
 
 def report(result: dict[str, Any]) -> list[Table | Lines]:

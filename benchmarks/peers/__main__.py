@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 from benchmarks import peers
 
@@ -24,7 +25,7 @@ def main() -> None:
         try:
             started = time.perf_counter()
             answer = peer.run(request["paths"], request["workers"])
-            reply = {"seconds": time.perf_counter() - started}
+            reply: dict[str, Any] = {"seconds": time.perf_counter() - started}
             if answer is not None:
                 reply |= {
                     "mean": [float(x) for x in answer.mean],

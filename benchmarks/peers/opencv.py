@@ -19,6 +19,8 @@ def run(paths: list[str], workers: int) -> Answer:
 
     def one(path: str) -> tuple[int, list[float], list[float]]:
         pixels = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is None:
+            raise ValueError(f"OpenCV cannot read {path}")
         mean, std = cv2.meanStdDev(pixels)
         return pixels.shape[0] * pixels.shape[1], mean[::-1, 0].tolist(), std[::-1, 0].tolist()
 
