@@ -1,0 +1,1 @@
+"""Benchmarks of gpustats beside its peers and beside what the machine could do at best; `python -m benchmarks`."""

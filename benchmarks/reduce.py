@@ -1,0 +1,263 @@
+"""The reduction alone: arrays in memory, one thread, beside NumPy, OpenCV, a naive loop and the bandwidth of a read.
+
+The first row is the image that the README speaks of, 500 x 375 x 3 of uint8; the others grow from 1 megapixel until
+they no longer fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from benchmarks.report import Bars, Table, spread
+from benchmarks.timing import interleaved, ratio, seconds, summary
+from gpustats import reduce
+from gpustats.resources import usable_memory
+
+__all__ = ["methods", "report", "run"]
+
+Array = NDArray[Any]
+Method = Callable[[Array], Any]
+
+NEEDED_BYTES = {"gpustats": 1, "OpenCV meanStdDev": 1, "numba, naive loop": 1, "read alone": 1, "NumPy mean + std": 10}
+"""What a method takes for one byte of the array: `numpy.std` makes float64 copies of it."""
+
+WRONG = 5e-4
+"""A relative error above this is wrong in the third decimal; such a method is named and not timed."""
+
+
+@njit(nogil=True, cache=True)
+def _naive(pixels: Array, mean: Array, std: Array) -> None:  # pragma: no cover - compiled
+    """What one writes first: a float64 loop over pixels and channels."""
+    channels = pixels.shape[1]
+    for c in range(channels):
+        mean[c] = 0.0
+        std[c] = 0.0
+    for i in range(pixels.shape[0]):
+        for c in range(channels):
+            x = float(pixels[i, c])
+            mean[c] += x
+            std[c] += x * x
+    for c in range(channels):
+        mean[c] /= pixels.shape[0]
+        std[c] = np.sqrt(std[c] / pixels.shape[0] - mean[c] * mean[c])
+
+
+@njit(nogil=True, cache=True)
+def _read(words: Array) -> Any:  # pragma: no cover - compiled
+    """STREAM-like: sum of 64-bit words, the least that one can do with every byte; eight sums vectorise."""
+    a = np.zeros(8, np.uint64)
+    for i in range(words.size // 8):
+        for j in range(8):
+            a[j] += words[8 * i + j]
+    return a.sum()
+
+
+def _kernel(pixels: Array) -> Callable[[], tuple[Array, ...]] | None:
+    """Return the call that the engine makes for such pixels, with its outputs; None where gpustats has none."""
+    names = {"uint8": "moments_u8", "uint16": "moments_u16", "float32": "moments_float"}
+    function = getattr(reduce, names[pixels.dtype.name], None)
+    if function is None:
+        return None
+    channels = pixels.shape[-1]
+    flat = pixels.reshape(-1)
+    sums, limits = ("uint64", pixels.dtype) if pixels.dtype.kind == "u" else ("float64", "float64")
+    outputs = tuple(np.empty(channels, dtype) for dtype in (sums, sums, limits, limits))
+
+    def call() -> tuple[Array, ...]:
+        function(flat, channels, *outputs)
+        return outputs
+
+    return call
+
+
+def _mean_and_std(pixels: Array, first: Array, second: Array) -> tuple[list[float], list[float]]:
+    n = pixels.size // pixels.shape[-1]
+    if pixels.dtype.kind == "f":
+        return first.tolist(), [(d / n) ** 0.5 for d in second.tolist()]
+    variances = [(n * int(q) - int(s) ** 2) / n**2 for s, q in zip(first, second, strict=True)]
+    return [int(s) / n for s in first], [v**0.5 for v in variances]
+
+
+def methods(pixels: Array) -> dict[str, Method]:
+    """Return the methods that can do this array: functions of it that return mean and std a channel."""
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    found: dict[str, Method] = {}
+    kernel = _kernel(pixels)
+    if kernel is not None:
+        found["gpustats"] = lambda x: _mean_and_std(x, *kernel()[:2])
+    found["NumPy mean + std"] = lambda x: (x.mean(axis=(0, 1)), x.std(axis=(0, 1)))
+
+    def naive(x: Array) -> Any:
+        mean, std = np.empty(x.shape[-1]), np.empty(x.shape[-1])
+        _naive(flat, mean, std)
+        return mean, std
+
+    found["numba, naive loop"] = naive
+    try:
+        import cv2
+    except ImportError:
+        pass
+    else:
+        cv2.setNumThreads(1)
+
+        def opencv(x: Array) -> Any:
+            mean, std = cv2.meanStdDev(x)
+            return mean[:, 0], std[:, 0]
+
+        if pixels.shape[-1] <= 4:
+            found["OpenCV meanStdDev"] = opencv
+    return found
+
+
+def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9, largest: int = 1 << 30) -> dict[str, Any]:
+    """Run the suite and return its result, ready for JSON.
+
+    Parameters
+    ----------
+    data, out : Path
+        Not used: the arrays are random.
+    tiny : bool
+        Once over small arrays.
+    rounds : int
+        Interleaved rounds.
+    largest : int
+        Bytes of the largest array.
+    """
+    if tiny:
+        rounds, cases = 1, [("uint8", 50, 37, 3), ("uint16", 20, 30, 1), ("uint8", 9, 8, 13)]
+    else:
+        cases = [("uint8", 500, 375, 3)]
+        cases += [("uint8", 1000, 1000, channels) for channels in (1, 2, 3, 4, 13)]
+        cases += [("uint8", 4000, 4000, 3), ("uint8", 16000, 16000, 3)]
+        cases += [("uint16", 1000, 1000, 1), ("uint16", 1000, 1000, 3), ("uint16", 4000, 4000, 3)]
+        cases += [("float32", 1000, 1000, 3)]
+    rng = np.random.default_rng(0)
+    rows = []
+    for dtype, height, width, channels in cases:
+        size = height * width * channels * np.dtype(dtype).itemsize
+        if size > min(largest, usable_memory() // 4):
+            continue
+        few = min(rounds, 3) if size > 100 << 20 else rounds
+        rows.append(_measure(rng, dtype, (height, width, channels), few))
+    return {"rounds": rounds, "threads": 1, "largest_bytes": largest, "rows": rows}
+
+
+def _measure(rng: np.random.Generator, dtype: str, shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
+    pixels: Array
+    if dtype == "float32":
+        pixels = rng.random(shape, np.float32)
+    else:
+        pixels = rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    found = methods(pixels)
+    room = usable_memory() // 2
+    skipped = {n: "not enough memory" for n in found if pixels.nbytes * NEEDED_BYTES.get(n, 1) > room}
+    expected = pixels.mean(axis=(0, 1), dtype=np.float64) if pixels.nbytes < 1 << 28 else None
+    errors = {}
+    works: dict[str, Callable[[], Any]] = {}
+    for name, method in found.items():
+        if name in skipped:
+            continue
+        mean, std = method(pixels)
+        if expected is not None:
+            deviation = pixels.std(axis=(0, 1), dtype=np.float64)
+            off = max(np.abs(mean - expected).max(), np.abs(std - deviation).max()) / float(expected.max())
+            errors[name] = float(off)
+            if off > WRONG:
+                skipped[name] = f"wrong by {off:.1e} of the mean"
+                continue
+        works[name] = partial(method, pixels)
+    kernel = _kernel(pixels)
+    if kernel is not None:
+        works["gpustats, the integers only" if pixels.dtype.kind == "u" else "gpustats, the sums only"] = kernel
+    words = pixels.reshape(-1)[: pixels.size * pixels.itemsize // 64 * 64 // pixels.itemsize].view(np.uint64)
+    works["read alone"] = lambda: _read(words)
+    for work in works.values():
+        work()  # compiled, and the array in the caches that hold it
+    repeats = {name: max(1, int(0.02 / max(seconds(work), 1e-7))) if rounds > 1 else 1 for name, work in works.items()}
+
+    def batch(name: str) -> Callable[[], float]:
+        def measured() -> float:
+            def again() -> None:
+                for _ in range(repeats[name]):
+                    works[name]()
+
+            return seconds(again) / repeats[name]
+
+        return measured
+
+    times = interleaved({name: batch(name) for name in works}, rounds, measure=lambda work: float(work()))
+    megapixels = shape[0] * shape[1] / 1e6
+    return {
+        "dtype": dtype,
+        "shape": list(shape),
+        "relative_error": errors,
+        "skipped": skipped,
+        "megapixels_per_s": {name: summary([megapixels / t for t in values]) for name, values in times.items()},
+        "gigabytes_per_s": {name: summary([pixels.nbytes / t / 1e9 for t in values]) for name, values in times.items()},
+        "gpustats_is_faster_by": {
+            name: ratio(values, times["gpustats"])
+            for name, values in times.items()
+            if "gpustats" in times and name != "gpustats"
+        },
+    }
+
+
+def report(result: dict[str, Any]) -> list[Table | Bars]:
+    """Lay the result out."""
+    names = list(dict.fromkeys(name for row in result["rows"] for name in row["megapixels_per_s"]))
+    first = result["rows"][0]
+    rates = sorted(first["megapixels_per_s"].items(), key=lambda item: -item[1]["median"])
+
+    def label(row: dict[str, Any]) -> str:
+        return " × ".join(str(n) for n in row["shape"]) + f" {row['dtype']}"  # noqa: RUF001
+
+    return [
+        Table(
+            "Reduction alone, megapixels/s on one thread",
+            ("array", *names),
+            [
+                (
+                    label(row),
+                    *(
+                        spread(row["megapixels_per_s"][name]) if name in row["megapixels_per_s"] else "–"  # noqa: RUF001
+                        for name in names
+                    ),
+                )
+                for row in result["rows"]
+            ],
+            [
+                f"Median (smallest–largest) of {result['rounds']} interleaved rounds. A pixel has all its channels. "  # noqa: RUF001
+                "gpustats gives sum, sum of squares, min and max as exact integers; 'read alone' adds up 64-bit "
+                "words and stands for the bandwidth of the memory or cache that holds the array.",
+            ],
+        ),
+        Table(
+            "gpustats is faster by",
+            ("array", *(name for name in names if name != "gpustats")),
+            [
+                (
+                    label(row),
+                    *(
+                        spread(row["gpustats_is_faster_by"][name], 2) if name in row["gpustats_is_faster_by"] else ""
+                        for name in names
+                        if name != "gpustats"
+                    ),
+                )
+                for row in result["rows"]
+                if row["gpustats_is_faster_by"]
+            ],
+        ),
+        Bars(
+            f"{label(first)}, one thread",
+            "megapixels/s (median, range)",
+            [(name, *(values[k] for k in ("median", "min", "max"))) for name, values in rates],
+            ["gpustats"],
+        ),
+    ]

@@ -1,0 +1,166 @@
+"""Every suite runs once at tiny size, so none of them rots; and a guard that counts calls instead of seconds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpustats
+from benchmarks import cpu, peers, timing
+from benchmarks.__main__ import SUITES, main
+from benchmarks.exact import error, exact
+from gpustats.decode import Decoder
+from gpustats.engines.cpu import CpuEngine
+from gpustats.memory import MemoryBudget
+from gpustats.sources import Batch, load, open_source
+from tests.images import write_photos
+
+# Wall-clock limits are generous: a suite starts processes that compile.
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few")
+    gpustats.demo.write_images(folder, 6, seed=1)
+    return folder
+
+
+@pytest.mark.parametrize("suite", ["reduce", "interpreter_lock", "scaling", "million"])
+def test_suite_runs_tiny_and_is_drawn(suite: str, few: Path, tmp_path: Path) -> None:
+    assert main([suite, "--tiny", "--data", str(few), "--out", str(tmp_path)]) == 0
+    document = json.loads((tmp_path / f"{suite}.json").read_text(encoding="utf-8"))
+    assert document["suite"] == suite
+    assert document["machine"]["usable_cores"] >= 1
+    text = (tmp_path / f"{suite}.md").read_text(encoding="utf-8")
+    assert "| cpu |" in text
+    for private in (str(tmp_path), str(few), str(Path.home()) + "/"):
+        assert private not in json.dumps(document) + text, "results are committed: no paths"
+
+
+def test_cpu_suite_with_the_peers_that_start_fast(few: Path, tmp_path: Path) -> None:
+    result = cpu.run(few, tmp_path, tiny=True, names=("gpustats_cpu", "pillow_numpy", "imagemagick"))
+    rows = result["peers"]["rows"]
+    assert rows["pillow_numpy"]["right"]
+    assert rows["gpustats_cpu"]["error"]["std"] <= 1e-12
+    assert ("skipped" in rows["imagemagick"]) == (peers.missing("imagemagick") is not None)
+    assert len(cpu.report(result)) == 4
+
+
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_peer_gives_the_answer_of_its_definition(name: str, few: Path) -> None:
+    reason = peers.missing(name)
+    if reason is not None:
+        pytest.skip(reason)
+    paths = sorted(str(path) for path in few.rglob("*.jpg"))
+    with cpu.Process(name) as process:
+        reply = process.run(paths, 1)
+    assert "error" not in reply, reply
+    assert max(error(reply, exact(paths))) < cpu.WRONG
+
+
+def test_wrong_peer_is_seen_as_wrong(few: Path) -> None:
+    paths = sorted(str(path) for path in few.rglob("*.jpg"))
+    references = exact(paths)
+    mean, std = references["pooled"]
+    assert error({"definition": "pooled", "mean": mean + 0.001, "std": std}, references)[0] > cpu.WRONG
+    assert error({"definition": "image", "mean": mean, "std": std}, references)[1] > cpu.WRONG
+
+
+def test_exact_agrees_with_gpustats(few: Path) -> None:
+    stats = gpustats.compute(few, device="cpu", progress=False)
+    references = exact(sorted(str(path) for path in few.rglob("*.jpg")))
+    np.testing.assert_allclose(references["pooled"], (stats.mean, stats.std), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(references["image"], (stats.per_image.mean, stats.per_image.std), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(references["image_unbiased"][1], stats.per_image.std_unbiased, rtol=0, atol=1e-12)
+
+
+def test_suites_name_modules_that_exist() -> None:
+    root = Path(cpu.__file__).parents[1]
+    for module in SUITES.values():
+        assert (root / (module.replace(".", "/") + ".py")).is_file(), module
+
+
+def test_interleaved_rounds_start_with_another_work_each() -> None:
+    order: list[str] = []
+    works = {name: lambda name=name: order.append(name) for name in "abc"}
+    measured = timing.interleaved(works, 3)
+    assert "".join(order) == "abcbcacab"
+    assert [len(values) for values in measured.values()] == [3, 3, 3]
+
+
+CALLS_AN_IMAGE = 13
+"""Python functions that may start on a worker for one more JPEG: what the interpreter lock is held for grows with it.
+
+Today: load, _read_file, S_ISREG is C; decode, _admit, check_size, release, reserve, release; decode_jpeg and
+decode_jpeg_header of simplejpeg are C. Raise it only with a measurement of `python -m benchmarks interpreter_lock`.
+"""
+
+
+def _calls(paths: list[Any]) -> Counter[str]:
+    """Count the Python functions that start while a worker measures a batch."""
+    engine = CpuEngine(workers=1, max_pixels=10**8, memory=1 << 28)
+    decoder = Decoder(10**8, MemoryBudget(1 << 28, 1))
+    batch = Batch([str(path) for path in paths], [""] * len(paths), list(paths))
+    engine.measure(batch, decoder, Event())  # compiles and loads
+    started: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            started[frame.f_code.co_name] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        outcome, _ = engine.measure(batch, decoder, Event())
+    finally:
+        sys.setprofile(before)
+    assert len(outcome.rows) == len(paths)
+    return started
+
+
+def test_python_calls_for_one_more_image_stay_few(tmp_path: Path) -> None:
+    write_photos(tmp_path, 12)
+    paths = [str(path) for path in sorted(tmp_path.rglob("*.jpg"))][:2]
+    few_calls, many_calls = _calls(paths), _calls(paths * 9)
+    an_image = (many_calls.total() - few_calls.total()) / (len(paths) * 8)
+    assert 3 <= an_image <= CALLS_AN_IMAGE, (many_calls - few_calls).most_common()
+
+
+def test_guard_sees_one_more_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path, 12)
+    paths = [str(path) for path in sorted(tmp_path.rglob("*.jpg"))][:2]
+    plain = _calls(paths).total()
+
+    def wrapped(item: Any, max_bytes: int) -> Any:
+        return load(item, max_bytes)
+
+    monkeypatch.setattr("gpustats.engines.cpu.load", wrapped)
+    assert _calls(paths).total() == plain + len(paths)
+
+
+def test_reading_takes_four_system_calls_at_most(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    calls: Counter[str] = Counter()
+    for name in ("open", "fstat", "read", "close", "stat", "lstat"):
+        original = getattr(os, name)
+
+        def counted(*arguments: Any, name: str = name, original: Any = original, **options: Any) -> Any:
+            calls[name] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(os, name, counted)
+    sample = next(iter(open_source([str(next(few.rglob("*.jpg")))]).samples()))
+    calls.clear()
+    assert isinstance(sample, tuple)
+    load(sample[2], 1 << 30)
+    assert calls.total() <= 4, calls
