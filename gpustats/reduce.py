@@ -73,13 +73,17 @@ def moments_u8(
                     b = pixels[start + _LANES + j]
                     c = pixels[start + 2 * _LANES + j]
                     d = pixels[start + 3 * _LANES + j]
-                    lane_sum[j] += np.uint32(a) + np.uint32(b) + np.uint32(c) + np.uint32(d)
-                    lane_squares[j] += (
-                        np.uint32(a) * np.uint32(a)
-                        + np.uint32(b) * np.uint32(b)
-                        + np.uint32(c) * np.uint32(c)
-                        + np.uint32(d) * np.uint32(d)
-                    )
+                    # One value after the other, each result cut to 32 bits: sums of several are computed in 64.
+                    n = lane_sum[j]
+                    n = np.uint32(n + np.uint32(a))
+                    n = np.uint32(n + np.uint32(b))
+                    n = np.uint32(n + np.uint32(c))
+                    lane_sum[j] = np.uint32(n + np.uint32(d))
+                    n = lane_squares[j]
+                    n = np.uint32(n + np.uint32(np.uint32(a) * np.uint32(a)))
+                    n = np.uint32(n + np.uint32(np.uint32(b) * np.uint32(b)))
+                    n = np.uint32(n + np.uint32(np.uint32(c) * np.uint32(c)))
+                    lane_squares[j] = np.uint32(n + np.uint32(np.uint32(d) * np.uint32(d)))
                     lane_low[j] = min(lane_low[j], min(min(a, b), min(c, d)))
                     lane_high[j] = max(lane_high[j], max(max(a, b), max(c, d)))
             for j in range(_LANES):
