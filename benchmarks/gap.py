@@ -11,8 +11,9 @@ import simplejpeg
 
 import gpustats
 from benchmarks.timing import seconds, summary
-from gpustats.moments import Accumulator, ImageMoments, RowBuffer
+from gpustats.moments import ImageMoments
 from gpustats.reduce import moments_u8
+from gpustats.rows import RowBuffer
 from gpustats.sources import load, open_source
 from gpustats.sources.base import batched
 
@@ -70,7 +71,7 @@ def _steps(paths: Sequence[str]) -> dict[str, float]:
                 spent[name] += value
         rows.append(ImageMoments(batch.keys, batch.groups, *size, *sums, *extremes))
     started = clock()
-    folding = RowBuffer(Accumulator())
+    folding = RowBuffer()
     for part in rows:
         folding.add(part)
     folding.flush()

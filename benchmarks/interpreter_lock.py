@@ -67,7 +67,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 7) -> dict[s
             _compute(path, 1)
         works: dict[str, Callable[[], Any]] = {}
         for name, (path, _) in sets.items():
-            files = [sample[2] for sample in open_source(path).samples() if isinstance(sample, tuple)]
+            files = [s[2] for s in open_source(path).samples() if isinstance(s, tuple) and isinstance(s[2], str)]
             works[name] = partial(_compute, path, 1)
             works[f"{name} bare"] = partial(_bare_calls, files)
         times = interleaved(works, rounds, measure=_cpu_seconds)
@@ -187,6 +187,11 @@ def report(result: dict[str, Any]) -> list[Table]:
         "of what the lock can be held for, whatever the size of an image; the difference to the bare calls is an "
         "estimate, good on small images only: on large ones it is a small difference of large numbers.",
     ]
+    if sampled is not None:
+        notes.append(
+            "The sampler also counts threads that the system suspended while they held the lock: it says nothing where "
+            "the load below is above the number of cores."
+        )
     if "skipped" in result["sampler"]:
         notes.append(f"Sampler: {result['sampler']['skipped']}.")
     workers = list(next(iter(result["images_per_s_by_threads"].values())))

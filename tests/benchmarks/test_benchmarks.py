@@ -140,8 +140,8 @@ def test_guard_sees_one_more_function(tmp_path: Path, monkeypatch: pytest.Monkey
     paths = [str(path) for path in sorted(tmp_path.rglob("*.jpg"))][:2]
     plain = _calls(paths).total()
 
-    def wrapped(item: Any, max_bytes: int) -> Any:
-        return load(item, max_bytes)
+    def wrapped(*arguments: Any) -> Any:
+        return load(*arguments)
 
     monkeypatch.setattr("gpustats.engines.cpu.load", wrapped)
     assert _calls(paths).total() == plain + len(paths)
