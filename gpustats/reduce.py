@@ -94,13 +94,16 @@ def moments_u8(
         for j in range(_LANES):
             low[j % channels] = min(low[j % channels], lane_low[j])
             high[j % channels] = max(high[j % channels], lane_high[j])
+    c = 0  # `done` is a multiple of the channels
     for i in range(done, pixels.size):
         x = pixels[i]
-        c = i % channels
         total[c] += np.uint64(x)
         squares[c] += np.uint64(x) * np.uint64(x)
         low[c] = min(low[c], x)
         high[c] = max(high[c], x)
+        c += 1
+        if c == channels:
+            c = 0
 
 
 @_compiled
