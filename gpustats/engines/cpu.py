@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from gpustats import decode
 from gpustats.engines.base import Outcome
 from gpustats.engines.cuda_arrays import is_on_device
 from gpustats.engines.cuda_arrays import measure as measure_on_device
+from gpustats.engines.mailbox import Mailbox
 from gpustats.failures import Failure, ImageError
 from gpustats.memory import MemoryBudget
 from gpustats.rows import RowBuilder, joined
@@ -61,9 +60,7 @@ class CpuEngine:
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield one outcome a batch, in the order in which workers finish."""
-        results: queue.Queue[tuple[Outcome, Counter[str]] | BaseException | None] = queue.Queue(
-            maxsize=4 * self._workers
-        )
+        results: Mailbox[tuple[Outcome, Counter[str]] | BaseException] = Mailbox(self._workers, 64 * self._workers)
         source_lock = threading.Lock()
         stop = threading.Event()
 
@@ -75,38 +72,28 @@ class CpuEngine:
                         batch = next(batches, None)
                     if batch is None:
                         break
-                    results.put(self.measure(batch, decoder, stop))
+                    results.send(self.measure(batch, decoder, stop))
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
-                results.put(error)
-            results.put(None)
+                results.send(error)
+            results.leave()
 
         threads = [threading.Thread(target=work, name=f"gpustats-cpu-{i}", daemon=True) for i in range(self._workers)]
         with decode.whole_images_only():
             for thread in threads:
                 thread.start()
             try:
-                running = self._workers
-                while running:
-                    try:
-                        result = results.get(timeout=0.2)  # a wait without end cannot be interrupted on Windows
-                    except queue.Empty:
-                        continue
-                    if result is None:
-                        running -= 1
-                    elif isinstance(result, BaseException):
+                for result in results.receive():
+                    if isinstance(result, BaseException):
                         raise result
-                    else:
-                        outcome, by_decoder = result
-                        self._by_decoder += by_decoder
-                        yield outcome
+                    outcome, by_decoder = result
+                    self._by_decoder += by_decoder
+                    yield outcome
             finally:
                 stop.set()
+                results.close()
                 deadline = time.monotonic() + _PATIENCE
                 for thread in threads:
-                    while thread.is_alive() and time.monotonic() < deadline:
-                        with suppress(queue.Empty):  # room for a worker that waits to hand over
-                            results.get_nowait()
-                        thread.join(0.01)
+                    thread.join(max(deadline - time.monotonic(), 0))
 
     def measure(self, batch: Batch, decoder: decode.Decoder, stop: threading.Event) -> tuple[Outcome, Counter[str]]:
         """Decode and reduce the samples of one batch; `stop` ends it after the image at hand."""
