@@ -1,8 +1,8 @@
 """Sums of an array of pixels on the CPU: numba, without the interpreter lock, compiled once and cached.
 
-The array is walked as rows of 96 bytes, a multiple of 1, 3 and 4 channels and of every vector width, so a position in
-the row ("lane") always belongs to the same channel and the compiler vectorises across lanes without shuffling colours
-apart. Lanes are uint32 and are emptied into uint64 before they can overflow.
+The array is walked as rows whose length is a multiple of the channels, so a position in the row ("lane") always belongs
+to the same channel and the compiler vectorises across lanes without shuffling colours apart. Rows of 96 bytes do for
+1, 2, 3 and 4 channels and every vector width. Lanes are uint32 and are emptied into uint64 before they can overflow.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def moments_u8(
     pixels : ndarray of uint8, shape (H * W * channels,)
         Contiguous, channels interleaved.
     channels : int
-        1, 2, 3, 4 or another divisor of 96 takes the fast path; any other number is right, but slower.
+        Any number.
     total, squares : ndarray of uint64, shape (channels,)
         Outputs.
     low, high : ndarray of uint8, shape (channels,)
@@ -55,55 +55,58 @@ def moments_u8(
     squares[:] = 0
     low[:] = 255
     high[:] = 0
+    lanes = _LANES
+    if _LANES % channels:
+        lanes = channels if channels > 32 else 16 * channels  # whole vectors; a long row has few odd lanes anyway
+    lane_sum = np.empty(lanes, np.uint32)
+    lane_squares = np.empty(lanes, np.uint32)
+    lane_low = np.full(lanes, 255, np.uint8)
+    lane_high = np.zeros(lanes, np.uint8)
     done = 0
-    if _LANES % channels == 0:
-        lane_sum = np.empty(_LANES, np.uint32)
-        lane_squares = np.empty(_LANES, np.uint32)
-        lane_low = np.full(_LANES, 255, np.uint8)
-        lane_high = np.zeros(_LANES, np.uint8)
-        steps_left = pixels.size // (4 * _LANES)
-        while steps_left > 0:
-            steps = min(steps_left, _STEPS)
-            lane_sum[:] = 0
-            lane_squares[:] = 0
-            for step in range(steps):
-                start = done + step * 4 * _LANES
-                for j in range(_LANES):
-                    a = pixels[start + j]
-                    b = pixels[start + _LANES + j]
-                    c = pixels[start + 2 * _LANES + j]
-                    d = pixels[start + 3 * _LANES + j]
-                    # One value after the other, each result cut to 32 bits: sums of several are computed in 64.
-                    n = lane_sum[j]
-                    n = np.uint32(n + np.uint32(a))
-                    n = np.uint32(n + np.uint32(b))
-                    n = np.uint32(n + np.uint32(c))
-                    lane_sum[j] = np.uint32(n + np.uint32(d))
-                    n = lane_squares[j]
-                    n = np.uint32(n + np.uint32(np.uint32(a) * np.uint32(a)))
-                    n = np.uint32(n + np.uint32(np.uint32(b) * np.uint32(b)))
-                    n = np.uint32(n + np.uint32(np.uint32(c) * np.uint32(c)))
-                    lane_squares[j] = np.uint32(n + np.uint32(np.uint32(d) * np.uint32(d)))
-                    lane_low[j] = min(lane_low[j], min(min(a, b), min(c, d)))
-                    lane_high[j] = max(lane_high[j], max(max(a, b), max(c, d)))
-            for j in range(_LANES):
-                total[j % channels] += lane_sum[j]
-                squares[j % channels] += lane_squares[j]
-            done += steps * 4 * _LANES
-            steps_left -= steps
-        for j in range(_LANES):
-            low[j % channels] = min(low[j % channels], lane_low[j])
-            high[j % channels] = max(high[j % channels], lane_high[j])
-    c = 0  # `done` is a multiple of the channels
+    steps_left = pixels.size // (4 * lanes)
+    while steps_left > 0:
+        steps = min(steps_left, _STEPS)
+        # Indexed by loop variables only, which the compiler sees are not negative; otherwise it asks for every value.
+        rows = pixels[done : done + steps * 4 * lanes].reshape(steps, 4, lanes)
+        lane_sum[:] = 0
+        lane_squares[:] = 0
+        for step in range(rows.shape[0]):
+            for j in range(rows.shape[2]):
+                a = rows[step, 0, j]
+                b = rows[step, 1, j]
+                c = rows[step, 2, j]
+                d = rows[step, 3, j]
+                # One value after the other, each result cut to 32 bits: sums of several are computed in 64.
+                n = lane_sum[j]
+                n = np.uint32(n + np.uint32(a))
+                n = np.uint32(n + np.uint32(b))
+                n = np.uint32(n + np.uint32(c))
+                lane_sum[j] = np.uint32(n + np.uint32(d))
+                n = lane_squares[j]
+                n = np.uint32(n + np.uint32(np.uint32(a) * np.uint32(a)))
+                n = np.uint32(n + np.uint32(np.uint32(b) * np.uint32(b)))
+                n = np.uint32(n + np.uint32(np.uint32(c) * np.uint32(c)))
+                lane_squares[j] = np.uint32(n + np.uint32(np.uint32(d) * np.uint32(d)))
+                lane_low[j] = min(lane_low[j], min(min(a, b), min(c, d)))
+                lane_high[j] = max(lane_high[j], max(max(a, b), max(c, d)))
+        for j in range(lanes):
+            total[j % channels] += lane_sum[j]
+            squares[j % channels] += lane_squares[j]
+        done += steps * 4 * lanes
+        steps_left -= steps
+    for j in range(lanes):
+        low[j % channels] = min(low[j % channels], lane_low[j])
+        high[j % channels] = max(high[j % channels], lane_high[j])
+    channel = 0  # `done` is a multiple of the channels
     for i in range(done, pixels.size):
         x = pixels[i]
-        total[c] += np.uint64(x)
-        squares[c] += np.uint64(x) * np.uint64(x)
-        low[c] = min(low[c], x)
-        high[c] = max(high[c], x)
-        c += 1
-        if c == channels:
-            c = 0
+        total[channel] += np.uint64(x)
+        squares[channel] += np.uint64(x) * np.uint64(x)
+        low[channel] = min(low[channel], x)
+        high[channel] = max(high[channel], x)
+        channel += 1
+        if channel == channels:
+            channel = 0
 
 
 @_compiled

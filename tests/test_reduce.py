@@ -20,9 +20,9 @@ def check(pixels: np.ndarray, channels: int) -> None:
         np.testing.assert_array_equal(high, wide.max(axis=0))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 13])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 13, 40])
 def test_every_length_and_start(channels: int) -> None:
-    buffer = np.random.default_rng(channels).integers(0, 256, 6000, dtype=np.uint8)
+    buffer = np.random.default_rng(channels).integers(0, 256, 17 + 385 * channels, dtype=np.uint8)
     for pixels in [*range(300), 383, 384, 385]:
         start = pixels % 17
         check(buffer[start : start + pixels * channels], channels)
