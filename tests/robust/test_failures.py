@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
@@ -15,6 +16,7 @@ import gpustats
 from gpustats.decode import Decoder
 from gpustats.failures import LISTED_AT_MOST, Failure, FailureLog, ImageError
 from gpustats.memory import MemoryBudget
+from gpustats.sources import folder
 from gpustats.tolerance import FailureLimit
 from tests import badfiles
 from tests.images import encoded, photo, write_photos
@@ -93,17 +95,20 @@ def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path) -> None:
     assert [failure.reason for failure in stats.failures] == ["missing", "unreadable"]
 
 
-def test_a_file_that_vanishes_while_the_run_lasts(tmp_path: Path) -> None:
+def test_a_file_that_vanishes_while_the_run_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(photo())
-    for i in range(400):  # far more than a worker is ahead of what is counted
+    for i in range(400):
         (tmp_path / f"{i:03d}.jpg").write_bytes(data)
-    gone = tmp_path / "399.jpg"
+    listing = folder._listing
 
-    def progress(images: int) -> None:
-        gone.unlink(missing_ok=True)
+    def then_vanish(*arguments: Any) -> Any:
+        entries = listing(*arguments)
+        (tmp_path / "399.jpg").unlink()  # the scan has seen it, nobody has read it yet
+        return entries
 
+    monkeypatch.setattr(folder, "_listing", then_vanish)
     with pytest.warns(gpustats.ImagesFailedWarning):
-        stats = gpustats.compute(tmp_path, workers=1, progress=progress)
+        stats = gpustats.compute(tmp_path, workers=1, progress=False)
     assert stats.n_images == 399
     assert [(failure.key, failure.reason) for failure in stats.failures] == [("399.jpg", "missing")]
 
