@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 import gpustats
+from benchmarks.timing import interleaved, ratio, summary
 from gpustats.demo import natural_image, write_images
 from gpustats.resources import usable_cpus
 from tests import badfiles
@@ -56,15 +57,23 @@ def compute(folder: Path, **options: Any) -> gpustats.Stats:
         return gpustats.compute(folder, device="cpu", progress=False, **options)
 
 
-def rates(runs: dict[str, Run], rounds: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
-    """Return the median seconds of each of `runs`, interleaved, by a clock."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            started = clock()
-            run()
-            seconds[name].append(clock() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+def timed(runs: dict[str, Run], rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return the seconds of each of `runs` in interleaved rounds: by the clock on the wall, and of CPU time."""
+    cpu: dict[str, list[float]] = {name: [] for name in runs}
+
+    def both(run: Callable[[], Any]) -> float:
+        name = next(name for name, other in runs.items() if other is run)
+        started, used = time.perf_counter(), time.process_time()
+        run()
+        cpu[name].append(time.process_time() - used)
+        return time.perf_counter() - started
+
+    return interleaved(runs, rounds, measure=both), cpu
+
+
+def rounded(values: dict[str, float]) -> dict[str, float]:
+    """Four digits are more than these runs can tell."""
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def bad(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, Any]:
@@ -81,7 +90,7 @@ def bad(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, A
         path.write_bytes(data)
         reasons[path.relative_to(dirty).as_posix()] = reason
     expected, found = compute(clean), compute(dirty)
-    seconds = rates({"clean": lambda: compute(clean), "dirty": lambda: compute(dirty)}, rounds)
+    seconds, _ = timed({"clean": lambda: compute(clean), "dirty": lambda: compute(dirty)}, rounds)
     files = {"clean": count * 9 // 10, "dirty": count}
     return {
         "images": count,
@@ -90,20 +99,25 @@ def bad(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, A
         "integers_of_the_good_ones_exact": found.totals == expected.totals,
         "wrong_reasons": [str(f) for f in found.failures if reasons.get(f.key) != f.reason],
         "bad_ones_listed": len(found.failures) == len(reasons),
-        "files_a_second": {name: round(files[name] / seconds[name], 1) for name in seconds},
-        "good_images_a_second_ratio": round(seconds["clean"] / seconds["dirty"], 3),
-        "files_a_second_ratio": round(files["dirty"] / seconds["dirty"] * seconds["clean"] / files["clean"], 3),
+        "files_a_second": {name: rounded(summary([files[name] / t for t in seconds[name]])) for name in seconds},
+        "good_images_a_second_ratio": rounded(ratio(seconds["clean"], seconds["dirty"])),
     }
 
 
-_RUN = (
-    "import sys, gpustats, gpustats.resume, gpustats.engines.cpu; print('on', flush=True); "
-    "gpustats.compute(sys.argv[1], device='cpu', checkpoint=sys.argv[2], progress=False)"
-)
+_RUN = """
+import sys, gpustats
+left = int(sys.argv[3])  # images that earlier runs have stored
+def tell(images):
+    global left
+    if left >= 0 and left < images:
+        print("reads", flush=True)
+    left -= images
+gpustats.compute(sys.argv[1], device="cpu", checkpoint=sys.argv[2], progress=tell)
+"""
 
 
 def kills(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, Any]:
-    """One run, killed `rounds` times at random moments and continued each time."""
+    """One run, killed `rounds` times and continued each time: one kill in five while it starts, the others later."""
     folder, checkpoint = work / "photos", work / "run.gpustats"
     photographs(folder, count, images)
     for name, (data, _) in badfiles.damaged().items():
@@ -112,16 +126,19 @@ def kills(work: Path, count: int, rounds: int, images: Path | None) -> dict[str,
     expected = compute(folder)
     whole = time.perf_counter() - started
     dice = random.Random(1)
-    done, seen = [], 0
-    for _ in range(rounds):
-        command = [sys.executable, "-W", "ignore", "-c", _RUN, str(folder), str(checkpoint)]
+    done, killed = [0], 0
+    for turn in range(rounds):
+        command = [sys.executable, "-W", "ignore", "-c", _RUN, str(folder), str(checkpoint), str(done[-1])]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(dice.uniform(0, 2 * whole / rounds))
+            if turn % 5 == 4:
+                time.sleep(dice.uniform(0, 1))
+            else:
+                process.stdout.readline()
+                time.sleep(dice.uniform(0, 2 * whole / rounds))
             process.send_signal(signal.SIGKILL)
             process.wait()
-            seen += process.returncode == -signal.SIGKILL
+            killed += process.returncode == -signal.SIGKILL
         probe = work / "probe"  # a copy, so that looking changes nothing
         for suffix in ("", "-wal"):
             source = Path(f"{checkpoint}{suffix}")
@@ -132,9 +149,10 @@ def kills(work: Path, count: int, rounds: int, images: Path | None) -> dict[str,
         done.append(_stored(probe))
     resumed = compute(folder, checkpoint=checkpoint)
     return {
-        "images": count,
-        "kills": seen,
-        "stored_after_each_kill": done,
+        "files": count + len(badfiles.damaged()),
+        "seconds_of_a_whole_run": round(whole, 3),
+        "kills": killed,
+        "stored_after_each_kill": done[1:],
         "identical_integers": resumed.totals == expected.totals,
         "identical_failures": resumed.failures == expected.failures,
         "reused_at_the_end": resumed.runs[0]["checkpoint"]["images_reused"],
@@ -169,16 +187,17 @@ def overhead(work: Path, count: int, rounds: int, images: Path | None) -> dict[s
         "with": kept,
         "with_hash": lambda: kept(changed="hash"),
     }
-    seconds, cpu = rates(runs, rounds), rates(runs, rounds, time.process_time)
+    seconds, cpu = timed(runs, rounds)
     size = checkpoint.stat().st_size
     started = time.perf_counter()
     compute(folder, checkpoint=checkpoint, changed="hash")
     return {
         "images": count,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "with_to_without": round(seconds["with"] / seconds["without"], 4),
-        "with_to_without_in_cpu_time": round(cpu["with"] / cpu["without"], 4),
-        "with_hash_to_without": round(seconds["with_hash"] / seconds["without"], 4),
+        "rounds": rounds,
+        "seconds": {name: rounded(summary(values)) for name, values in seconds.items()},
+        "with_to_without": rounded(ratio(seconds["with"], seconds["without"])),
+        "with_to_without_in_cpu_time": rounded(ratio(cpu["with"], cpu["without"])),
+        "with_hash_to_without": rounded(ratio(seconds["with_hash"], seconds["without"])),
         "bytes_an_image": round(size / count, 1),
         "second_run_by_hash_seconds": round(time.perf_counter() - started, 3),
     }
@@ -190,16 +209,16 @@ def isolate(work: Path, count: int, rounds: int, images: Path | None) -> dict[st
     photographs(folder, count, images)
     expected = compute(folder)
     same = compute(folder, isolate=True).totals == expected.totals
-    seconds = rates({"threads": lambda: compute(folder), "processes": lambda: compute(folder, isolate=True)}, rounds)
+    seconds, _ = timed({"threads": lambda: compute(folder), "processes": lambda: compute(folder, isolate=True)}, rounds)
     empty = work / "one"
     photographs(empty, 1, images)
-    start = rates({"threads": lambda: compute(empty), "processes": lambda: compute(empty, isolate=True)}, rounds)
+    start, _ = timed({"threads": lambda: compute(empty), "processes": lambda: compute(empty, isolate=True)}, rounds)
     return {
         "images": count,
         "identical_integers": same,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "processes_to_threads": round(seconds["processes"] / seconds["threads"], 3),
-        "start_seconds": round(start["processes"] - start["threads"], 3),
+        "seconds": {name: rounded(summary(values)) for name, values in seconds.items()},
+        "processes_to_threads": rounded(ratio(seconds["processes"], seconds["threads"])),
+        "start_seconds": round(statistics.median(start["processes"]) - statistics.median(start["threads"]), 3),
     }
 
 
