@@ -125,9 +125,35 @@ def _zip() -> list[bytes]:
     return files
 
 
+def _field(number: int, data: bytes) -> bytes:
+    """One field of a protocol buffer that holds bytes of up to 16 KiB."""
+    return bytes((number << 3 | 2, len(data) & 127 | 128, len(data) >> 7)) + data
+
+
+def _examples() -> list[bytes]:
+    """tf.train.Example messages with an encoded image and a label."""
+    examples = []
+    for i in range(3):
+        features = {"image/encoded": encoded(photo(20, 30, seed=i)), "image/class/text": b"cat"}
+        entries = [_field(1, k.encode()) + _field(2, _field(1, _field(1, v))) for k, v in features.items()]
+        examples.append(_field(1, b"".join(_field(1, entry) for entry in entries)))
+    return examples
+
+
+def _framed(record: bytes) -> bytes:
+    """A record of a TFRecord file, with its checksums right."""
+    import google_crc32c
+
+    def masked(data: bytes) -> bytes:
+        crc = google_crc32c.value(data)
+        return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    length = struct.pack("<Q", len(record))
+    return length + masked(length) + record + masked(record)
+
+
 def _tfrecord() -> list[bytes]:
-    records = [encoded(photo(20, 30, seed=i)) for i in range(3)]  # with wrong checksums
-    return [b"".join(struct.pack("<QI", len(r), 0) + r + bytes(4) for r in records)]
+    return [b"".join(map(_framed, _examples()))]
 
 
 def _npy() -> list[bytes]:
@@ -140,6 +166,8 @@ CONTAINERS: dict[str, Target] = {
     "tar": Target(_tar, container_verdict(".tar")),
     "zip": Target(_zip, container_verdict(".zip")),
     "TFRecord": Target(_tfrecord, container_verdict(".tfrecord")),
+    # The checksums are made after the mutation, so that it reaches the message.
+    "Example": Target(_examples, lambda data: container_verdict(".tfrecord")(_framed(data))),
     "idx": Target(lambda: [struct.pack(">IIII", 0x803, 4, 9, 8) + bytes(288)], container_verdict("-images-idx3-ubyte")),
     "npy": Target(_npy, container_verdict(".npy")),
 }
