@@ -131,6 +131,28 @@ def test_a_bad_image_in_every_tenth_batch_loses_nothing() -> None:
     assert report["batches"] + report["batches_retried"] == 30
 
 
+@needs_dali
+def test_a_run_that_was_stopped_goes_on_with_its_checkpoint(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpustats.api.open_engine", lambda *args, **options: engine_for())
+    checkpoint = tmp_path / "run.gpustats"
+    done: list[int] = []
+
+    def stop_later(images: int) -> None:
+        done.append(images)
+        if sum(done) > 20:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        gpustats.compute(photos, checkpoint=checkpoint, progress=stop_later)
+    stats = gpustats.compute(photos, checkpoint=checkpoint, progress=False)
+    run = stats.runs[0]
+    assert run["checkpoint"]["images_reused"] == sum(done)
+    assert run["images_by_decoder"] == {"dali-cpu": 45 - sum(done)}
+    assert stats.totals == gpustats.compute(photos, progress=False).totals
+
+
 HARD = {
     "good": encoded(photo()),
     "progressive": encoded(photo(50, 70, seed=1), progressive=True),
