@@ -67,7 +67,7 @@ class Checkpoint:
     ) -> None:
         self._journal = Journal(path, {**settings, "data": describe(data), "changed": changed})
         self._hash = changed == "hash"
-        self._container = _container_stamp(data)
+        self._containers: dict[str, Stamp] = {}
         self._lock = threading.Lock()
         self._stamps: dict[str, Stamp] = {}  # of what is in flight
         self._reused: deque[Outcome] = deque()
@@ -93,7 +93,7 @@ class Checkpoint:
                 while window:
                     yield self._sift(*window.popleft())
                 done: Future[list[Stamp]] = Future()
-                done.set_result([self._stamp(item) for item in batch.items])
+                done.set_result([self._stamp(item, batch.container) for item in batch.items])
                 yield self._sift(batch, done)
         while window:
             yield self._sift(*window.popleft())
@@ -191,22 +191,29 @@ class Checkpoint:
     def _submit(self, items: list[Item]) -> Future[list[Stamp]]:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-stamp")
-        return self._pool.submit(lambda: [self._stamp(item) for item in items])
+        return self._pool.submit(lambda: [self._stamp(item, None) for item in items])
 
-    def _stamp(self, item: Item) -> Stamp:
+    def _stamp(self, item: Item, container: str | None) -> Stamp:
         if isinstance(item, str):
-            try:
-                status = os.stat(item)
-                return status.st_size, _file_hash(item) if self._hash else status.st_mtime_ns
-            except (OSError, ValueError):
-                return None
+            return self._file_stamp(item)
+        if container is not None and (callable(item) or not self._hash):  # what is in memory is hashed where it is
+            if container not in self._containers:
+                self._containers[container] = self._file_stamp(container)
+            return self._containers[container]
         if isinstance(item, bytes):
             return len(item), hashlib.blake2b(item, digest_size=16).digest()
         if isinstance(item, np.ndarray):
             content = hashlib.blake2b(f"{item.dtype.str} {item.shape}".encode(), digest_size=16)
             content.update(np.ascontiguousarray(item).data)
             return item.nbytes, content.digest()
-        return self._container
+        return None
+
+    def _file_stamp(self, path: str) -> Stamp:
+        try:
+            status = os.stat(path)
+            return status.st_size, _file_hash(path) if self._hash else status.st_mtime_ns
+        except (OSError, ValueError):
+            return None
 
 
 def _outcomes(found: Sequence[tuple[str, str, Entry]]) -> Iterator[Outcome]:
@@ -235,15 +242,3 @@ def _file_hash(path: str) -> bytes:
         while chunk := file.read(_CHUNK):
             content.update(chunk)
     return content.digest()
-
-
-def _container_stamp(data: object) -> Stamp:
-    """Return the stamp of images inside archives: that of the archives. None where `data` names no files alone."""
-    paths = data if isinstance(data, list | tuple) else [data]
-    content = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        if not isinstance(path, str | os.PathLike) or not os.path.isfile(path):
-            return None
-        status = os.stat(path)
-        content.update(f"{os.path.basename(os.fsdecode(path))!a} {status.st_size} {status.st_mtime_ns};".encode())
-    return -1, content.digest()

@@ -11,7 +11,7 @@ import pytest
 from gpustats import DataError
 from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources import load, open_source
-from gpustats.sources.base import batched
+from gpustats.sources.base import Within, batched
 from tests.images import encoded, photo
 
 JPEG = encoded(photo(4, 5))
@@ -165,3 +165,10 @@ def test_batches_hold_all_samples_and_failures() -> None:
     assert [len(b) + len(b.failures) for b in batches] == [16, 16, 9]
     assert sum(len(b) for b in batches) == 40
     assert list(batched([])) == []
+
+
+def test_a_batch_lies_in_one_container() -> None:
+    a, b, loose = ("a", "", b"x"), ("b", "", b"x"), ("loose", "", "loose.jpg")
+    said = [loose, Within("1.tar"), a, a, Within(None), Within("2.tar"), b, Within("2.tar"), b, Within(None), loose]
+    found = [(batch.container, batch.keys) for batch in batched(said)]
+    assert found == [(None, ["loose"]), ("1.tar", ["a", "a"]), ("2.tar", ["b", "b"]), (None, ["loose"])]

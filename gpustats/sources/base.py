@@ -25,6 +25,7 @@ __all__ = [
     "Sample",
     "ShardSource",
     "Source",
+    "Within",
     "batched",
     "check_bytes",
     "load",
@@ -59,13 +60,27 @@ Sample: TypeAlias = tuple[str, str, Item]
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """Comes between samples: those that follow lie in this file, up to the next word of this kind.
+
+    Attributes
+    ----------
+    path : str or None
+        A file on this machine that holds them whole; None where there is none.
+    """
+
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """Some samples, in three parallel lists, and what the source itself could not read."""
+    """Some samples, in three parallel lists, what the source itself could not read, and the file that holds them."""
 
     keys: list[str]
     groups: list[str]
     items: list[Item]
     failures: tuple[Failure, ...] = ()
+    container: str | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -92,7 +107,7 @@ class Source:
         self.label = label
         self.skipped: Counter[str] = Counter()
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the samples in an order that is the same in every run, and failures where a part cannot be read."""
         raise NotImplementedError
 
@@ -105,14 +120,24 @@ class Source:
         return None
 
 
-def batched(samples: Iterable[Sample | Failure], size: int = BATCH_SIZE) -> Generator[Batch, None, None]:
-    """Group samples into batches of at most `size`, fewer where they hold many bytes."""
+def batched(samples: Iterable[Sample | Failure | Within], size: int = BATCH_SIZE) -> Generator[Batch, None, None]:
+    """Group samples into batches of at most `size`, fewer where they hold many bytes or another container begins."""
     keys: list[str] = []
     groups: list[str] = []
     items: list[Item] = []
     failures: list[Failure] = []
     held = 0
+    container: str | None = None
     for sample in samples:
+        if isinstance(sample, Within):
+            if sample.path == container:
+                continue
+            if keys or failures:
+                yield Batch(keys, groups, items, tuple(failures), container)
+                keys, groups, items, failures = [], [], [], []
+                held = 0
+            container = sample.path
+            continue
         if isinstance(sample, Failure):
             failures.append(sample)
         else:
@@ -123,11 +148,11 @@ def batched(samples: Iterable[Sample | Failure], size: int = BATCH_SIZE) -> Gene
             if isinstance(item, bytes):
                 held += len(item)
         if len(keys) + len(failures) == size or held > _BATCH_BYTES:
-            yield Batch(keys, groups, items, tuple(failures))
+            yield Batch(keys, groups, items, tuple(failures), container)
             keys, groups, items, failures = [], [], [], []
             held = 0
     if keys or failures:
-        yield Batch(keys, groups, items, tuple(failures))
+        yield Batch(keys, groups, items, tuple(failures), container)
 
 
 class ShardSource(Source):
@@ -150,8 +175,13 @@ class ShardSource(Source):
         """Yield what is inside; raise `ImageError` or `OSError` where the rest cannot be read."""
         raise NotImplementedError
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def container(self) -> str | None:
+        """Return the path of the file that holds every member whole; None where more than one file does."""
+        return self.file.path if self.file.path is not None and os.path.isfile(self.file.path) else None
+
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the members, and a failure where the container itself is damaged."""
+        yield Within(self.container())
         try:
             yield from self.members()
         except ImageError as error:
@@ -162,6 +192,7 @@ class ShardSource(Source):
             yield Failure(self.key, "too_large", "not enough memory to read on in this file")
         except OSError as error:
             yield Failure(self.key, "unreadable", error.strerror or str(error))
+        yield Within(None)
 
 
 def member_kind(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure
-from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, suffix
+from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, Within, suffix
 
 __all__ = ["FolderSource"]
 
@@ -47,7 +47,7 @@ class FolderSource(Source):
         self._group_prefix = prefix if group_prefix is None else group_prefix
         self._open_shard = open_shard
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the images depth first, one folder listed at a time."""
         return self._walk(self.skipped)
 
@@ -57,7 +57,7 @@ class FolderSource(Source):
             return None
         return sum(not isinstance(sample, Failure) for sample in self._walk(Counter()))
 
-    def _walk(self, skipped: Counter[str]) -> Iterator[Sample | Failure]:
+    def _walk(self, skipped: Counter[str]) -> Iterator[Sample | Failure | Within]:
         root = self._root.rstrip("/") + "/"
         seen: set[tuple[int, int]] = set()
         pending = [""]  # at most one folder, relative to the root: the one to list next
@@ -97,7 +97,7 @@ class FolderSource(Source):
                 stack.pop()
                 folders.pop()
 
-    def _shard(self, path: str, key: str, skipped: Counter[str]) -> Iterator[Sample | Failure]:
+    def _shard(self, path: str, key: str, skipped: Counter[str]) -> Iterator[Sample | Failure | Within]:
         assert self._open_shard is not None
         try:
             shard = self._open_shard(path, key)

@@ -43,6 +43,10 @@ class Hdf5Source(ShardSource):
         if file.path is not None and not h5py.is_hdf5(file.path):
             raise DataError(f"{file.label}: not an HDF5 file")
 
+    def container(self) -> str | None:
+        """Return None: a dataset may point into other files."""
+        return None
+
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
         import h5py

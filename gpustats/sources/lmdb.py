@@ -37,6 +37,11 @@ class LmdbSource(ShardSource):
         except ImportError:
             raise missing_extra(file.label, "LMDB", "lmdb", "lmdb") from None
 
+    def container(self) -> str | None:
+        """Return the path of the data file."""
+        path = self.file.path
+        return os.path.join(path, "data.mdb") if path is not None and os.path.isdir(path) else path
+
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the values."""
         import lmdb

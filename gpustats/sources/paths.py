@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, printable
-from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, suffix
+from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, Within, suffix
 from gpustats.sources.files import File, key_of
 from gpustats.sources.options import SourceOptions
 
@@ -30,7 +30,7 @@ class FileSource(Source):
         self._item: Item = path if item is None else item
         self._key = key or os.path.basename(path)
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the one sample."""
         yield self._key, "", self._item
 
@@ -64,7 +64,7 @@ class ListSource(Source):
         if other is not None:
             self.takes = open_entry(other, "").takes  # type: ignore[misc]
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the images in the order of the list."""
         for position, entry in enumerate(self._entries):
             path = _image_path(entry)
@@ -88,7 +88,7 @@ def _image_path(entry: object) -> str | None:
     return None
 
 
-def _inside(parent: Source, open_child: Callable[[], Source], key: str) -> Iterator[Sample | Failure]:
+def _inside(parent: Source, open_child: Callable[[], Source], key: str) -> Iterator[Sample | Failure | Within]:
     """Yield the samples of one part; a part that cannot be opened is a failure, and the others count."""
     try:
         child = open_child()
@@ -113,7 +113,7 @@ class TextListSource(Source):
         self._prefix = key + "/" if key else ""
         self._options = options
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the images line by line."""
         from gpustats.sources.manifest import Root
 
@@ -158,7 +158,7 @@ class GlobSource(Source):
                     self.takes = source.takes  # type: ignore[misc]
             break
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield matching images, the images below matching folders, and those in matching containers."""
         matches = sorted(
             {match.replace(os.sep, "/").rstrip("/") for match in glob.iglob(self._pattern, recursive=True)}
@@ -203,7 +203,7 @@ class BraceSource(Source):
             raise DataError(f"{printable(key_of(pattern))}: none of the {len(self._paths):,} files exists")
         self.takes = open_shard(existing[0], "").takes  # type: ignore[misc]
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the images shard by shard."""
         for path in self._paths:
             key = key_of(path)[self._base :]

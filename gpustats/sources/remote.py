@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError, printable
-from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, check_bytes, suffix
+from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, Within, check_bytes, suffix
 from gpustats.sources.files import public_url
 from gpustats.sources.kinds import LIST_SUFFIXES, kind_of, open_container, takes_of
 from gpustats.sources.options import SourceOptions, missing_extra
@@ -217,7 +217,7 @@ class RemoteFolderSource(Source):
         if self._kind is not None:
             self.takes = takes_of(self._kind)  # type: ignore[misc]
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the images folder by folder, in the order of their names."""
         try:
             if self._kind is None:

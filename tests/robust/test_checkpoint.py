@@ -9,7 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -93,6 +95,47 @@ def test_only_what_changed_is_read(folder: Path, tmp_path: Path, decoded: list[s
     decoded.clear()
     assert same(compute(folder, checkpoint, changed=changed), expected)
     assert decoded == []
+
+
+def packed(folder: Path, target: Path) -> None:
+    """Pack the images of a folder by the ending of `target`."""
+    files = sorted(path for path in folder.iterdir() if path.suffix == ".jpg")
+    if target.suffix == ".tar":
+        with tarfile.open(target, "w") as archive:
+            for path in files:
+                archive.add(path, path.name)
+    else:
+        with zipfile.ZipFile(target, "w") as archive:
+            for path in files:
+                archive.write(path, path.name)
+
+
+@pytest.mark.parametrize("ending", ["tar", "zip"])
+@pytest.mark.parametrize("changed", ["mtime", "hash"])
+def test_shards_are_told_by_their_files_or_their_content(
+    folder: Path, tmp_path: Path, decoded: list[str], ending: str, changed: str
+) -> None:
+    shards, checkpoint = tmp_path / "shards", tmp_path / "run.gpustats"
+    shards.mkdir()
+    for name in "ab":
+        packed(folder / name, shards / f"{name}.{ending}")
+    for name in "ab":
+        os.utime(shards / f"{name}.{ending}", ns=(10**18, 10**18))
+    expected = compute(shards, checkpoint, changed=changed)
+    decoded.clear()
+    assert same(compute(shards, checkpoint, changed=changed), expected)
+    assert decoded == [], "a whole run reads nothing twice"
+    os.utime(shards / f"a.{ending}")
+    assert same(compute(shards, checkpoint, changed=changed), expected)
+    read = {"mtime": {f"a.{ending}"}, "hash": set()}[changed]
+    assert {key.partition("/")[0] for key in decoded} == read
+    changed_image = folder / "b" / sorted(os.listdir(folder / "b"))[0]
+    changed_image.write_bytes(encoded(photo(33, 44, seed=99)))
+    packed(folder / "b", shards / f"b.{ending}")
+    decoded.clear()
+    again = compute(shards, checkpoint, changed=changed)
+    assert again.totals == gpustats.compute(shards, progress=False).totals
+    assert f"b.{ending}/{changed_image.name}" in decoded
 
 
 def test_by_content_a_touched_file_is_not_read_and_a_forged_one_is(
