@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.errors import DataError, MergeError
-from gpustats.moments import KEY_MODULUS, hash_keys
+from gpustats.errors import DataError
+from gpustats.totals import TotalsBase
 
 __all__ = ["FloatAccumulator", "FloatMoments"]
 
@@ -77,39 +77,16 @@ class FloatMoments:
         )
 
 
-_INTEGERS = (
-    "channels",
-    "images",
-    "pixels",
-    "images_unbiased",
-    "height_min",
-    "height_max",
-    "width_min",
-    "width_max",
-)
-_FLOATS = (
-    "mean",
-    "deviation",
-    "min",
-    "max",
-    "image_mean",
-    "image_mean_deviation",
-    "image_std",
-    "image_std_unbiased",
-    "image_var",
-)
 _SUMS = ("image_std", "image_std_unbiased", "image_var")
 
 
-class FloatAccumulator:
+class FloatAccumulator(TotalsBase):
     """Folds rows of float images into float64 moments. The empty accumulator is the identity of `merge`.
 
     Attributes
     ----------
-    channels, images, pixels, height_min, height_max, width_min, width_max, key_hash
-        As in `Accumulator`.
-    images_unbiased : int
-        Images of more than one pixel: those that have a ddof=1 std.
+    channels, images, pixels, images_unbiased, height_min, height_max, width_min, width_max, key_hash
+        See `TotalsBase`.
     mean, deviation : list of float
         Per channel, the mean over all pixels and the sum of the squared deviations from it.
     min, max : list of float
@@ -120,19 +97,12 @@ class FloatAccumulator:
         Per channel, the sum over images of the image's std (ddof 0 and 1) and variance (ddof 0).
     """
 
-    __slots__ = (*_INTEGERS, *_FLOATS, "key_hash")
+    per_channel = ("mean", "deviation", "min", "max", "image_mean", "image_mean_deviation", *_SUMS)
+    __slots__ = per_channel
 
     max_value = 0
     """Floats have no value that stands for 1.0."""
 
-    channels: int
-    images: int
-    pixels: int
-    images_unbiased: int
-    height_min: int
-    height_max: int
-    width_min: int
-    width_max: int
     mean: list[float]
     deviation: list[float]
     min: list[float]
@@ -142,24 +112,6 @@ class FloatAccumulator:
     image_std: list[float]
     image_std_unbiased: list[float]
     image_var: list[float]
-    key_hash: int
-
-    def __init__(self) -> None:
-        for name in _INTEGERS:
-            setattr(self, name, 0)
-        for name in _FLOATS:
-            setattr(self, name, [])
-        self.key_hash = 0
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, FloatAccumulator):
-            return NotImplemented
-        return self.to_dict() == other.to_dict()
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def __repr__(self) -> str:
-        return f"FloatAccumulator(images={self.images}, pixels={self.pixels}, channels={self.channels})"
 
     @property
     def kind(self) -> str:
@@ -181,20 +133,12 @@ class FloatAccumulator:
 
     @classmethod
     def _of_rows(cls, rows: FloatMoments) -> FloatAccumulator:
-        pixels = rows.height * rows.width
-        if not pixels.all():
-            raise ValueError(f"image {rows.keys[int(np.argmin(pixels))]!r} has no pixels")
-        count = pixels.astype(np.float64)[:, None]
-        several = pixels > 1
-        mean = (rows.mean * (count / count.sum())).sum(axis=0)
-        image_mean = rows.mean.mean(axis=0)
         self = cls()
         self.channels = rows.channels
-        self.images = len(rows)
-        self.pixels = int(pixels.sum())
-        self.images_unbiased = int(several.sum())
-        self.height_min, self.height_max = int(rows.height.min()), int(rows.height.max())
-        self.width_min, self.width_max = int(rows.width.min()), int(rows.width.max())
+        pixels, several = self._count(rows.keys, rows.height, rows.width)
+        count = pixels.astype(np.float64)[:, None]
+        mean = (rows.mean * (count / count.sum())).sum(axis=0)
+        image_mean = rows.mean.mean(axis=0)
         self.mean = mean.tolist()
         self.deviation = (rows.deviation + count * (rows.mean - mean) ** 2).sum(axis=0).tolist()
         self.min, self.max = rows.min.min(axis=0).tolist(), rows.max.max(axis=0).tolist()
@@ -204,7 +148,6 @@ class FloatAccumulator:
         unbiased = np.sqrt(rows.deviation[several] / (count[several] - 1.0))
         self.image_std_unbiased = unbiased.sum(axis=0).tolist()
         self.image_var = (rows.deviation / count).sum(axis=0).tolist()
-        self.key_hash = hash_keys(rows.keys)
         return self
 
     def merge(self, other: FloatAccumulator) -> None:
@@ -218,16 +161,9 @@ class FloatAccumulator:
         if other.images == 0:
             return
         if self.images == 0 and isinstance(other, FloatAccumulator):
-            for name in _INTEGERS:
-                setattr(self, name, getattr(other, name))
-            for name in _FLOATS:
-                setattr(self, name, list(getattr(other, name)))
-            self.key_hash = other.key_hash
+            self._copy(other)
             return
-        if not isinstance(other, FloatAccumulator) or self.channels != other.channels:
-            raise MergeError(
-                f"images of {self.kind} cannot be pooled with images of {other.kind}; compute them separately"
-            )
+        self._check_kind(other)
         self.mean, self.deviation = _pooled(
             (self.pixels, self.mean, self.deviation), (other.pixels, other.mean, other.deviation)
         )
@@ -235,25 +171,7 @@ class FloatAccumulator:
             (self.images, self.image_mean, self.image_mean_deviation),
             (other.images, other.image_mean, other.image_mean_deviation),
         )
-        for name in _SUMS:
-            setattr(self, name, [a + b for a, b in zip(getattr(self, name), getattr(other, name), strict=True)])
-        self.min = [min(a, b) for a, b in zip(self.min, other.min, strict=True)]
-        self.max = [max(a, b) for a, b in zip(self.max, other.max, strict=True)]
-        self.images += other.images
-        self.pixels += other.pixels
-        self.images_unbiased += other.images_unbiased
-        self.height_min = min(self.height_min, other.height_min)
-        self.height_max = max(self.height_max, other.height_max)
-        self.width_min = min(self.width_min, other.width_min)
-        self.width_max = max(self.width_max, other.width_max)
-        self.key_hash = (self.key_hash + other.key_hash) % KEY_MODULUS
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the moments in plain containers; `from_dict` reads them back exactly."""
-        data: dict[str, Any] = {name: getattr(self, name) for name in _INTEGERS}
-        data |= {name: list(getattr(self, name)) for name in _FLOATS}
-        data["key_hash"] = f"{self.key_hash:032x}"
-        return data
+        self._add(other, _SUMS)
 
     @classmethod
     def from_dict(cls, data: Any) -> FloatAccumulator:
@@ -265,22 +183,7 @@ class FloatAccumulator:
             Where a number is missing, is not finite, or contradicts another.
         """
         self = cls()
-        try:
-            for name in _INTEGERS:
-                value = data[name]
-                if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                    raise DataError(f"'{name}' should be a non-negative integer, got {value!r:.80}")
-                setattr(self, name, value)
-            for name in _FLOATS:
-                values = [float(value) for value in data[name]]
-                if len(values) != self.channels or not all(map(math.isfinite, values)):
-                    raise DataError(f"'{name}' should list {self.channels} finite numbers, got {data[name]!r:.80}")
-                setattr(self, name, values)
-            self.key_hash = int(data["key_hash"], 16) % KEY_MODULUS
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"the moments are incomplete or damaged: {error!r}") from None
+        self._read(data, _finite)
         if (
             (self.images == 0) != (self.pixels == 0)
             or self.images > self.pixels
@@ -302,3 +205,9 @@ def _pooled(
         means.append(mean_a + delta * (b[0] / total))
         deviations.append(deviation_a + deviation_b + delta * delta * (a[0] * (b[0] / total)))
     return means, deviations
+
+
+def _finite(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"'{name}' should be a finite number, got {value!r:.80}")
+    return float(value)

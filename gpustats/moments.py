@@ -2,14 +2,12 @@
 
 Everything an engine knows about an image is one row of `ImageMoments`. `Accumulator` adds rows; integers have no
 order, so any batch size, thread count, split or merge gives the same bits. What is not an integer for an image (its
-mean,
-standard deviation and variance) is rounded once to a multiple of 2**-40 and folded as an integer, so it has no order
+mean, standard deviation and variance) is rounded once to a multiple of 2**-40 and folded as an integer, so it has no order
 either.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.errors import DataError, MergeError
+from gpustats.errors import DataError
+from gpustats.totals import TotalsBase, natural
 
-__all__ = ["FRACTION_BITS", "KEY_MODULUS", "Accumulator", "ImageMoments", "hash_keys"]
+__all__ = ["FRACTION_BITS", "Accumulator", "ImageMoments"]
 
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
@@ -29,8 +28,6 @@ FRACTION_BITS = 40
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
-KEY_MODULUS = 1 << 128
-"""The hash of a set of keys is a sum modulo this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,75 +126,42 @@ def _squared_deviation(pixels: U64, total: U64, squares: U64) -> F64:
     return high.astype(np.float64) * 2.0**64 + (low_a - low_b).astype(np.float64)
 
 
-def hash_keys(keys: Sequence[str]) -> int:
-    """Return the sum of the keys' 128-bit BLAKE2b hashes modulo 2**128: the same for any order and any split."""
-    blake2b = hashlib.blake2b
-    total = sum(
-        int.from_bytes(blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big") for key in keys
-    )
-    return total % KEY_MODULUS
-
-
-_PER_CHANNEL = (
-    "sum",
-    "sumsq",
-    "min",
-    "max",
-    "image_mean",
-    "image_mean_sq",
-    "image_std",
-    "image_std_unbiased",
-    "image_var",
-)
-_SCALARS = (
-    "channels",
-    "max_value",
-    "images",
-    "pixels",
-    "images_unbiased",
-    "height_min",
-    "height_max",
-    "width_min",
-    "width_max",
-)
-
-
-class Accumulator:
+class Accumulator(TotalsBase):
     """Folds rows into totals that are Python integers, so nothing overflows and nothing depends on order.
 
     The empty accumulator is the identity of `merge`. Reading derives nothing here: see `gpustats.Stats`.
 
     Attributes
     ----------
-    channels, max_value : int
-        Channels an image has and the value that stands for 1.0; both 0 while empty.
-    images, pixels : int
-        How many were folded.
+    channels, images, pixels, images_unbiased, height_min, height_max, width_min, width_max, key_hash
+        See `TotalsBase`.
+    max_value : int
+        The value that stands for 1.0; 0 while empty.
     sum, sumsq, min, max : list of int
         Per channel, over all pixels.
     image_mean, image_std, image_std_unbiased, image_var : list of int
         Per channel, the sum over images of the image's mean, std (ddof 0 and 1) and variance (ddof 0), in units of
-        2**-40.
-        Images of one pixel have no ddof=1 std and are left out of that sum (`images_unbiased` counts the others).
+        2**-40. Images of one pixel have no ddof=1 std and are left out of that sum (`images_unbiased` counts the
+        others).
     image_mean_sq : list of int
         Per channel, the sum over images of the squared mean, in units of 2**-80.
-    height_min, height_max, width_min, width_max : int
-        Range of the image sizes.
-    key_hash : int
-        Order-free 128-bit hash of the keys.
     """
 
-    __slots__ = (*_SCALARS, *_PER_CHANNEL, "key_hash")
+    scalars = (*TotalsBase.scalars, "max_value")
+    per_channel = (
+        "sum",
+        "sumsq",
+        "min",
+        "max",
+        "image_mean",
+        "image_mean_sq",
+        "image_std",
+        "image_std_unbiased",
+        "image_var",
+    )
+    __slots__ = ("max_value", *per_channel)
 
-    channels: int
     max_value: int
-    images: int
-    pixels: int
-    images_unbiased: int
-    height_min: int
-    height_max: int
-    width_min: int
-    width_max: int
     sum: list[int]
     sumsq: list[int]
     min: list[int]
@@ -207,24 +171,6 @@ class Accumulator:
     image_std: list[int]
     image_std_unbiased: list[int]
     image_var: list[int]
-    key_hash: int
-
-    def __init__(self) -> None:
-        for name in _SCALARS:
-            setattr(self, name, 0)
-        for name in _PER_CHANNEL:
-            setattr(self, name, [])
-        self.key_hash = 0
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Accumulator):
-            return NotImplemented
-        return self.to_dict() == other.to_dict()
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def __repr__(self) -> str:
-        return f"Accumulator(images={self.images}, pixels={self.pixels}, channels={self.channels})"
 
     @property
     def kind(self) -> str:
@@ -246,25 +192,17 @@ class Accumulator:
 
     @classmethod
     def _of_rows(cls, rows: ImageMoments) -> Accumulator:
-        pixels = (rows.height * rows.width)[:, None]
-        if not pixels.all():
-            raise ValueError(f"image {rows.keys[int(np.argmin(pixels))]!r} has no pixels")
+        self = cls()
+        self.channels, self.max_value = rows.channels, rows.max_value
+        each, several = self._count(rows.keys, rows.height, rows.width)
+        pixels = each[:, None]
         count = pixels.astype(np.float64)
         deviation = _squared_deviation(pixels, rows.sum, rows.sumsq)
         mean = rows.sum.astype(np.float64) / count
-        several = pixels[:, 0] > 1
         # sqrt, division and multiplication are correctly rounded by IEEE 754: the same bits on every machine.
         std_unbiased = np.sqrt(deviation[several] / (count[several] * (count[several] - 1.0)))
         mean_fixed = np.rint(mean * float(1 << FRACTION_BITS)).astype(np.uint64)
         mean_sq_high, mean_sq_low = _multiply(mean_fixed, mean_fixed)
-        self = cls()
-        self.channels = rows.channels
-        self.max_value = rows.max_value
-        self.images = len(rows)
-        self.pixels = int(pixels.sum())
-        self.images_unbiased = int(several.sum())
-        self.height_min, self.height_max = int(rows.height.min()), int(rows.height.max())
-        self.width_min, self.width_max = int(rows.width.min()), int(rows.width.max())
         self.sum = _column_sums(rows.sum)
         self.sumsq = _column_sums(rows.sumsq)
         self.min = [int(x) for x in rows.min.min(axis=0)]
@@ -276,7 +214,6 @@ class Accumulator:
         self.image_std = _fixed_point_sums(np.sqrt(deviation) / count)
         self.image_std_unbiased = _fixed_point_sums(std_unbiased)
         self.image_var = _fixed_point_sums(deviation / (count * count))
-        self.key_hash = hash_keys(rows.keys)
         return self
 
     def merge(self, other: Accumulator) -> None:
@@ -290,36 +227,10 @@ class Accumulator:
         if other.images == 0:
             return
         if self.images == 0 and isinstance(other, Accumulator):
-            for name in _SCALARS:
-                setattr(self, name, getattr(other, name))
-            for name in _PER_CHANNEL:
-                setattr(self, name, list(getattr(other, name)))
-            self.key_hash = other.key_hash
+            self._copy(other)
             return
-        if self.kind != other.kind:
-            raise MergeError(
-                f"images of {self.kind} cannot be pooled with images of {other.kind}; compute them separately"
-            )
-        self.images += other.images
-        self.pixels += other.pixels
-        self.images_unbiased += other.images_unbiased
-        self.height_min = min(self.height_min, other.height_min)
-        self.height_max = max(self.height_max, other.height_max)
-        self.width_min = min(self.width_min, other.width_min)
-        self.width_max = max(self.width_max, other.width_max)
-        self.min = [min(a, b) for a, b in zip(self.min, other.min, strict=True)]
-        self.max = [max(a, b) for a, b in zip(self.max, other.max, strict=True)]
-        for name in _PER_CHANNEL:
-            if name not in ("min", "max"):
-                setattr(self, name, [a + b for a, b in zip(getattr(self, name), getattr(other, name), strict=True)])
-        self.key_hash = (self.key_hash + other.key_hash) % KEY_MODULUS
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the integers in plain containers; `from_dict` reads them back exactly."""
-        data: dict[str, Any] = {name: getattr(self, name) for name in _SCALARS}
-        data |= {name: list(getattr(self, name)) for name in _PER_CHANNEL}
-        data["key_hash"] = f"{self.key_hash:032x}"
-        return data
+        self._check_kind(other)
+        self._add(other, [name for name in self.per_channel if name not in ("min", "max")])
 
     @classmethod
     def from_dict(cls, data: Any) -> Accumulator:
@@ -331,19 +242,7 @@ class Accumulator:
             Where a number is missing, is no integer, is negative, or contradicts another.
         """
         self = cls()
-        try:
-            for name in _SCALARS:
-                setattr(self, name, _natural(data[name], name))
-            for name in _PER_CHANNEL:
-                values = data[name]
-                if not isinstance(values, list) or len(values) != self.channels:
-                    raise DataError(f"'{name}' should list {self.channels} integers, got {values!r:.80}")
-                setattr(self, name, [_natural(value, name) for value in values])
-            self.key_hash = int(data["key_hash"], 16) % KEY_MODULUS
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"the integers are incomplete or damaged: {error!r}") from None
+        self._read(data, natural)
         self._check()
         return self
 
@@ -358,9 +257,3 @@ class Accumulator:
 
 def _kind(channels: int, max_value: int) -> str:
     return f"{channels} channel{'' if channels == 1 else 's'} of {max_value.bit_length()} bits"
-
-
-def _natural(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise DataError(f"'{name}' should be a non-negative integer, got {value!r:.80}")
-    return value

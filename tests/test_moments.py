@@ -126,12 +126,12 @@ def test_an_image_without_pixels_is_refused() -> None:
         ("pixels", -1, "non-negative integer"),
         ("pixels", 1.5, "non-negative integer"),
         ("images", True, "non-negative integer"),
-        ("sum", [1, 2], "should list 3 integers"),
+        ("sum", [1, 2], "should list 3 numbers"),
         ("sum", [1, 2, "3"], "non-negative integer"),
         ("sum", [10**9] * 3, "contradict"),
         ("sumsq", [0, 0, 0], "contradict"),
         ("key_hash", "xyz", "damaged"),
-        ("max", None, "should list 3 integers"),
+        ("max", None, "should list 3 numbers"),
     ],
 )
 def test_damaged_integers_are_refused(name: str, value: object, message: str) -> None:

@@ -160,6 +160,27 @@ def test_a_float_result_is_saved_shown_and_merged(tmp_path: Path) -> None:
         Stats.from_dict(damaged)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("pixels", -1, "non-negative integer"),
+        ("mean", [1.0], "should list 3 numbers"),
+        ("mean", [1.0, 2.0, "3"], "finite number"),
+        ("mean", [1.0, 2.0, float("nan")], "finite number"),
+        ("image_var", [0.5, 0.5, 10**400], "damaged"),
+        ("max", [-1.0, 1.0, 1.0], "contradict"),
+        ("image_std", [-1.0, 1.0, 1.0], "contradict"),
+        ("key_hash", "xyz", "damaged"),
+    ],
+)
+def test_damaged_moments_are_refused(name: str, value: object, message: str) -> None:
+    totals = gpustats.compute(np.random.default_rng(0).random((2, 8, 9, 3)), progress=False).totals
+    assert isinstance(totals, FloatAccumulator)
+    assert FloatAccumulator.from_dict(totals.to_dict()) == totals
+    with pytest.raises(gpustats.DataError, match=message):
+        FloatAccumulator.from_dict(totals.to_dict() | {name: value})
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_a_pixel_that_is_not_finite_fails_its_image(bad: float) -> None:
     images = np.random.default_rng(0).random((4, 5, 5, 3))
