@@ -2,8 +2,8 @@
 
 Everything an engine knows about an image is one row of `ImageMoments`. `Accumulator` adds rows; integers have no
 order, so any batch size, thread count, split or merge gives the same bits. What is not an integer for an image (its
-mean, standard deviation and variance) is rounded once to a multiple of 2**-40 and folded as an integer, so it has no order
-either.
+mean, standard deviation and variance) is rounded once to a multiple of 2**-40 and folded as an integer, so it has no
+order either.
 """
 
 from __future__ import annotations
