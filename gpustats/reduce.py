@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["moments_float", "moments_u8", "moments_u16"]
+__all__ = ["moments_float", "moments_u8", "moments_u16", "row_u8"]
 
 _LANES = 96
 # A lane of squares grows by at most 4 * 255**2 a step and must stay below 2**32: 16,512 steps; 16,384 is the power
@@ -107,6 +107,34 @@ def moments_u8(
         channel += 1
         if channel == channels:
             channel = 0
+
+
+@_compiled
+def row_u8(
+    pixels: NDArray[np.uint8],
+    row: int,
+    sums: NDArray[np.uint64],
+    extremes: NDArray[np.uint8],
+    size: NDArray[np.uint64],
+) -> None:
+    """Write what is known of one 8-bit image into a row: one call from Python instead of a dozen steps.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W, C)
+        C-contiguous.
+    row : int
+        Which row.
+    sums : ndarray of uint64, shape (2, N, C)
+        Output: sum and sum of squares.
+    extremes : ndarray of uint8, shape (2, N, C)
+        Output: min and max.
+    size : ndarray of uint64, shape (2, N)
+        Output: height and width.
+    """
+    size[0, row] = pixels.shape[0]
+    size[1, row] = pixels.shape[1]
+    moments_u8(pixels.reshape(-1), pixels.shape[2], sums[0, row], sums[1, row], extremes[0, row], extremes[1, row])
 
 
 @_compiled

@@ -18,6 +18,7 @@ __all__ = ["RowBuffer", "RowBuilder", "Rows", "Totals", "joined"]
 Rows: TypeAlias = "ImageMoments | FloatMoments"
 Totals: TypeAlias = "Accumulator | FloatAccumulator"
 
+_UINT8 = np.dtype(np.uint8)
 _INTEGERS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 _FLOATS = {np.dtype(np.float16): np.float32, np.dtype(np.float32): np.float32, np.dtype(np.float64): np.float64}
 _U16_PIXELS = 1 << 32  # more could overflow the sum of squares of 16-bit values
@@ -40,6 +41,8 @@ class RowBuilder:
         self._channels = 0
         self._max_value = 0  # 0: floats
         self._kernel: Any = None
+        self._row_u8: Any = None
+        self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
         self._sums: NDArray[Any] = np.empty((2, 0, 0), np.uint64)
         self._extremes: NDArray[Any] = np.empty((2, 0, 0), np.uint8)
 
@@ -60,6 +63,12 @@ class RowBuilder:
         DataError
             Where the image has other channels or another depth than one before it.
         """
+        if pixels.shape[2:] == self._like and pixels.dtype is _UINT8 and pixels.flags.c_contiguous:
+            # What decoders give, thousands of times a second: nothing is left to check.
+            self._row_u8(pixels, len(self._keys), self._sums, self._extremes, self._size)
+            self._keys.append(key)
+            self._groups.append(group)
+            return
         dtype = pixels.dtype.newbyteorder("=")
         max_value = _INTEGERS.get(dtype, 0)
         if not max_value and dtype not in _FLOATS:
@@ -86,9 +95,6 @@ class RowBuilder:
         """Measure an image in main memory."""
         channels, reduce = self._channels, self._kernel
         a, b, low, high = self._sums[0, row], self._sums[1, row], self._extremes[0, row], self._extremes[1, row]
-        if self._max_value and pixels.flags.c_contiguous and pixels.dtype == dtype:
-            reduce(pixels.reshape(-1), channels, a, b, low, high)  # what decoders give, thousands of times a second
-            return
         planes, interleaved = _planes(pixels, _FLOATS.get(dtype, dtype))
         for plane, some in zip(planes, (slice(channels),) if interleaved else _each(channels), strict=True):
             reduce(plane, channels if interleaved else 1, a[some], b[some], low[some], high[some])
@@ -102,13 +108,15 @@ class RowBuilder:
         return ImageMoments(self._keys, self._groups, height, width, a, b, low, high, max_value=self._max_value)
 
     def _allocate(self, channels: int, max_value: int) -> None:
-        from gpustats.reduce import moments_float, moments_u8, moments_u16  # compiles when first called
+        from gpustats.reduce import moments_float, moments_u8, moments_u16, row_u8  # compiles when first called
 
         self._channels, self._max_value = channels, max_value
         self._kernel = {0: moments_float, 255: moments_u8, 65535: moments_u16}[max_value]
         shape = (2, self._count, channels)
         self._sums = np.empty(shape, np.uint64 if max_value else np.float64)
         self._extremes = np.empty(shape, {0: np.float64, 255: np.uint8, 65535: np.uint16}[max_value])
+        if max_value == 255:
+            self._row_u8, self._like = row_u8, (channels,)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
