@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 import gpustats
+from benchmarks.report import Table
 from gpustats.demo import natural_image, write_images
 from gpustats.resources import usable_cpus
 from tests import badfiles
@@ -267,6 +268,52 @@ def main() -> None:
             rounds = 25 if name == "kills" and options.rounds == 5 else options.rounds
             result = parts[name](Path(folder), options.count, rounds, options.images)
         print(json.dumps({"part": name, "cores": usable_cpus(), **result}, indent=1), flush=True)
+
+
+def run(data: Path, out: Path, *, tiny: bool = False, count: int = 2000, rounds: int = 5) -> dict[str, Any]:
+    """Run every part as a suite and return its result, ready for JSON.
+
+    Parameters
+    ----------
+    data : Path
+        A folder of images to link to.
+    out : Path
+        Not used.
+    tiny : bool
+        Once over few images, without the images of 100 megapixels.
+    count, rounds : int
+        Images and rounds of a comparison; kills are 25.
+    """
+    parts = {part.__name__: part for part in (bad, kills, overhead, isolate, memory)}
+    if tiny:
+        count, rounds = 40, 1
+        del parts["memory"]
+    result: dict[str, Any] = {"cores": usable_cpus()}
+    for name, part in parts.items():
+        with tempfile.TemporaryDirectory() as folder:
+            result[name] = part(Path(folder), count, 25 if name == "kills" and not tiny else rounds, data)
+    return result
+
+
+def report(result: dict[str, Any]) -> list[Table]:
+    """Lay the result out: each part as it is, and its lists of runs as tables of their own."""
+    tables = []
+    for name, part in result.items():
+        if not isinstance(part, dict):
+            continue
+        title = str(globals()[name].__doc__).partition("\n")[0]
+        rows: list[tuple[Any, ...]] = []
+        for key, value in part.items():
+            if isinstance(value, dict):
+                rows += [(f"{key}: {inner}".replace("_", " "), number) for inner, number in value.items()]
+            elif not (isinstance(value, list) and value and isinstance(value[0], dict)):
+                rows.append((key.replace("_", " "), value))
+        tables.append(Table(title, ("", ""), rows))
+        for key, value in part.items():
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                columns = [column.replace("_", " ") for column in value[0]]
+                tables.append(Table(f"{title} ({key})", columns, [tuple(run.values()) for run in value]))
+    return tables
 
 
 if __name__ == "__main__":
