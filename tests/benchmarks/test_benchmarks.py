@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tarfile
 from collections import Counter
 from pathlib import Path
 from threading import Event
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 
 import gpustats
-from benchmarks import cpu, peers, readme, sources, timing
+from benchmarks import cpu, peers, readme, scaling, sources, timing
 from benchmarks.__main__ import SUITES, main
 from benchmarks.exact import error, exact
+from benchmarks.files import write_sized, write_tar
 from benchmarks.process import Process
 from gpustats.decode import Decoder
 from gpustats.engines.cpu import CpuEngine
@@ -151,6 +153,30 @@ def test_interleaved_rounds_start_with_another_work_each() -> None:
     measured = timing.interleaved(works, 3)
     assert "".join(order) == "abcbcacab"
     assert [len(values) for values in measured.values()] == [3, 3, 3]
+
+
+def test_tar_of_repeated_members_is_read_as_the_files_are(few: Path, tmp_path: Path) -> None:
+    paths = sorted(few.rglob("*.jpg"))
+    write_tar(tmp_path / "a.tar", paths, 2 * len(paths) + 1)
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        assert len(archive.getnames()) == len(set(archive.getnames())) == 2 * len(paths) + 1
+    stats = gpustats.compute(tmp_path / "a.tar", device="cpu", progress=False)
+    files = gpustats.compute([*paths, *paths, paths[0]], device="cpu", progress=False)
+    assert (stats.n_images, stats.mean.tolist()) == (files.n_images, files.mean.tolist())
+
+
+def test_sizes_have_the_same_megapixels(tmp_path: Path) -> None:
+    rows = scaling._by_size(tmp_path, ((8, 8), (16, 32)), 1)
+    assert len({row["files"] * row["height"] * row["width"] for row in rows}) == 1
+
+
+def test_encodings_differ_as_their_names_say(tmp_path: Path) -> None:
+    def size(**options: Any) -> int:
+        return write_sized(tmp_path, 64, 64, 1, **options)[0].stat().st_size
+
+    assert size(quality=50) < size(quality=95)
+    assert size(grey=True) < size() < size(subsampling="4:2:2") < size(subsampling="4:4:4")
+    assert b"\xff\xc2" in write_sized(tmp_path, 64, 64, 1, progressive=True)[0].read_bytes()
 
 
 def test_container_with_other_integers_is_not_timed(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
