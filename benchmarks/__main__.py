@@ -1,7 +1,9 @@
-"""Run a suite, keep its JSON, draw it; or draw a JSON again.
+"""Run one suite or all, keep the JSON, draw it; or draw a JSON again, or write README's figures from one.
 
 python -m benchmarks cpu --data FOLDER --out DIR
+python -m benchmarks all --data FOLDER --out DIR
 python -m benchmarks draw DIR/cpu.json
+python -m benchmarks readme DIR
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import machine, readme, report
 from gpustats.demo import write_images
 
 SUITES = {
@@ -22,39 +24,26 @@ SUITES = {
     "reduce": "benchmarks.reduce",
     "interpreter_lock": "benchmarks.interpreter_lock",
     "scaling": "benchmarks.scaling",
+    "sources": "benchmarks.sources",
+    "robust": "benchmarks.robust",
     "million": "benchmarks.million",
     "gpu": "benchmarks.gpu",
 }
+ALL = tuple(name for name in SUITES if name not in ("million", "gpu"))
+"""What `all` runs: neither the suite that needs a million files nor the one that needs a GPU."""
+
 _DEMO_IMAGES, _TINY_IMAGES = 400, 12
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="suite", required=True)
-    for name in SUITES:
-        command = commands.add_parser(name)
-        command.add_argument("--data", type=Path, help="folder of images; without it, synthetic ones are made")
-        command.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder for JSON and tables")
-        command.add_argument("--tiny", action="store_true", help="once over little data, to see that everything runs")
-        if name == "million":
-            command.add_argument("--files", type=int, default=1_000_000, help="how many files to link")
-        if name == "scaling":
-            command.add_argument("--million", action="store_true", help="run the million-file suite instead")
-            command.add_argument("--files", type=int, default=1_000_000, help="how many files to link with --million")
-    drawing = commands.add_parser("draw", help="tables and plots from the JSON of a suite")
-    drawing.add_argument("json", type=Path, nargs="+")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     if options.suite == "draw":
         for path in options.json:
             print(*report.draw(path, SUITES), sep="\n")
         return 0
-    settings: dict[str, Any] = {"tiny": options.tiny}
-    suite = options.suite
-    if getattr(options, "million", False):
-        suite = "million"
-    if suite == "million":
-        settings["files"] = options.files
+    if options.suite == "readme":
+        return readme.main(options.results)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         data = options.data
@@ -62,17 +51,62 @@ def main(arguments: list[str] | None = None) -> int:
             data = Path(temporary)
             write_images(data, _TINY_IMAGES if options.tiny else _DEMO_IMAGES)
         elif not data.is_dir():
-            parser.error(f"--data: {data} is no folder")
-        document = {
-            "suite": suite,
-            "command": f"python -m benchmarks {suite}" + (" --data FOLDER" if options.data else ""),
-            "machine": machine.facts(),
-            "result": importlib.import_module(SUITES[suite]).run(data, options.out, **settings),
-        }
+            raise SystemExit(f"python -m benchmarks: --data: {data} is no folder")
+        for suite in ALL if options.suite == "all" else (options.suite,):
+            print(*_run(suite, data, options), sep="\n", flush=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="suite", required=True)
+    for name in (*SUITES, "all"):
+        command = commands.add_parser(name, help=f"run {', '.join(ALL)}" if name == "all" else f"run the suite {name}")
+        command.add_argument("--data", type=Path, help="folder of images; without it, synthetic ones are made")
+        command.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder for JSON and tables")
+        command.add_argument("--tiny", action="store_true", help="once over little data, to see that everything runs")
+        if name == "million":
+            command.add_argument("--files", type=int, default=1_000_000, help="how many files to link")
+        if name in ("cpu", "all"):
+            command.add_argument(
+                "--python",
+                type=_peer_and_python,
+                action="append",
+                default=[],
+                metavar="PEER=PROGRAM",
+                help="run this peer with another Python, where its packages are installed",
+            )
+    drawing = commands.add_parser("draw", help="tables and plots from the JSON of a suite")
+    drawing.add_argument("json", type=Path, nargs="+")
+    writing = commands.add_parser("readme", help="rewrite README's figures from the JSON of the suite cpu")
+    writing.add_argument("results", type=Path, help="folder below benchmarks/results")
+    return parser
+
+
+def _peer_and_python(text: str) -> tuple[str, str]:
+    peer, sign, python = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PEER=PROGRAM")
+    return peer, python
+
+
+def _run(suite: str, data: Path, options: argparse.Namespace) -> list[Path]:
+    """Run a suite; write and draw its document."""
+    settings: dict[str, Any] = {"tiny": options.tiny}
+    if suite == "million":
+        settings["files"] = options.files
+    if suite == "cpu":
+        settings["pythons"] = dict(options.python)
+    facts = machine.facts()  # before the suite: the load is that at the start
+    document = {
+        "suite": suite,
+        "command": f"python -m benchmarks {suite}" + (" --data FOLDER" if options.data else ""),
+        "machine": facts,
+        "result": importlib.import_module(SUITES[suite]).run(data, options.out, **settings),
+    }
     target = options.out / f"{suite}.json"
     target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(target, *report.draw(target, SUITES), sep="\n")
-    return 0
+    return [target, *report.draw(target, SUITES)]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Bars", "Lines", "Table", "draw", "spread"]
+__all__ = ["Bars", "Lines", "Table", "draw", "markdown", "spread"]
 
 
 @dataclass
@@ -53,7 +53,7 @@ class _Generic:
             self.lines += [f"{'#' * min(depth, 5)} {name}", ""] if depth > 1 else []
             scalars = {k: v for k, v in value.items() if not isinstance(v, dict | list)}
             if scalars:
-                self.lines += _markdown(Table("", ("", ""), [(k, _number(v)) for k, v in scalars.items()]))
+                self.lines += markdown(Table("", ("", ""), [(k, _number(v)) for k, v in scalars.items()]))
             for key, part in value.items():
                 if key not in scalars:
                     self.add(key, part, depth + 1)
@@ -61,7 +61,7 @@ class _Generic:
             flat = [_flat(row) for row in value]
             columns = list(dict.fromkeys(key for row in flat for key in row))
             self.lines += [f"{'#' * min(depth, 5)} {name}", ""]
-            self.lines += _markdown(Table("", columns, [[_number(row.get(c, "")) for c in columns] for row in flat]))
+            self.lines += markdown(Table("", columns, [[_number(row.get(c, "")) for c in columns] for row in flat]))
         else:
             self.lines += [f"{name}: {', '.join(_number(v) for v in value)}", ""]
 
@@ -91,7 +91,7 @@ def draw(path: Path, suites: dict[str, str]) -> list[Path]:
         plots = 0
         for part in module.report(result):
             if isinstance(part, Table):
-                lines += [f"## {part.title}", "", *_markdown(part)]
+                lines += [f"## {part.title}", "", *markdown(part)]
             else:
                 target = path.with_name(f"{path.stem}-{plots}.png" if plots else f"{path.stem}.png")
                 plots += 1
@@ -102,7 +102,7 @@ def draw(path: Path, suites: dict[str, str]) -> list[Path]:
         generic = _Generic()
         generic.add(suite, result, 1)
         lines += generic.lines
-    lines += ["## Machine", "", *_markdown(Table("", ("", ""), _machine_rows(document["machine"])))]
+    lines += ["## Machine", "", *markdown(Table("", ("", ""), _machine_rows(document["machine"])))]
     lines += [f"Run again: `{document['command']}`", ""]
     target = path.with_suffix(".md")
     target.write_text("\n".join(lines), encoding="utf-8")
@@ -124,7 +124,8 @@ def _machine_rows(machine: dict[str, Any]) -> list[Sequence[Any]]:
     return rows
 
 
-def _markdown(table: Table) -> list[str]:
+def markdown(table: Table) -> list[str]:
+    """Return the lines of a table and its remarks."""
     lines = ["| " + " | ".join(table.columns) + " |"]
     lines.append("|" + "|".join(" --- " if i == 0 else " ---: " for i in range(len(table.columns))) + "|")
     lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in table.rows]

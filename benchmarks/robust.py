@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 import gpustats
+from benchmarks.report import Table
 from benchmarks.timing import interleaved, ratio, summary
 from gpustats.demo import natural_image, write_images
 from gpustats.resources import usable_cpus
@@ -174,23 +175,24 @@ def _stored(path: Path) -> int:
 
 def overhead(work: Path, count: int, rounds: int, images: Path | None) -> dict[str, Any]:
     """A run with a checkpoint against one without."""
-    folder, checkpoint = work / "photos", work / "run.gpustats"
+    folder = work / "photos"
     photographs(folder, count, images)
     compute(folder)
 
-    def kept(**options: Any) -> gpustats.Stats:
+    def kept(changed: str) -> gpustats.Stats:
+        checkpoint = work / f"{changed}.gpustats"
         checkpoint.unlink(missing_ok=True)
-        return compute(folder, checkpoint=checkpoint, **options)
+        return compute(folder, checkpoint=checkpoint, changed=changed)
 
     runs: dict[str, Run] = {
         "without": lambda: compute(folder),
-        "with": kept,
-        "with_hash": lambda: kept(changed="hash"),
+        "with": lambda: kept("mtime"),
+        "with_hash": lambda: kept("hash"),
     }
     seconds, cpu = timed(runs, rounds)
-    size = checkpoint.stat().st_size
+    size = (work / "mtime.gpustats").stat().st_size
     started = time.perf_counter()
-    compute(folder, checkpoint=checkpoint, changed="hash")
+    compute(folder, checkpoint=work / "hash.gpustats", changed="hash")
     return {
         "images": count,
         "rounds": rounds,
@@ -286,6 +288,52 @@ def main() -> None:
             rounds = 25 if name == "kills" and options.rounds == 5 else options.rounds
             result = parts[name](Path(folder), options.count, rounds, options.images)
         print(json.dumps({"part": name, "cores": usable_cpus(), **result}, indent=1), flush=True)
+
+
+def run(data: Path, out: Path, *, tiny: bool = False, count: int = 2000, rounds: int = 5) -> dict[str, Any]:
+    """Run every part as a suite and return its result, ready for JSON.
+
+    Parameters
+    ----------
+    data : Path
+        A folder of images to link to.
+    out : Path
+        Not used.
+    tiny : bool
+        Once over few images, without the images of 100 megapixels.
+    count, rounds : int
+        Images and rounds of a comparison; kills are 25.
+    """
+    parts = {part.__name__: part for part in (bad, kills, overhead, isolate, memory)}
+    if tiny:
+        count, rounds = 40, 1
+        del parts["memory"]
+    result: dict[str, Any] = {"cores": usable_cpus()}
+    for name, part in parts.items():
+        with tempfile.TemporaryDirectory() as folder:
+            result[name] = part(Path(folder), count, 25 if name == "kills" and not tiny else rounds, data)
+    return result
+
+
+def report(result: dict[str, Any]) -> list[Table]:
+    """Lay the result out: each part as it is, and its lists of runs as tables of their own."""
+    tables = []
+    for name, part in result.items():
+        if not isinstance(part, dict):
+            continue
+        title = str(globals()[name].__doc__).partition("\n")[0]
+        rows: list[tuple[Any, ...]] = []
+        for key, value in part.items():
+            if isinstance(value, dict):
+                rows += [(f"{key}: {inner}".replace("_", " "), number) for inner, number in value.items()]
+            elif not (isinstance(value, list) and value and isinstance(value[0], dict)):
+                rows.append((key.replace("_", " "), value))
+        tables.append(Table(title, ("", ""), rows))
+        for key, value in part.items():
+            if isinstance(value, list) and value and isinstance(value[0], dict):
+                columns = [column.replace("_", " ") for column in value[0]]
+                tables.append(Table(f"{title} ({key})", columns, [tuple(run.values()) for run in value]))
+    return tables
 
 
 if __name__ == "__main__":

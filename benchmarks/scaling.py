@@ -1,17 +1,19 @@
-"""Scaling: rate and memory against the number of files, the number of threads and the size of the images.
+"""Scaling: rate and memory against the number of files or tar members, threads, and the size and encoding of images.
 
-Every run is a process of its own, since memory is measured; the files are hard links, removed afterwards.
+Every run is a process of its own, since memory is measured. Files are hard links, tar members repeat the same bytes;
+all of it is removed afterwards.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.child import run_child
-from benchmarks.files import link_images, write_sized
+from benchmarks.files import link_images, write_sized, write_tar
 from benchmarks.report import Lines, Table, spread
 from benchmarks.timing import interleaved, ratio, summary
 from gpustats.resources import usable_cpus
@@ -19,7 +21,22 @@ from gpustats.sources import open_source
 
 __all__ = ["report", "run"]
 
-_SIZES = ((32, 32, 20_000), (64, 64, 20_000), (256, 256, 4_000), (375, 500, 1_500), (1080, 1920, 120), (2160, 3840, 30))
+_FILES = (1_000, 10_000, 200_000)
+_MEMBERS = (1_000, 10_000, 200_000, 1_000_000)
+_SIZES = ((32, 32), (64, 64), (256, 256), (375, 500), (1080, 1920), (2160, 3840), (4320, 7680))
+_LARGE_IMAGES = 8
+"""How many of the largest size are read; of every other size as many as have the same megapixels."""
+
+_ENCODINGS: dict[str, dict[str, Any]] = {
+    **{f"quality {quality}, 4:2:0": {"quality": quality} for quality in (50, 75, 85, 90, 95)},
+    "quality 90, 4:2:2": {"subsampling": "4:2:2"},
+    "quality 90, 4:4:4": {"subsampling": "4:4:4"},
+    "quality 90, grey": {"grey": True},
+    "quality 90, 4:2:0, progressive": {"progressive": True},
+}
+_USUAL = "quality 90, 4:2:0"
+
+Work = Callable[[], dict[str, Any]]
 
 
 def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 3) -> dict[str, Any]:
@@ -28,7 +45,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 3) -> dict[s
     Parameters
     ----------
     data : Path
-        A folder of images, for the threads; files and sizes use synthetic ones.
+        A folder of images, for the threads; everything else uses synthetic ones.
     out : Path
         Not used.
     tiny : bool
@@ -38,77 +55,136 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 3) -> dict[s
     """
     rounds = 1 if tiny else rounds
     cores = usable_cpus()
-    counts = (20, 40) if tiny else (1_000, 10_000, 200_000)
-    sizes = ((32, 32, 20),) if tiny else _SIZES
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        originals = write_sized(folder / "small", 48, 48, 1000 if not tiny else 5)
-        by_count = []
-        for count in counts:
-            target = folder / f"files{count}"
-            link_images(target, originals, count)
-            if not tiny:
-                run_child(target, cores)  # directory entries and inodes into the cache
-            run_ = run_child(target, cores)
-            by_count.append({"files": count, **{k: run_[k] for k in ("seconds", "peak_rss_mb")}})
-        real = folder / "data"
-        paths = [s[2] for s in open_source(data).samples() if isinstance(s, tuple) and isinstance(s[2], str)]
-        link_images(real, paths, len(paths) if tiny else max(1000, len(paths)))
-        files = sum(1 for path in real.rglob("*") if path.is_file())
-        steps = sorted({1, *(n for n in (2, 4, 8, 16, 32, 64) if n < cores), cores})
-        times = interleaved(
-            {str(n): partial(_seconds, real, n) for n in steps},
-            rounds if tiny else rounds + 2,
-            measure=lambda work: float(work()),
-        )
-        by_threads = [
-            {
-                "threads": int(n),
-                "images_per_s": summary([files / t for t in values]),
-                "faster_than_one_thread": ratio(times["1"], values),
-            }
-            for n, values in times.items()
-        ]
-        by_size = []
-        for height, width, count in sizes:
-            target = folder / f"size{height}x{width}"
-            link_images(target, write_sized(folder / "originals", height, width, min(count, 10)), count)
-            seconds = [run_child(target, cores)["seconds"] for _ in range(rounds)]
-            by_size.append(
-                {
-                    "height": height,
-                    "width": width,
-                    "files": count,
-                    "images_per_s": summary([count / t for t in seconds]),
-                    "megapixels_per_s": summary([count * height * width / 1e6 / t for t in seconds]),
-                }
-            )
-    return {"cores": cores, "rounds": rounds, "files": by_count, "threads": by_threads, "sizes": by_size}
+        small = write_sized(folder / "small", 48, 48, 5 if tiny else 1000)
+        return {
+            "cores": cores,
+            "rounds": rounds,
+            "files": _by_count(folder / "files", small, (20, 40) if tiny else _FILES, link_images),
+            "members": _by_count(folder / "tar", small, (20, 40) if tiny else _MEMBERS, write_tar),
+            "threads": _by_threads(folder / "threads", data, cores, 1 if tiny else rounds + 2, tiny),
+            "sizes": _by_size(folder / "sizes", ((16, 16), (32, 32)) if tiny else _SIZES, rounds),
+            "encodings": _by_encoding(folder / "encodings", 4 if tiny else 800 * max(1, cores // 2), rounds),
+        }
 
 
-def _seconds(folder: Path, workers: int) -> float:
-    return float(run_child(folder, workers)["seconds"])
+def _by_count(
+    folder: Path,
+    originals: Sequence[Path],
+    counts: Sequence[int],
+    write: Callable[[Path, Sequence[Path], int], object],
+) -> list[dict[str, Any]]:
+    folder.mkdir()
+    rows = []
+    for count in counts:
+        target = folder / f"{count}{'.tar' if write is write_tar else ''}"
+        write(target, originals, count)
+        if count <= 200_000:
+            _read(target, usable_cpus(), count)  # directory entries, inodes and bytes into the cache
+        measured = _read(target, usable_cpus(), count)
+        rows.append({"files": count, **{key: measured[key] for key in ("seconds", "peak_rss_mb")}})
+        if target.is_file():
+            target.unlink()
+    return rows
+
+
+def _by_threads(folder: Path, data: Path, cores: int, rounds: int, tiny: bool) -> list[dict[str, Any]]:
+    paths = [s[2] for s in open_source(data).samples() if isinstance(s, tuple) and isinstance(s[2], str)]
+    count = len(paths) if tiny else max(1000, len(paths))
+    link_images(folder, paths, count)
+    steps = sorted({1, *(n for n in (2, 4, 8, 16, 32, 64) if n < cores), cores})
+    seconds, _ = _rounds({str(n): partial(_read, folder, n, count) for n in steps}, rounds)
+    return [
+        {
+            "threads": int(n),
+            "images_per_s": summary([count / t for t in values]),
+            "faster_than_one_thread": ratio(seconds["1"], values),
+        }
+        for n, values in seconds.items()
+    ]
+
+
+def _by_size(folder: Path, sizes: Sequence[tuple[int, int]], rounds: int) -> list[dict[str, Any]]:
+    """The same megapixels of every size: many small files against few large ones."""
+    cores = usable_cpus()
+    pixels = sizes[-1][0] * sizes[-1][1] * _LARGE_IMAGES * max(1, cores // 4)
+    works: dict[str, Work] = {}
+    counts = {}
+    for height, width in sizes:
+        name = f"{width} x {height}"
+        counts[name] = count = pixels // (height * width)
+        originals = write_sized(folder / "originals", height, width, 10 if height * width < 10_000_000 else 2)
+        link_images(folder / name, originals, count)
+        works[name] = partial(_read, folder / name, cores, count)
+        works[name]()  # into the page cache
+    seconds, peaks = _rounds(works, rounds)
+    return [
+        {
+            "height": height,
+            "width": width,
+            "files": counts[name],
+            "images_per_s": summary([counts[name] / t for t in values]),
+            "megapixels_per_s": summary([counts[name] * height * width / 1e6 / t for t in values]),
+            "peak_rss_mb": peaks[name],
+        }
+        for (height, width), (name, values) in zip(sizes, seconds.items(), strict=True)
+    ]
+
+
+def _by_encoding(folder: Path, count: int, rounds: int) -> list[dict[str, Any]]:
+    """The same images, 500 x 375, in another quality or with other chroma."""
+    works: dict[str, Work] = {}
+    sizes = {}
+    for i, (name, options) in enumerate(_ENCODINGS.items()):
+        originals = write_sized(folder / f"originals{i}", 375, 500, min(count, 10), **options)
+        sizes[name] = sum(path.stat().st_size for path in originals) / len(originals)
+        link_images(folder / f"{i}", originals, count)
+        works[name] = partial(_read, folder / f"{i}", usable_cpus(), count)
+        works[name]()  # into the page cache
+    seconds, _ = _rounds(works, rounds)
+    return [
+        {
+            "encoding": name,
+            "files": count,
+            "bytes_an_image": round(sizes[name]),
+            "images_per_s": summary([count / t for t in values]),
+            "rate_against_usual": ratio(seconds[_USUAL], values),
+        }
+        for name, values in seconds.items()
+    ]
+
+
+def _read(place: Path, workers: int, count: int) -> dict[str, Any]:
+    """Compute in a process of its own, which must see `count` images."""
+    measured = run_child(place, workers)
+    if measured["images"] != count:
+        raise SystemExit(f"benchmarks scaling: {measured['images']:,} of {count:,} images were measured")
+    return measured
+
+
+def _rounds(works: dict[str, Work], rounds: int) -> tuple[dict[str, list[float]], dict[str, float | None]]:
+    """Interleaved rounds: the seconds of each, and the largest peak of memory."""
+    peaks: dict[str, float | None] = dict.fromkeys(works)
+
+    def measured(name: str) -> float:
+        result = works[name]()
+        if result["peak_rss_mb"] is not None:
+            peaks[name] = max(peaks[name] or 0.0, result["peak_rss_mb"])
+        return float(result["seconds"])
+
+    seconds = interleaved({name: partial(measured, name) for name in works}, rounds, measure=lambda work: work())
+    return seconds, peaks
 
 
 def report(result: dict[str, Any]) -> list[Table | Lines]:
-    """Lay the result out."""
-    first = result["files"][0]
-    return [
-        Table(
-            f"Number of files (48 x 48 JPEGs, {result['cores']} threads)",
-            ("files", "seconds", "images/s", "peak RSS, MB", f"more than with {first['files']:,}, MB"),
-            [
-                (
-                    f"{row['files']:,}",
-                    f"{row['seconds']:.2f}",
-                    f"{row['files'] / row['seconds']:,.0f}",
-                    "" if row["peak_rss_mb"] is None else f"{row['peak_rss_mb']:.1f}",
-                    "" if row["peak_rss_mb"] is None else f"{row['peak_rss_mb'] - first['peak_rss_mb']:.1f}",
-                )
-                for row in result["files"]
-            ],
-            ["Start-up of the engine and loading of the compiled code are in the seconds."],
-        ),
+    """Lay the result out; parts that an older result does not have are left out."""
+    threads = f"{result['cores']} threads"
+    parts: list[Table | Lines] = [_count_table(f"Number of files (48 x 48 JPEGs, {threads})", "files", result["files"])]
+    if "members" in result:
+        title = f"Number of members of one tar file (48 x 48 JPEGs, {threads})"
+        parts.append(_count_table(title, "members", result["members"]))
+    parts += [
         Table(
             "Threads",
             ("threads", "images/s", "faster than one thread"),
@@ -118,27 +194,63 @@ def report(result: dict[str, Any]) -> list[Table | Lines]:
             ],
         ),
         Table(
-            f"Size of the images ({result['cores']} threads)",
-            ("width x height", "files", "images/s", "megapixels/s"),
+            f"Size of the images ({threads})",
+            ("width x height", "files", "images/s", "megapixels/s", "peak RSS, MB"),
             [
                 (
                     f"{row['width']} x {row['height']}",
                     f"{row['files']:,}",
                     spread(row["images_per_s"]),
                     spread(row["megapixels_per_s"], 1),
+                    _mb(row.get("peak_rss_mb")),
                 )
                 for row in result["sizes"]
             ],
-        ),
-        Lines(
-            "Size of the images",
-            "megapixels an image",
-            "megapixels/s",
-            {
-                "gpustats": [
-                    (row["height"] * row["width"] / 1e6, row["megapixels_per_s"]["median"]) for row in result["sizes"]
-                ]
-            },
-            log_x=True,
+            ["Start-up of the engine is in it; where all sizes have the same megapixels, it weighs the same on all."],
         ),
     ]
+    if "encodings" in result:
+        first = result["encodings"][0]
+        parts.append(
+            Table(
+                f"Encoding: {first['files']:,} JPEGs of 500 x 375 ({threads})",
+                ("", "bytes an image", "images/s", f"rate against {_USUAL}"),
+                [
+                    (
+                        row["encoding"],
+                        f"{row['bytes_an_image']:,}",
+                        spread(row["images_per_s"]),
+                        spread(row["rate_against_usual"], 2),
+                    )
+                    for row in result["encodings"]
+                ],
+            )
+        )
+    curve = [(row["height"] * row["width"] / 1e6, row["megapixels_per_s"]["median"]) for row in result["sizes"]]
+    parts.append(
+        Lines("Size of the images", "megapixels an image", "megapixels/s", {"gpustats": curve}, log_x=True),
+    )
+    return parts
+
+
+def _count_table(title: str, what: str, rows: list[dict[str, Any]]) -> Table:
+    first = rows[0]
+    return Table(
+        title,
+        (what, "seconds", "images/s", "peak RSS, MB", f"more than with {first['files']:,}, MB"),
+        [
+            (
+                f"{row['files']:,}",
+                f"{row['seconds']:.2f}",
+                f"{row['files'] / row['seconds']:,.0f}",
+                _mb(row["peak_rss_mb"]),
+                "" if row["peak_rss_mb"] is None else f"{row['peak_rss_mb'] - first['peak_rss_mb']:.1f}",
+            )
+            for row in rows
+        ],
+        ["Start-up of the engine and loading of the compiled code are in the seconds."],
+    )
+
+
+def _mb(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

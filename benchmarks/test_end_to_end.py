@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import peers
-from benchmarks.cpu import Process
+from benchmarks.process import Process
 from gpustats.demo import write_images
 from gpustats.resources import usable_cpus
 

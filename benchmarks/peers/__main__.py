@@ -26,7 +26,9 @@ def main() -> None:
             started = time.perf_counter()
             answer = peer.run(request["paths"], request["workers"])
             reply: dict[str, Any] = {"seconds": time.perf_counter() - started}
-            if answer is not None:
+            if isinstance(answer, float):
+                reply["seconds"] = answer
+            elif answer is not None:
                 reply |= {
                     "mean": [float(x) for x in answer.mean],
                     "std": [float(x) for x in answer.std],

@@ -1,0 +1,80 @@
+"""README's figures, written from a committed JSON of the suite cpu: nobody types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.cpu import LIMIT, OURS
+from benchmarks.report import Table, markdown, spread
+
+__all__ = ["block", "main", "replaced", "results_folder"]
+
+ROOT = Path(__file__).resolve().parents[1]
+_BEGIN = "<!-- Written by: python -m benchmarks readme "
+_END = "<!-- End of what is written. -->"
+
+
+def main(results: Path) -> int:
+    """Rewrite the block of README from `cpu.json` in a folder of the repository; return the exit status."""
+    path = ROOT / "README.md"
+    folder = results.resolve().relative_to(ROOT).as_posix()
+    path.write_text(replaced(path.read_text(encoding="utf-8"), folder), encoding="utf-8")
+    print(path)
+    return 0
+
+
+def results_folder(text: str) -> str:
+    """Return the folder that the block of `text` was written from, relative to the repository."""
+    return text.partition(_BEGIN)[2].partition(" -->")[0]
+
+
+def replaced(text: str, folder: str) -> str:
+    """Return `text` with its block written anew from the JSON in `folder`.
+
+    Raises
+    ------
+    ValueError
+        Where `text` has no block.
+    """
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"no lines {_BEGIN!r} and {_END!r}: the figures have no place")
+    return f"{before}{_BEGIN}{folder} -->\n{block(folder)}\n{_END}{after}"
+
+
+def block(folder: str) -> str:
+    """Return Markdown with the machine, the peers, the limit and the plot."""
+    document = json.loads((ROOT / folder / "cpu.json").read_text(encoding="utf-8"))
+    machine, result = document["machine"], document["result"]
+    peers, limits = result["peers"], result["limits"]
+    rows = [(key, row) for key, row in peers["rows"].items() if "images_per_s" in row]
+    rows.sort(key=lambda item: -item[1]["images_per_s"]["median"])
+    of_limit = limits["rows"][LIMIT]
+    table = Table(
+        "",
+        ("", "images/s", "gpustats is faster by", "the limit is faster by"),
+        [
+            (
+                row["name"] + ("" if row.get("right", True) else " (its answer is wrong)"),
+                spread(row["images_per_s"]),
+                "" if key == OURS else spread(row["gpustats_is_faster_by"], 2),
+                "" if key == LIMIT or "limit_is_faster_by" not in row else spread(row["limit_is_faster_by"], 2),
+            )
+            for key, row in rows
+        ],
+    )
+    lines = [
+        f"{peers['files']} JPEGs in the page cache; {machine['cpu']}, {machine['usable_cores']} cores, "
+        f"{machine['python']}, {machine['date'][:10]}. Median (smallest to largest) of {peers['rounds']} interleaved "
+        f"rounds, ratios within a round; from [cpu.json]({folder}/cpu.json).",
+        "",
+        *markdown(table),
+        "The limit is simplejpeg reading and decoding on the same threads, the pixels thrown away. On "
+        f"{limits['files']:,} JPEGs, in {limits['rounds']} rounds, gpustats reaches "
+        f"{spread(of_limit['gpustats_is_faster_by'], 2)} of it.",
+        "",
+        f"![{peers['files']} JPEGs end to end]({folder}/cpu.png)",
+    ]
+    return "\n".join(lines)
