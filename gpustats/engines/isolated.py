@@ -2,7 +2,7 @@
 
 Each worker thread of the CPU engine has a process that decodes and reduces for it; rows come back, not pixels. When a
 process dies, its batch is done again image by image in a new process, and the image that kills that one, too, alone on
-the machine, is the one that failed.
+the machine, is the one that failed. So is a batch with an image that needs more than a process's part of the memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -20,9 +20,9 @@ from gpustats import decode
 from gpustats.engines.base import NO_ROWS, Outcome
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.worker import receive, send
-from gpustats.errors import DeviceError
+from gpustats.errors import DataError, DeviceError
 from gpustats.failures import Failure, ImageError
-from gpustats.rows import RowBuffer, Rows
+from gpustats.rows import joined
 from gpustats.sources import Batch, load
 from gpustats.sources.base import Item
 
@@ -30,6 +30,9 @@ __all__ = ["IsolatedEngine"]
 
 _PATIENCE = 600.0  # seconds for a message: 16 images of the largest size take less
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from gpustats.engines.worker import main; main()"
+
+
+_Answer = tuple[Outcome, bool, Counter[str]]
 
 
 class _Crashed(Exception):
@@ -60,11 +63,11 @@ class _Process:
         except _Crashed as crash:
             raise DeviceError(f"isolate=True: a decoder process could not be started: it {crash}") from None
 
-    def measure(self, memory: int, batch: Batch) -> tuple[list[Outcome], list[int], Counter[str]]:
-        """Return an outcome for each sample, which of them were refused for their memory, and the decoders used."""
-        answer: tuple[list[Outcome], list[int], Counter[str]] = self._ask(
-            (memory, batch.keys, batch.groups, batch.items)
-        )
+    def measure(self, memory: int, batch: Batch) -> _Answer:
+        """Return the outcome, whether an image was refused for its memory, and the decoders used."""
+        answer: _Answer | DataError = self._ask((memory, batch.keys, batch.groups, batch.items))
+        if isinstance(answer, DataError):
+            raise answer
         return answer
 
     def kill(self) -> None:
@@ -192,28 +195,25 @@ class IsolatedEngine(CpuEngine):
         if len(batch):
             with self._gate.together():
                 answer = self._try(self._total // self._workers, batch, stop)
-            singles: Sequence[int] = range(len(batch))
-            if not isinstance(answer, str):
-                outcomes, singles, used = answer
-                outcomes = [outcome for i, outcome in enumerate(outcomes) if i not in singles]
-                by_decoder += used
-            for index in singles:  # after a crash each image of the batch, else those that need more memory
-                if stop.is_set():
-                    break
-                single = Batch([batch.keys[index]], [batch.groups[index]], [batch.items[index]])
-                with self._gate.alone():
-                    answer = self._try(self._total, single, stop)
-                if not isinstance(answer, str):
-                    outcomes += answer[0]
-                    by_decoder += answer[2]
-                elif not stop.is_set():
-                    failures.append(Failure(single.keys[0], "corrupt", f"the decoder crashed: its process {answer}"))
+            if not isinstance(answer, str) and not answer[1]:
+                outcomes.append(answer[0])
+                by_decoder += answer[2]
+            else:
+                for single in _each(batch):
+                    if stop.is_set():
+                        break
+                    with self._gate.alone():
+                        answer = self._try(self._total, single, stop)
+                    if not isinstance(answer, str):
+                        outcomes.append(answer[0])
+                        by_decoder += answer[2]
+                    elif not stop.is_set():
+                        told = f"the decoder crashed: its process {answer}"
+                        failures.append(Failure(single.keys[0], "corrupt", told))
         failures += [failure for outcome in outcomes for failure in outcome.failures]
-        return Outcome(_together([outcome.rows for outcome in outcomes]), failures), by_decoder
+        return Outcome(joined([outcome.rows for outcome in outcomes] or [NO_ROWS]), failures), by_decoder
 
-    def _try(
-        self, memory: int, batch: Batch, stop: threading.Event
-    ) -> tuple[list[Outcome], list[int], Counter[str]] | str:
+    def _try(self, memory: int, batch: Batch, stop: threading.Event) -> _Answer | str:
         """Return the answer of this thread's process; what became of the process where it crashed."""
         thread = threading.current_thread()
         process = self._processes.get(thread)
@@ -245,10 +245,6 @@ class IsolatedEngine(CpuEngine):
         return Batch(keys, groups, items)
 
 
-def _together(parts: list[Rows]) -> Rows:
-    buffer = RowBuffer()
-    filled = [part for part in parts if len(part)]
-    for part in filled:
-        buffer.add(part)  # raises where they cannot be pooled
-    rows: Rows = type(filled[0]).concatenated(filled) if filled else NO_ROWS  # type: ignore[arg-type]
-    return rows
+def _each(batch: Batch) -> Iterator[Batch]:
+    for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
+        yield Batch([key], [group], [item])

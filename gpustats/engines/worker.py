@@ -11,7 +11,6 @@ import signal
 import struct
 import sys
 import threading
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,8 +49,8 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
     from gpustats import decode
-    from gpustats.engines.base import Outcome
     from gpustats.engines.cpu import CpuEngine
+    from gpustats.errors import DataError
     from gpustats.memory import MemoryBudget
     from gpustats.sources import Batch
 
@@ -65,16 +64,11 @@ def main() -> None:
                 memory, keys, groups, items = receive(requests)
                 budget = MemoryBudget(memory, workers=1)
                 decoder = decode.Decoder(max_pixels, budget)
-                outcomes: list[Outcome] = []
-                too_large: list[int] = []
-                by_decoder: Counter[str] = Counter()
-                for index, (key, group, item) in enumerate(zip(keys, groups, items, strict=True)):
-                    refused = budget.refused
-                    outcome, used = engine.measure(Batch([key], [group], [item]), decoder, never)
-                    by_decoder += used
-                    if budget.refused > refused:
-                        too_large.append(index)
-                    outcomes.append(outcome)
-                send(replies, (outcomes, too_large, by_decoder))
+                try:
+                    outcome, used = engine.measure(Batch(keys, groups, items), decoder, never)
+                except DataError as error:  # images that cannot be pooled end the run, not this process
+                    send(replies, error)
+                else:
+                    send(replies, (outcome, budget.refused > 0, used))
     except (EOFError, BrokenPipeError):
         os._exit(0)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gpustats
@@ -139,3 +140,13 @@ def test_isolate_works_from_a_script_without_a_main_guard(photos: Path, tmp_path
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "45\n"
+
+
+def test_images_that_cannot_be_pooled_end_the_run_and_no_process_dies_of_them(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    batch = Batch(["grey", "rgb"], ["", ""], [np.zeros((4, 5, 1), np.uint8), np.zeros((4, 5, 3), np.uint8)])
+    engine = IsolatedEngine(workers=1, max_pixels=10**8, memory=1 << 28)
+    with pytest.raises(gpustats.DataError, match="channel"):
+        list(engine.outcomes(iter([batch])))
+    assert not capfd.readouterr().err
