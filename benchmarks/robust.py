@@ -214,13 +214,16 @@ def isolate(work: Path, count: int, rounds: int, images: Path | None) -> dict[st
     seconds, _ = timed({"threads": lambda: compute(folder), "processes": lambda: compute(folder, isolate=True)}, rounds)
     empty = work / "one"
     photographs(empty, 1, images)
-    start, _ = timed({"threads": lambda: compute(empty), "processes": lambda: compute(empty, isolate=True)}, rounds)
+    starts, _ = timed({"threads": lambda: compute(empty), "processes": lambda: compute(empty, isolate=True)}, rounds)
+    start = statistics.median(starts["processes"]) - statistics.median(starts["threads"])
+    running = [value - start for value in seconds["processes"]]
     return {
         "images": count,
         "identical_integers": same,
         "seconds": {name: rounded(summary(values)) for name, values in seconds.items()},
         "processes_to_threads": rounded(ratio(seconds["processes"], seconds["threads"])),
-        "start_seconds": round(statistics.median(start["processes"]) - statistics.median(start["threads"]), 3),
+        "start_seconds": round(start, 3),
+        "processes_to_threads_once_started": rounded(ratio(running, seconds["threads"])),
     }
 
 

@@ -135,7 +135,10 @@ class Journal:
                     "INSERT INTO images (key, size, stamp, form, row, reason, message) VALUES (?, ?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT (key) DO UPDATE SET size = excluded.size, stamp = excluded.stamp,"
                     " form = excluded.form, row = excluded.row, reason = excluded.reason, message = excluded.message",
-                    [e._replace(form=self._forms[e.form] if e.form else None) for e in entries],  # type: ignore[arg-type]
+                    [
+                        (key, size, stamp, form and self._forms[form], row, reason, message)
+                        for key, size, stamp, form, row, reason, message in entries
+                    ],
                 )
                 self._db.execute("COMMIT")
             except BaseException:
