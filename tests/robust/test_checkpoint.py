@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 
 import gpustats
+import gpustats.resume
 from gpustats.engines.cpu import CpuEngine
 from gpustats.journal import Entry, Journal
 from gpustats.moments import ImageMoments
@@ -62,6 +64,26 @@ def same(a: gpustats.Stats, b: gpustats.Stats) -> bool:
 
 def compute(folder: object, checkpoint: Path, **options: Any) -> gpustats.Stats:
     return gpustats.compute(folder, checkpoint=checkpoint, progress=False, **options)
+
+
+@pytest.mark.parametrize(("quick", "in_threads"), [(10.0, False), (0.0, True)])
+def test_files_are_looked_at_in_threads_where_that_is_slow(
+    folder: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, quick: float, in_threads: bool
+) -> None:
+    monkeypatch.setattr("gpustats.resume._QUICK", quick)
+    lookers = set()
+    real = gpustats.resume.Checkpoint._file_stamp
+
+    def looked_at(self: Any, path: str) -> Any:
+        lookers.add(threading.current_thread().name.startswith("gpustats-stamp"))
+        return real(self, path)
+
+    monkeypatch.setattr("gpustats.resume.Checkpoint._file_stamp", looked_at)
+    first = compute(folder, tmp_path / "run.gpustats")
+    assert lookers == {in_threads}
+    decoded.clear()
+    assert same(compute(folder, tmp_path / "run.gpustats"), first)
+    assert decoded == []
 
 
 def test_the_second_run_reads_nothing(folder: Path, tmp_path: Path, decoded: list[str]) -> None:
