@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 import sys
 import warnings
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 
@@ -89,6 +90,14 @@ def compute(
         typer.Option(metavar="FOLDER|URL", help="What relative paths in a list or manifest refer to."),
     ] = None,
     layout: Annotated[str, typer.Option(help="Axes of arrays: auto, HWC, CHW, NHW, NHWC or NCHW.")] = "auto",
+    storage_option: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="For the file system of a URL, as often as needed: anon=true, endpoint_url=... Secrets belong into "
+            "the environment or its own files, for others may see this command line.",
+        ),
+    ] = None,
     failures: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="FILE", help="Write every failure to FILE as it happens, one JSON object a line."),
@@ -127,6 +136,7 @@ def compute(
             group=group,
             root=root,
             layout=layout,
+            storage_options=_storage_options(storage_option or []),
             max_failures=None if max_failures is None else _count_or_share(max_failures),
             failures=failures,
             max_pixels=max_pixels,
@@ -197,6 +207,20 @@ def _count_or_share(text: str) -> float:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:
         raise ValueError(f"--max-failures should be a count (100) or a share (0.01, 1%), got {text!r}") from None
+
+
+def _storage_options(given: list[str]) -> dict[str, Any] | None:
+    """Return names and values; a value is what JSON makes of it, else text."""
+    options: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not name or not sign:
+            raise ValueError(f"--storage-option should be NAME=VALUE, got {name!r}")
+        try:
+            options[name] = jsonlib.loads(value)
+        except (ValueError, RecursionError):
+            options[name] = value
+    return options or None
 
 
 def _report(run: Callable[[], Stats], json: str | None, quiet: bool) -> None:

@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
     key: bytes
     size: int
-    stamp: int | bytes
+    stamp: int | bytes | None
     form: str | None
     row: bytes | None
     reason: str | None
@@ -123,7 +123,11 @@ class Journal:
             yield number, Entry(*entry)
 
     def store(self, entries: Sequence[Entry]) -> None:
-        """Store entries in one transaction, in place of those with the same keys."""
+        """Store entries in one transaction, in place of those with the same keys.
+
+        A key that this run has stored before names two images: it loses its stamp, so that neither is taken for the
+        other by the next run.
+        """
         with self._explained("written"):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -133,7 +137,8 @@ class Journal:
                     self._forms[form] = number
                 self._db.executemany(
                     "INSERT INTO images (key, size, stamp, form, row, reason, message) VALUES (?, ?, ?, ?, ?, ?, ?)"
-                    " ON CONFLICT (key) DO UPDATE SET size = excluded.size, stamp = excluded.stamp,"
+                    " ON CONFLICT (key) DO UPDATE SET size = excluded.size,"
+                    f" stamp = CASE WHEN id > {self.last_id} THEN NULL ELSE excluded.stamp END,"
                     " form = excluded.form, row = excluded.row, reason = excluded.reason, message = excluded.message",
                     [
                         (key, size, stamp, form and self._forms[form], row, reason, message)

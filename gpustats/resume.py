@@ -29,6 +29,7 @@ Stamp: TypeAlias = "tuple[int, int | bytes] | None"
 _TRIED_AGAIN = frozenset({"missing", "unreadable", "too_large"})
 """Failures that may have been the moment's (a network drive, memory); finding them again costs little."""
 
+_NOT_STORED: tuple[int, Entry | None] = (0, None)
 _STORED_TOGETHER = 256
 _STORED_EVERY = 0.5  # seconds
 _THREADS = 8
@@ -151,15 +152,15 @@ class Checkpoint:
             stored = {}
             if self._journal.last_id and batch.keys:
                 for number, entry in self._journal.find([_encoded(key) for key in batch.keys]):
-                    stored[entry.key] = entry
-                    if number <= self._journal.last_id:
-                        self._seen[number >> 3] |= 1 << (number & 7)
+                    stored[entry.key] = number, entry
             keys: list[str] = []
             groups: list[str] = []
             items: list[Item] = []
             reused: list[tuple[str, str, Entry]] = []
             for key, group, item, stamp in zip(batch.keys, batch.groups, batch.items, stamps, strict=True):
-                found = stored.get(_encoded(key)) if stored else None
+                number, found = stored.get(_encoded(key), _NOT_STORED) if stored else _NOT_STORED
+                if found is not None and not self._first(number):  # an image of the same name: which is stored?
+                    found = stamp = None
                 if (
                     found is not None
                     and stamp is not None
@@ -176,6 +177,13 @@ class Checkpoint:
                 self._reused.extend(_outcomes(reused))
                 self.images_reused += len(reused)
         return Batch(keys, groups, items, batch.failures)
+
+    def _first(self, number: int) -> bool:
+        """Tell whether an entry is of an earlier run and asked for the first time in this one."""
+        if number > self._journal.last_id or self._seen[number >> 3] >> (number & 7) & 1:
+            return False
+        self._seen[number >> 3] |= 1 << (number & 7)
+        return True
 
     def _store(self) -> None:
         if self._waiting:

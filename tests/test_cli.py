@@ -70,6 +70,14 @@ def test_several_paths(photos: Path) -> None:
         (["compute", "no/such/folder"], "gpustats: error: no/such/folder: no such file or folder\n"),
         (["show", "none.json"], "gpustats: error: none.json: cannot be read: No such file or directory\n"),
         (["compute", "."], "gpustats: error: .: no images found\n"),
+        (
+            ["compute", ".", "--storage-option", "anon"],
+            "gpustats: error: --storage-option should be NAME=VALUE, got 'anon'\n",
+        ),
+        (
+            ["compute", ".", "--storage-option", "anon=true"],
+            "gpustats: error: storage_options= is an option for URLs; . has no use for it\n",
+        ),
     ],
 )
 def test_an_error_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -1,7 +1,8 @@
-"""Zip archives, stored and deflated; members are read side by side."""
+"""Zip archives, stored, deflated or bzip2; members are read side by side."""
 
 from __future__ import annotations
 
+import bz2
 import struct
 import threading
 import zipfile
@@ -15,6 +16,10 @@ from gpustats.sources.options import SourceOptions
 
 __all__ = ["ZipSource"]
 
+_INFLATE: dict[int, Callable[[], Callable[[bytes, int], bytes]]] = {  # data and the most bytes to give
+    zipfile.ZIP_DEFLATED: lambda: zlib.decompressobj(-zlib.MAX_WBITS).decompress,
+    zipfile.ZIP_BZIP2: lambda: bz2.BZ2Decompressor().decompress,
+}
 _LOCAL_HEADER = struct.Struct("<4s2B4HL2L2H")
 
 
@@ -62,6 +67,9 @@ class ZipSource(ShardSource):
                 self.skipped["replaced"] += 1  # a later member of the same name takes its place
             elif info.flag_bits & 1:
                 yield Failure(key, "unsupported", "the member is encrypted")
+            elif info.compress_type != zipfile.ZIP_STORED and info.compress_type not in _INFLATE:
+                name = zipfile.compressor_names.get(info.compress_type, str(info.compress_type))  # type: ignore[attr-defined]
+                yield Failure(key, "unsupported", f"the member is compressed by {name}; deflate and bzip2 are read")
             elif max(info.file_size, info.compress_size) > self._max_bytes:
                 size = max(info.file_size, info.compress_size)
                 yield Failure(key, "too_large", f"the archive claims {size:,} bytes for this member")
@@ -91,19 +99,14 @@ class _Reader:
                 return self._read(info)
             except MemoryError:
                 raise ImageError("too_large", "not enough memory to read this member") from None
-            except (zlib.error, zipfile.BadZipFile, EOFError) as error:
+            except zipfile.BadZipFile as error:
                 raise ImageError("corrupt", f"the member is damaged: {error}") from None
-            except (NotImplementedError, RuntimeError) as error:
-                raise ImageError("unsupported", str(error)) from None
             except (OSError, ValueError) as error:
                 raise ImageError("unreadable", getattr(error, "strerror", None) or str(error)) from None
 
         return read
 
     def _read(self, info: zipfile.ZipInfo) -> bytes:
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            with self._archive.open(info) as member:
-                return member.read(info.file_size + 1)
         with self._lock:
             # The local header gives its own length; sizes and checksum are those of the central directory.
             self._file.seek(info.header_offset)
@@ -114,9 +117,11 @@ class _Reader:
             data = self._file.read(name_length + extra_length + info.compress_size)[name_length + extra_length :]
         if len(data) < info.compress_size:
             raise ImageError("truncated", "the archive ends within this member")
-        if info.compress_type == zipfile.ZIP_DEFLATED:
-            # One byte more than was claimed is enough to see that the claim was wrong.
-            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, info.file_size + 1)
+        if info.compress_type in _INFLATE:
+            try:  # one byte more than was claimed is enough to see that the claim was wrong
+                data = _INFLATE[info.compress_type]()(data, info.file_size + 1)
+            except (zlib.error, OSError) as error:  # OSError: bzip2's word for damaged data
+                raise zipfile.BadZipFile(str(error)) from None
         if len(data) != info.file_size:
             raise ImageError(
                 "corrupt", f"the member does not have the {info.file_size:,} bytes that the directory says"

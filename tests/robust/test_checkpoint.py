@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import shutil
@@ -158,6 +159,29 @@ def test_shards_are_told_by_their_files_or_their_content(
     again = compute(shards, checkpoint, changed=changed)
     assert again.totals == gpustats.compute(shards, progress=False).totals
     assert f"b.{ending}/{changed_image.name}" in decoded
+
+
+@pytest.mark.parametrize("first", ["whole", "cut"])
+def test_members_of_one_name_are_not_taken_for_each_other(tmp_path: Path, first: str) -> None:
+    """Whether both were stored, or the run ended between them."""
+    images = [encoded(photo(seed=i)) for i in range(3)]
+    others = [(f"once{i}", images[1]) for i in range(40)]  # the two are in different batches
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in [("twice", images[0]), ("bad", b""), *others, ("twice", images[2])]:
+            info = tarfile.TarInfo(f"{name}.jpg")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    expected = gpustats.compute(tmp_path / "a.tar", progress=False)
+    assert expected.n_images == 42
+    checkpoint = tmp_path / "run.gpustats"
+    if first == "cut":
+        with pytest.raises(gpustats.DataError, match="bad"):
+            compute(tmp_path / "a.tar", checkpoint, on_error="raise")
+        with closing(sqlite3.connect(checkpoint)) as database:
+            database.execute("DELETE FROM images WHERE id > 2")
+            database.commit()
+    for _ in range(3):
+        assert compute(tmp_path / "a.tar", checkpoint).totals == expected.totals
 
 
 def test_by_content_a_touched_file_is_not_read_and_a_forged_one_is(

@@ -8,6 +8,7 @@ import os
 import pickle
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,6 +177,42 @@ def test_a_zip_member_that_claims_a_gigantic_size(tmp_path: Path) -> None:
     data[position + 20 : position + 28] = struct.pack("<II", 2**31, 2**31)  # more than the file has
     path.write_bytes(data)
     assert compute(path)[1] == {"a.zip/b.jpg": "truncated"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_zip_member_that_lies_about_its_size_costs_what_it_claims(tmp_path: Path, method: int) -> None:
+    path = write_zip(tmp_path / "a.zip", {"a.jpg": JPEG, "b.jpg": b"\0" * 50_000_000}, method)
+    data = bytearray(path.read_bytes())
+    position = data.rfind(b"PK\1\2", 0, data.rfind(b"b.jpg"))
+    data[position + 24 : position + 28] = struct.pack("<I", 1000)
+    path.write_bytes(data)
+    compute(path)  # what is loaded once
+    tracemalloc.start()
+    try:
+        assert compute(path)[1] == {"a.zip/b.jpg": "corrupt"}
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_zip_members_of_other_compressions_are_named(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", images(2), zipfile.ZIP_LZMA)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("plain.jpg", JPEG)
+    stats, failures = compute(path)
+    assert stats.n_images == 1
+    assert set(failures.values()) == {"unsupported"}
+    assert "compressed by lzma" in next(iter(stats.failures)).message
+
+
+def test_a_damaged_bzip2_member(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", images(2), zipfile.ZIP_BZIP2)
+    data = bytearray(path.read_bytes())
+    data[data.find(b"BZh") + 30] ^= 0xFF
+    path.write_bytes(data)
+    stats, failures = compute(path)
+    assert stats.n_images == 1
+    assert failures == {"a.zip/000.jpg": "corrupt"}
 
 
 def test_zip_members_outside_and_encrypted(tmp_path: Path) -> None:
