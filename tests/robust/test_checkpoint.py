@@ -426,6 +426,21 @@ def test_a_full_store_keeps_forms_apart(tmp_path: Path) -> None:
         unpack(form, ["x"], [""], [blobs[0][:-1]])
 
 
+def test_a_key_stored_twice_by_one_run_loses_its_stamp(tmp_path: Path) -> None:
+    def stored(stamp: int) -> int | bytes | None:
+        journal = Journal(tmp_path / "j", {})
+        for _ in range(stamp):
+            journal.store([Entry(b"x", 1, stamp, None, None, "corrupt", "")])
+        ((_, entry),) = journal.find([b"x"])
+        journal.close()
+        return entry.stamp
+
+    assert stored(1) == 1
+    assert stored(1) == 1, "by the next run: the image has changed"
+    (tmp_path / "j").unlink()
+    assert stored(2) is None
+
+
 @pytest.fixture(autouse=True)
 def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     yield
