@@ -2,7 +2,8 @@
 
 The array is walked as rows whose length is a multiple of the channels, so a position in the row ("lane") always belongs
 to the same channel and the compiler vectorises across lanes without shuffling colours apart. Rows of 96 bytes do for
-1, 2, 3 and 4 channels and every vector width. Lanes are uint32 and are emptied into uint64 before they can overflow.
+1, 2, 3 and 4 channels and every vector width; four rows are taken at a time, so that a lane is loaded and stored once
+for four values. Integer lanes are uint32 and are emptied into uint64 before they can overflow.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 __all__ = ["moments_float", "moments_u8", "moments_u16", "row_u8"]
 
-_LANES = 96
-# A lane of squares grows by at most 4 * 255**2 a step and must stay below 2**32: 16,512 steps; 16,384 is the power
-# of two.
+# Steps of four rows until the lanes are emptied. They must stay below 2**32: a lane of 8-bit squares grows by at most
+# 4 * 255**2 a step (16,512 steps), one of 16-bit values by 4 * 65535 (16,384).
 _STEPS = 16384
+# Steps until lanes of floats are emptied: sums of sums lose less to rounding than one long sum.
+_FLOAT_STEPS = 4096
 
 
 def _compiled(function: Any) -> Any:
@@ -27,6 +29,14 @@ def _compiled(function: Any) -> Any:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba found no folder for its cache (read-only installation without a home)
         return njit(nogil=True)(function)
+
+
+@_compiled
+def _lanes(channels: int, usual: int, vector: int) -> int:
+    """Return the lanes of a row: the usual number where the channels divide it, else whole vectors of each channel."""
+    if usual % channels == 0:
+        return usual
+    return channels if channels > 32 else vector * channels  # a long row has few odd lanes anyway
 
 
 @_compiled
@@ -55,9 +65,7 @@ def moments_u8(
     squares[:] = 0
     low[:] = 255
     high[:] = 0
-    lanes = _LANES
-    if _LANES % channels:
-        lanes = channels if channels > 32 else 16 * channels  # whole vectors; a long row has few odd lanes anyway
+    lanes = _lanes(channels, 96, 16)
     lane_sum = np.empty(lanes, np.uint32)
     lane_squares = np.empty(lanes, np.uint32)
     lane_low = np.full(lanes, 255, np.uint8)
@@ -89,14 +97,16 @@ def moments_u8(
                 lane_squares[j] = np.uint32(n + np.uint32(np.uint32(d) * np.uint32(d)))
                 lane_low[j] = min(lane_low[j], min(min(a, b), min(c, d)))
                 lane_high[j] = max(lane_high[j], max(max(a, b), max(c, d)))
-        for j in range(lanes):
-            total[j % channels] += lane_sum[j]
-            squares[j % channels] += lane_squares[j]
+        for channel in range(channels):
+            for j in range(channel, lanes, channels):
+                total[channel] += lane_sum[j]
+                squares[channel] += lane_squares[j]
         done += steps * 4 * lanes
         steps_left -= steps
-    for j in range(lanes):
-        low[j % channels] = min(low[j % channels], lane_low[j])
-        high[j % channels] = max(high[j % channels], lane_high[j])
+    for channel in range(channels):
+        for j in range(channel, lanes, channels):
+            low[channel] = min(low[channel], lane_low[j])
+            high[channel] = max(high[channel], lane_high[j])
     channel = 0  # `done` is a multiple of the channels
     for i in range(done, pixels.size):
         x = pixels[i]
@@ -161,37 +171,72 @@ def moments_u16(
     low, high : ndarray of uint16, shape (channels,)
         Outputs.
     """
-    lanes = channels * max(1, _LANES // channels)
-    lane_sum = np.zeros(lanes, np.uint64)
-    lane_squares = np.zeros(lanes, np.uint64)
-    lane_low = np.full(lanes, 65535, np.uint16)
-    lane_high = np.zeros(lanes, np.uint16)
-    steps = pixels.size // lanes
-    for step in range(steps):
-        start = step * lanes
-        for j in range(lanes):
-            x = pixels[start + j]
-            lane_sum[j] += np.uint64(x)
-            lane_squares[j] += np.uint64(np.uint32(x) * np.uint32(x))
-            lane_low[j] = min(lane_low[j], x)
-            lane_high[j] = max(lane_high[j], x)
-    for i in range(steps * lanes, pixels.size):
-        x = pixels[i]
-        j = i % channels
-        lane_sum[j] += np.uint64(x)
-        lane_squares[j] += np.uint64(np.uint32(x) * np.uint32(x))
-        lane_low[j] = min(lane_low[j], x)
-        lane_high[j] = max(lane_high[j], x)
     total[:] = 0
     squares[:] = 0
     low[:] = 65535
     high[:] = 0
-    for j in range(lanes):
-        c = j % channels
-        total[c] += lane_sum[j]
-        squares[c] += lane_squares[j]
-        low[c] = min(low[c], lane_low[j])
-        high[c] = max(high[c], lane_high[j])
+    lanes = _lanes(channels, 48, 16)
+    lane_sum = np.empty(lanes, np.uint32)
+    # The sum of squares in two lanes of 32 bits: all of it, which wraps around, and that of the upper halves.
+    # Their difference is the sum of the lower halves, which stays below 2**32.
+    lane_squares = np.empty(lanes, np.uint32)
+    lane_upper = np.empty(lanes, np.uint32)
+    lane_low = np.full(lanes, 65535, np.uint16)
+    lane_high = np.zeros(lanes, np.uint16)
+    half = np.uint32(16)
+    done = 0
+    steps_left = pixels.size // (4 * lanes)
+    while steps_left > 0:
+        steps = min(steps_left, _STEPS)
+        rows = pixels[done : done + steps * 4 * lanes].reshape(steps, 4, lanes)
+        lane_sum[:] = 0
+        lane_squares[:] = 0
+        lane_upper[:] = 0
+        for step in range(rows.shape[0]):
+            for j in range(rows.shape[2]):
+                a = rows[step, 0, j]
+                b = rows[step, 1, j]
+                c = rows[step, 2, j]
+                d = rows[step, 3, j]
+                aa = np.uint32(np.uint32(a) * np.uint32(a))
+                bb = np.uint32(np.uint32(b) * np.uint32(b))
+                cc = np.uint32(np.uint32(c) * np.uint32(c))
+                dd = np.uint32(np.uint32(d) * np.uint32(d))
+                n = lane_sum[j]
+                n = np.uint32(n + np.uint32(a))
+                n = np.uint32(n + np.uint32(b))
+                n = np.uint32(n + np.uint32(c))
+                lane_sum[j] = np.uint32(n + np.uint32(d))
+                n = lane_squares[j]
+                n = np.uint32(n + aa)
+                n = np.uint32(n + bb)
+                n = np.uint32(n + cc)
+                lane_squares[j] = np.uint32(n + dd)
+                n = lane_upper[j]
+                n = np.uint32(n + np.uint32(aa >> half))
+                n = np.uint32(n + np.uint32(bb >> half))
+                n = np.uint32(n + np.uint32(cc >> half))
+                lane_upper[j] = np.uint32(n + np.uint32(dd >> half))
+                lane_low[j] = min(lane_low[j], min(min(a, b), min(c, d)))
+                lane_high[j] = max(lane_high[j], max(max(a, b), max(c, d)))
+        for channel in range(channels):
+            for j in range(channel, lanes, channels):
+                upper = np.uint64(lane_upper[j]) << np.uint64(16)
+                lower = np.uint32(lane_squares[j] - np.uint32(upper))
+                total[channel] += lane_sum[j]
+                squares[channel] += upper + np.uint64(lower)
+        done += steps * 4 * lanes
+        steps_left -= steps
+    for channel in range(channels):
+        for j in range(channel, lanes, channels):
+            low[channel] = min(low[channel], lane_low[j])
+            high[channel] = max(high[channel], lane_high[j])
+        for i in range(done + channel, pixels.size, channels):  # `done` is a multiple of the channels
+            x = pixels[i]
+            total[channel] += np.uint64(x)
+            squares[channel] += np.uint64(x) * np.uint64(x)
+            low[channel] = min(low[channel], x)
+            high[channel] = max(high[channel], x)
 
 
 @_compiled
@@ -205,8 +250,10 @@ def moments_float(
 ) -> None:
     """Write mean, sum of squared deviations, min and max of each channel of interleaved float pixels.
 
-    Two passes in float64: the mean, then the deviations from it, corrected for the rounding of that mean
-    (Chan, Golub and LeVeque 1983, 'Algorithms for computing the sample variance', equation 1.7).
+    One pass in float64 about a shift, the mean of what came before, corrected for what that mean is off (Chan, Golub
+    and LeVeque 1983, 'Algorithms for computing the sample variance', equation 1.7). A stretch is at most eight times
+    as long as all before it, so that at least a ninth of its squares about that shift remains: no digits cancel,
+    whatever the mean is and wherever it jumps.
     A pixel that is not finite leaves a mean that is not finite.
 
     Parameters
@@ -218,56 +265,72 @@ def moments_float(
     mean, deviation, low, high : ndarray of float64, shape (channels,)
         Outputs.
     """
-    lanes = channels * max(1, _LANES // channels)
-    first = np.zeros(lanes, np.float64)
-    second = np.zeros(lanes, np.float64)
-    shift = np.zeros(lanes, np.float64)
-    lane_low = np.full(lanes, np.inf, np.float64)
-    lane_high = np.full(lanes, -np.inf, np.float64)
-    steps = pixels.size // lanes
-    for step in range(steps):
-        start = step * lanes
-        for j in range(lanes):
-            x = np.float64(pixels[start + j])
-            first[j] += x
-            lane_low[j] = min(lane_low[j], x)
-            lane_high[j] = max(lane_high[j], x)
-    for i in range(steps * lanes, pixels.size):
-        x = np.float64(pixels[i])
-        j = i % channels
-        first[j] += x
-        lane_low[j] = min(lane_low[j], x)
-        lane_high[j] = max(lane_high[j], x)
-    mean[:] = 0.0
-    low[:] = np.inf
-    high[:] = -np.inf
-    for j in range(lanes):
-        c = j % channels
-        mean[c] += first[j]
-        low[c] = min(low[c], lane_low[j])
-        high[c] = max(high[c], lane_high[j])
-    count = pixels.size // channels
-    for c in range(channels):
-        mean[c] /= count
-    for j in range(lanes):
-        first[j] = 0.0
-        shift[j] = mean[j % channels]
-    for step in range(steps):
-        start = step * lanes
-        for j in range(lanes):
-            d = np.float64(pixels[start + j]) - shift[j]
-            first[j] += d
-            second[j] += d * d
-    for i in range(steps * lanes, pixels.size):
-        j = i % channels
-        d = np.float64(pixels[i]) - shift[j]
-        first[j] += d
-        second[j] += d * d
-    deviation[:] = 0.0
-    residue = np.zeros(channels, np.float64)
-    for j in range(lanes):
-        residue[j % channels] += first[j]
-        deviation[j % channels] += second[j]
-    for c in range(channels):
-        mean[c] += residue[c] / count
-        deviation[c] = max(deviation[c] - residue[c] * residue[c] / count, 0.0)
+    lanes = _lanes(channels, 24, 8)
+    row = 4 * lanes
+    steps_left = max(pixels.size // row - 1, 0)
+    done = pixels.size - steps_left * row  # one to two steps, the odd end among them: a mean to begin with
+    count = done // channels
+    shift = np.zeros(channels, np.float64)
+    # Sums of x - shift and of its square.
+    first = np.zeros(channels, np.float64)
+    second = np.zeros(channels, np.float64)
+    for channel in range(channels):
+        low[channel] = np.inf
+        high[channel] = -np.inf
+        for i in range(channel, done, channels):
+            x = np.float64(pixels[i])
+            shift[channel] += x
+            low[channel] = min(low[channel], x)
+            high[channel] = max(high[channel], x)
+        shift[channel] /= count
+        for i in range(channel, done, channels):
+            x = np.float64(pixels[i]) - shift[channel]
+            first[channel] += x
+            second[channel] += x * x
+    lane_shift = np.empty(lanes, np.float64)
+    lane_sum = np.empty(lanes, np.float64)
+    lane_squares = np.empty(lanes, np.float64)
+    lane_low = np.full(lanes, np.inf, pixels.dtype)
+    lane_high = np.full(lanes, -np.inf, pixels.dtype)
+    longest = 8
+    while steps_left > 0:
+        steps = min(steps_left, longest)
+        longest = min(8 * longest, _FLOAT_STEPS)
+        rows = pixels[done : done + steps * row].reshape(steps, 4, lanes)
+        for channel in range(channels):
+            # To the mean so far. It is rounded, so the first sum is not quite zero after the move.
+            move = (shift[channel] + first[channel] / count) - shift[channel]
+            second[channel] -= move * (2.0 * first[channel] - count * move)
+            first[channel] -= count * move
+            shift[channel] += move
+            for j in range(channel, lanes, channels):
+                lane_shift[j] = shift[channel]
+        lane_sum[:] = 0.0
+        lane_squares[:] = 0.0
+        for step in range(rows.shape[0]):
+            for j in range(rows.shape[2]):
+                a = rows[step, 0, j]
+                b = rows[step, 1, j]
+                c = rows[step, 2, j]
+                d = rows[step, 3, j]
+                lane_low[j] = min(lane_low[j], min(min(a, b), min(c, d)))
+                lane_high[j] = max(lane_high[j], max(max(a, b), max(c, d)))
+                da = np.float64(a) - lane_shift[j]
+                db = np.float64(b) - lane_shift[j]
+                dc = np.float64(c) - lane_shift[j]
+                dd = np.float64(d) - lane_shift[j]
+                lane_sum[j] += (da + db) + (dc + dd)
+                lane_squares[j] += (da * da + db * db) + (dc * dc + dd * dd)
+        for channel in range(channels):
+            for j in range(channel, lanes, channels):
+                first[channel] += lane_sum[j]
+                second[channel] += lane_squares[j]
+        count += steps * row // channels
+        done += steps * row
+        steps_left -= steps
+    for channel in range(channels):
+        mean[channel] = shift[channel] + first[channel] / count
+        deviation[channel] = max(second[channel] - first[channel] * (first[channel] / count), 0.0)
+        for j in range(channel, lanes, channels):
+            low[channel] = min(low[channel], np.float64(lane_low[j]))
+            high[channel] = max(high[channel], np.float64(lane_high[j]))
