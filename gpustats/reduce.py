@@ -32,11 +32,17 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
-def _lanes(channels: int, usual: int, vector: int) -> int:
-    """Return the lanes of a row: the usual number where the channels divide it, else whole vectors of each channel."""
+def _lanes(channels: int, usual: int, itemsize: int) -> int:
+    """Return the lanes of a row: the usual number where the channels divide it, else up to 16 pixels of them.
+
+    Four rows that are long keep the processor from reading ahead, so they stay below 256 bytes where they can.
+    """
     if usual % channels == 0:
         return usual
-    return channels if channels > 32 else vector * channels  # a long row has few odd lanes anyway
+    pixels = 16
+    while pixels > 1 and pixels * channels * itemsize > 256:
+        pixels //= 2
+    return pixels * channels
 
 
 @_compiled
@@ -65,7 +71,7 @@ def moments_u8(
     squares[:] = 0
     low[:] = 255
     high[:] = 0
-    lanes = _lanes(channels, 96, 16)
+    lanes = _lanes(channels, 96, 1)
     lane_sum = np.empty(lanes, np.uint32)
     lane_squares = np.empty(lanes, np.uint32)
     lane_low = np.full(lanes, 255, np.uint8)
@@ -175,7 +181,7 @@ def moments_u16(
     squares[:] = 0
     low[:] = 65535
     high[:] = 0
-    lanes = _lanes(channels, 48, 16)
+    lanes = _lanes(channels, 48, 2)
     lane_sum = np.empty(lanes, np.uint32)
     # The sum of squares in two lanes of 32 bits: all of it, which wraps around, and that of the upper halves.
     # Their difference is the sum of the lower halves, which stays below 2**32.
@@ -265,7 +271,7 @@ def moments_float(
     mean, deviation, low, high : ndarray of float64, shape (channels,)
         Outputs.
     """
-    lanes = _lanes(channels, 24, 8)
+    lanes = _lanes(channels, 24, pixels.itemsize)
     row = 4 * lanes
     steps_left = max(pixels.size // row - 1, 0)
     done = pixels.size - steps_left * row  # one to two steps, the odd end among them: a mean to begin with
