@@ -1,9 +1,11 @@
-"""README's figures, written from a committed JSON of the suite cpu: nobody types them."""
+"""README's figures, written from the committed JSON of the suites: nobody types them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cpu import LIMIT, OURS
 from benchmarks.report import Table, markdown, spread
@@ -77,4 +79,49 @@ def block(folder: str) -> str:
         "",
         f"![{peers['files']} JPEGs end to end]({folder}/cpu.png)",
     ]
-    return "\n".join(lines)
+    said = [
+        line(result, f"{folder}/{suite}.md") for suite, line in _LINES.items() if (result := _result(folder, suite))
+    ]
+    return "\n".join([*lines, *([""] if said else []), *said])
+
+
+def _result(folder: str, suite: str) -> dict[str, Any]:
+    """Return what a suite measured, or nothing where it was not run."""
+    path = ROOT / folder / f"{suite}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))["result"]) if path.is_file() else {}
+
+
+def _million(result: dict[str, Any], link: str) -> str:
+    rss = [rss for seconds, _, rss in result["curve"] if rss is not None and seconds > result["seconds"] / 10]
+    return (
+        f"- **{result['images']:,} files** ({result['distinct_images']:,} images under many names): "
+        f"{result['seconds']:,.0f} seconds, {result['images'] / result['seconds']:,.0f} images/s, at most "
+        f"{result['peak_rss_mb']:,.0f} MB of memory, which after a tenth of the time stays within {min(rss):,.0f} to "
+        f"{max(rss):,.0f} MB ([million]({link}))."
+    )
+
+
+def _sources(result: dict[str, Any], link: str) -> str:
+    rates = ", ".join(
+        f"{name} {row['rate_against_folder']['median']:.2f}" for name, row in result["rows"].items() if name != "folder"
+    )
+    return f"- **Containers**, as a share of the folder's rate: {rates} ([sources]({link}))."
+
+
+def _reduce(result: dict[str, Any], link: str) -> str:
+    row = result["rows"][0]
+    size = " x ".join(str(length) for length in row["shape"])
+    faster = "".join(
+        f", {row['gpustats_is_faster_by'][name]['median']:,.0f} times {short}"
+        for name, short in (("NumPy mean + std", "NumPy"), ("OpenCV meanStdDev", "OpenCV"))
+        if name in row["gpustats_is_faster_by"]
+    )
+    rate = row["megapixels_per_s"]["gpustats"]["median"]
+    return (
+        f"- **The reduction alone**, {size} {row['dtype']}, one thread: {rate:,.0f} megapixels/s{faster} "
+        f"([reduce]({link}))."
+    )
+
+
+_LINES: dict[str, Callable[[dict[str, Any], str], str]] = {"million": _million, "sources": _sources, "reduce": _reduce}
+"""A line for each suite beside cpu that was run."""

@@ -1,12 +1,9 @@
-"""What the limits share: files spread over threads in the same portions as the engine does."""
+"""What the limits share: files spread over threads one by one, so that all threads end together."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from itertools import islice
-
-from gpustats.sources.base import BATCH_SIZE
 
 __all__ = ["spread"]
 
@@ -22,11 +19,10 @@ def spread(items: list[str] | list[bytes], workers: int, start: Callable[[], Cal
             function = start()
             while True:
                 with lock:
-                    part = list(islice(stream, BATCH_SIZE))
-                if not part:
+                    item = next(stream, None)
+                if item is None:
                     return
-                for item in part:
-                    function(item)
+                function(item)
         except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
             errors.append(error)
 

@@ -15,6 +15,7 @@ from gpustats.engines.base import Outcome
 from gpustats.engines.cuda_arrays import is_on_device
 from gpustats.engines.cuda_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
+from gpustats.engines.pool import Pool, SharedBatch
 from gpustats.failures import Failure, ImageError
 from gpustats.memory import MemoryBudget
 from gpustats.rows import RowBuilder, joined
@@ -30,7 +31,7 @@ class CpuEngine:
     """Measures images on CPU threads.
 
     Each worker takes the next batch itself, so at most `workers` batches are in flight, and an image is read,
-    decoded into the worker's buffer and reduced while it is still in the cache.
+    decoded into the worker's buffer and reduced while it is still in the cache. At the end workers share what is left.
 
     Parameters
     ----------
@@ -59,17 +60,16 @@ class CpuEngine:
         }
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
-        """Yield one outcome a batch, in the order in which workers finish."""
+        """Yield outcomes of batches and parts of them, in the order in which workers finish."""
         results: Mailbox[tuple[Outcome, Counter[str]] | BaseException] = Mailbox(self._workers, 64 * self._workers)
-        source_lock = threading.Lock()
+        pool = Pool(batches)
         stop = threading.Event()
 
         def work() -> None:
             decoder = decode.Decoder(self._max_pixels, self._memory)
             try:
                 while not stop.is_set():
-                    with source_lock:
-                        batch = next(batches, None)
+                    batch = pool.take()
                     if batch is None:
                         break
                     results.send(self.measure(batch, decoder, stop))
@@ -95,14 +95,18 @@ class CpuEngine:
                 for thread in threads:
                     thread.join(max(deadline - time.monotonic(), 0))
 
-    def measure(self, batch: Batch, decoder: decode.Decoder, stop: threading.Event) -> tuple[Outcome, Counter[str]]:
-        """Decode and reduce the samples of one batch; `stop` ends it after the image at hand."""
+    def measure(
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
+    ) -> tuple[Outcome, Counter[str]]:
+        """Decode and reduce the samples of a batch that others leave; `stop` ends it after the image at hand."""
         rows = RowBuilder(len(batch))
         failures: list[Failure] = list(batch.failures)
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
-        for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
-            if stop.is_set():
+        while not stop.is_set():
+            try:
+                key, group, item = batch.samples.popleft()
+            except IndexError:  # all done or taken
                 break
             try:
                 data = load(item, self.max_bytes, decoder.expect_file)

@@ -19,6 +19,7 @@ from typing import Any
 from gpustats import decode
 from gpustats.engines.base import NO_ROWS, Outcome
 from gpustats.engines.cpu import CpuEngine
+from gpustats.engines.pool import SharedBatch
 from gpustats.engines.worker import receive, send
 from gpustats.errors import DataError, DeviceError
 from gpustats.failures import Failure, ImageError
@@ -186,20 +187,22 @@ class IsolatedEngine(CpuEngine):
                 thread.join(1.0)
                 process.kill()
 
-    def measure(self, batch: Batch, decoder: decode.Decoder, stop: threading.Event) -> tuple[Outcome, Counter[str]]:
-        """Have the samples of one batch measured by this thread's process."""
+    def measure(
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
+    ) -> tuple[Outcome, Counter[str]]:
+        """Have the samples of a batch measured by this thread's process."""
         failures = list(batch.failures)
-        batch = self._readable(batch, failures)
+        whole = self._readable(batch.rest(), failures)
         outcomes: list[Outcome] = []
         by_decoder: Counter[str] = Counter()
-        if len(batch):
+        if len(whole):
             with self._gate.together():
-                answer = self._try(self._total // self._workers, batch, stop)
+                answer = self._try(self._total // self._workers, whole, stop)
             if not isinstance(answer, str) and not answer[1]:
                 outcomes.append(answer[0])
                 by_decoder += answer[2]
             else:
-                for single in _each(batch):
+                for single in _each(whole):
                     if stop.is_set():
                         break
                     with self._gate.alone():

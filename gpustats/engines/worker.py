@@ -50,6 +50,7 @@ def main() -> None:
 
     from gpustats import decode
     from gpustats.engines.cpu import CpuEngine
+    from gpustats.engines.pool import SharedBatch
     from gpustats.errors import DataError
     from gpustats.memory import MemoryBudget
     from gpustats.sources import Batch
@@ -65,7 +66,7 @@ def main() -> None:
                 budget = MemoryBudget(memory, workers=1)
                 decoder = decode.Decoder(max_pixels, budget)
                 try:
-                    outcome, used = engine.measure(Batch(keys, groups, items), decoder, never)
+                    outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never)
                 except DataError as error:  # images that cannot be pooled end the run, not this process
                     send(replies, error)
                 else:

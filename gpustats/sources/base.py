@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 BATCH_SIZE = 16
-"""Samples a batch: enough that hand-over costs little for 32x32 images, few enough that threads end a run together."""
+"""Samples a batch: enough that hand-over costs little for 32x32 images. At the end of a run workers share batches."""
 
 _BATCH_BYTES = 16 << 20
 """Bytes that a batch may hold before it is handed over with fewer samples."""

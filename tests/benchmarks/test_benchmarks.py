@@ -22,6 +22,7 @@ from benchmarks.files import write_sized, write_tar
 from benchmarks.process import Process
 from gpustats.decode import Decoder
 from gpustats.engines.cpu import CpuEngine
+from gpustats.engines.pool import SharedBatch
 from gpustats.memory import MemoryBudget
 from gpustats.sources import Batch, load, open_source
 from tests.images import write_photos
@@ -214,17 +215,18 @@ def _calls(paths: list[Any]) -> Counter[str]:
     engine = CpuEngine(workers=1, max_pixels=10**8, memory=1 << 28)
     decoder = Decoder(10**8, MemoryBudget(1 << 28, 1))
     batch = Batch([str(path) for path in paths], [""] * len(paths), list(paths))
-    engine.measure(batch, decoder, Event())  # compiles and loads
+    engine.measure(SharedBatch(batch), decoder, Event())  # compiles and loads
     started: Counter[str] = Counter()
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         if event == "call":
             started[frame.f_code.co_name] += 1
 
+    shared = SharedBatch(batch)
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        outcome, _ = engine.measure(batch, decoder, Event())
+        outcome, _ = engine.measure(shared, decoder, Event())
     finally:
         sys.setprofile(before)
     assert len(outcome.rows) == len(paths)

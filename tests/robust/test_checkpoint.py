@@ -25,6 +25,7 @@ import pytest
 import gpustats
 import gpustats.resume
 from gpustats.engines.cpu import CpuEngine
+from gpustats.engines.pool import SharedBatch
 from gpustats.journal import Entry, Journal
 from gpustats.moments import ImageMoments
 from gpustats.rowcodec import pack, unpack
@@ -51,9 +52,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     keys: list[str] = []
     real = CpuEngine.measure
 
-    def measure(self: CpuEngine, batch: Batch, *others: Any) -> Any:
-        keys.extend(batch.keys)
-        return real(self, batch, *others)
+    def measure(self: CpuEngine, batch: SharedBatch, *others: Any) -> Any:
+        outcome, used = real(self, batch, *others)
+        keys.extend([*outcome.rows.keys, *(failure.key for failure in outcome.failures[len(batch.failures) :])])
+        return outcome, used
 
     monkeypatch.setattr(CpuEngine, "measure", measure)
     return keys
@@ -371,7 +373,7 @@ real = CpuEngine.measure
 def measure(self, batch, *others):
     time.sleep(0.01 * len(batch))
     with open(sys.argv[3], "a") as log:
-        log.writelines(key + "\\n" for key in batch.keys)
+        log.writelines(sample[0] + "\\n" for sample in list(batch.samples))
     return real(self, batch, *others)
 CpuEngine.measure = measure
 print("ready", flush=True)

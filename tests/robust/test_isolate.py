@@ -86,9 +86,13 @@ def test_items_of_every_kind_and_large_images() -> None:
     batch = Batch(list("abcd"), [""] * 4, items)
 
     def measured(engine: CpuEngine) -> tuple[object, ...]:
-        (outcome,) = engine.outcomes(iter([batch]))
-        order = sorted(range(len(outcome.rows)), key=outcome.rows.keys.__getitem__)
-        return [outcome.rows.keys[i] for i in order], outcome.rows.sum[order].tolist(), sorted(outcome.failures)
+        outcomes = list(engine.outcomes(iter([batch])))
+        rows = {
+            key: sums
+            for outcome in outcomes
+            for key, sums in zip(outcome.rows.keys, outcome.rows.sum.tolist(), strict=True)
+        }
+        return dict(sorted(rows.items())), sorted(failure for outcome in outcomes for failure in outcome.failures)
 
     options = {"workers": 4, "max_pixels": 10**8, "memory": 16 << 20}
     assert measured(IsolatedEngine(**options)) == measured(CpuEngine(**options))  # type: ignore[arg-type]

@@ -1,0 +1,87 @@
+"""What workers take: whole batches while the source gives some, then half of what another has not come to yet.
+
+A batch of large images can take a second. Without the second part all threads but one would wait for the last, and few
+images would never be spread over many threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+from gpustats.failures import Failure
+from gpustats.sources.base import Batch, Item
+
+__all__ = ["Pool", "SharedBatch"]
+
+
+class SharedBatch:
+    """The samples of a batch. Its worker takes from the front; others may take from the end.
+
+    Attributes
+    ----------
+    samples : deque of tuple
+        Key, group and item of what nobody has taken yet. Others take too: an `IndexError` may follow a look at it.
+    failures : tuple of Failure
+        What the source itself could not read.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.samples: deque[tuple[str, str, Item]] = deque(zip(batch.keys, batch.groups, batch.items, strict=True))
+        self.failures: tuple[Failure, ...] = batch.failures
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def rest(self) -> Batch:
+        """Take everything that is left."""
+        return self._last(len(self))
+
+    def half(self) -> SharedBatch:
+        """Take half of what is left, the last one if it is one."""
+        return SharedBatch(self._last((len(self) + 1) // 2))
+
+    def _last(self, count: int) -> Batch:
+        taken: list[tuple[str, str, Item]] = []
+        try:
+            for _ in range(count):
+                taken.append(self.samples.pop())
+        except IndexError:  # its worker was faster
+            pass
+        taken.reverse()
+        return Batch(*([sample[i] for sample in taken] for i in range(3)))  # type: ignore[arg-type]
+
+
+class Pool:
+    """The batches of a source for several workers.
+
+    Parameters
+    ----------
+    batches : iterator of Batch
+        Used by one thread at a time.
+    """
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self._lock = threading.Lock()
+        self._taken: list[SharedBatch] = []
+
+    def take(self) -> SharedBatch | None:
+        """Return samples to measure; None where all are taken."""
+        with self._lock:
+            self._taken = [batch for batch in self._taken if len(batch)]
+            batch = next(self._batches, None)
+            shared = SharedBatch(batch) if batch is not None else self._half()
+            if shared is not None:
+                self._taken.append(shared)
+            return shared
+
+    def _half(self) -> SharedBatch | None:
+        while self._taken:
+            largest = max(self._taken, key=len)
+            half = largest.half()
+            if len(half):
+                return half
+            self._taken.remove(largest)
+        return None
