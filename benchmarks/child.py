@@ -16,7 +16,7 @@ from typing import Any
 
 import gpustats
 
-__all__ = ["run_child"]
+__all__ = ["rss_mb", "run_child"]
 
 
 def run_child(folder: Path, workers: int, every: float = 0.0) -> dict[str, Any]:
@@ -35,8 +35,11 @@ def run_child(folder: Path, workers: int, every: float = 0.0) -> dict[str, Any]:
     return result
 
 
-def _rss_mb(field: str) -> float | None:
-    """Resident memory now (VmRSS) or at most so far (VmHWM); the peak of `getrusage` where there is no /proc."""
+def rss_mb(field: str) -> float | None:
+    """Return the resident memory of this process now (VmRSS) or at most so far (VmHWM), in MiB.
+
+    Where there is no /proc the peak is that of `getrusage`, which on Linux would include the parent's at the start.
+    """
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith(field + ":"):
@@ -63,7 +66,7 @@ def _main(folder: str, workers: int, every: float) -> None:
         last = 0.0
         while not finished.wait(every):
             now = time.perf_counter() - started
-            curve.append((round(now, 2), done, _rss_mb("VmRSS")))
+            curve.append((round(now, 2), done, rss_mb("VmRSS")))
             if now - last >= 10:
                 last = now
                 print(f"{done:,} images, {done / now:,.0f} images/s", file=sys.stderr, flush=True)
@@ -76,7 +79,7 @@ def _main(folder: str, workers: int, every: float) -> None:
     finished.set()
     print(
         json.dumps(
-            {"images": stats.n_images, "seconds": seconds, "peak_rss_mb": _rss_mb("VmHWM"), "curve": curve},
+            {"images": stats.n_images, "seconds": seconds, "peak_rss_mb": rss_mb("VmHWM"), "curve": curve},
         )
     )
 
