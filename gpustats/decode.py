@@ -182,7 +182,7 @@ class Decoder:
             return self._decode_with_pillow(data), PILLOW
         if size > self._buffer.nbytes and size <= self._memory.share // 3:  # room for coefficients, too
             self._buffer = np.empty(size, np.uint8)
-        target = self._buffer[:size] if size <= self._buffer.nbytes else np.empty(size, np.uint8)
+        target = self._buffer if size <= self._buffer.nbytes else np.empty(size, np.uint8)
         try:
             return simplejpeg.decode_jpeg(data, "RGB", buffer=target), SIMPLEJPEG
         except ValueError:  # libjpeg warned or gave up: Pillow says whether the image is whole

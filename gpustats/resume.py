@@ -172,7 +172,8 @@ class Checkpoint:
                     keys.append(key)
                     groups.append(group)
                     items.append(item)
-                    self._stamps[key] = stamp
+                    # Of two that are under way under one name, the one that is done first would be stored.
+                    self._stamps[key] = None if key in self._stamps else stamp
             if reused:
                 self._reused.extend(_outcomes(reused))
                 self.images_reused += len(reused)

@@ -30,11 +30,11 @@ def test_whole_batches_come_first_then_halves_of_the_largest() -> None:
     small, large = pool.take(), pool.take()
     assert (keys(small), keys(large)) == (["0", "1"], ["2", "3", "4", "5", "6"])
     assert large is not None
-    assert large.failures == (failure,)
+    assert large.failures == [failure]
     half = pool.take()
     assert (keys(large), keys(half)) == (["2", "3"], ["4", "5", "6"])
     assert half is not None
-    assert half.failures == (), "a failure of the source is told once"
+    assert half.failures == [], "a failure of the source is told once"
     assert half.samples[0] == ("4", "g", b"4")
     assert keys(pool.take()) == ["5", "6"]
     assert keys(half) == ["4"]
@@ -77,6 +77,17 @@ def test_all_workers_share_a_single_batch(count: int) -> None:
     names = [str(i) for i in range(count)]
     outcomes = list(engine.outcomes(iter([Batch(names, [""] * count, [item] * count)])))
     assert sorted(key for outcome in outcomes for key in outcome.rows.keys) == sorted(names)
+
+
+def test_slow_images_are_told_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpustats.engines.cpu._TELL", 0.0)
+    failure = Failure("shard", "truncated", "it ends early")
+    pixels = np.full((2, 2, 3), 7, np.uint8)
+    engine = CpuEngine(workers=2, max_pixels=10**8, memory=1 << 28)
+    outcomes = list(engine.outcomes(iter([Batch(list("abcde"), [""] * 5, [pixels] * 5, (failure,))])))
+    assert sorted(key for outcome in outcomes for key in outcome.rows.keys) == list("abcde")
+    assert max(len(outcome.rows) for outcome in outcomes) == 1
+    assert [failure for outcome in outcomes for failure in outcome.failures] == [failure], "told once"
 
 
 def test_an_error_of_the_source_does_not_hand_out_halves() -> None:

@@ -24,6 +24,7 @@ from gpustats.sources import Batch, load
 __all__ = ["CpuEngine"]
 
 _NOTHING = np.empty(0, np.uint8)
+_TELL = 0.2  # seconds after which a worker tells what it has, however many images of the batch are left
 _PATIENCE = 1.0  # seconds to wait for images at hand when a run is stopped; what comes later is thrown away
 
 
@@ -68,11 +69,10 @@ class CpuEngine:
         def work() -> None:
             decoder = decode.Decoder(self._max_pixels, self._memory)
             try:
-                while not stop.is_set():
-                    batch = pool.take()
-                    if batch is None:
-                        break
+                while not stop.is_set() and (batch := pool.take()) is not None:
                     results.send(self.measure(batch, decoder, stop))
+                    while len(batch) and not stop.is_set():
+                        results.send(self.measure(batch, decoder, stop))
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
                 results.send(error)
             results.leave()
@@ -96,13 +96,17 @@ class CpuEngine:
                     thread.join(max(deadline - time.monotonic(), 0))
 
     def measure(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, seconds: float | None = None
     ) -> tuple[Outcome, Counter[str]]:
-        """Decode and reduce the samples of a batch that others leave; `stop` ends it after the image at hand."""
+        """Decode and reduce the samples of a batch that others leave, for a fifth of a second or as long as is said.
+
+        `stop` ends it after the image at hand.
+        """
         rows = RowBuilder(len(batch))
-        failures: list[Failure] = list(batch.failures)
+        failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
+        until = time.monotonic() + (_TELL if seconds is None else seconds)
         while not stop.is_set():
             try:
                 key, group, item = batch.samples.popleft()
@@ -126,6 +130,8 @@ class CpuEngine:
             finally:
                 data = pixels = _NOTHING  # gone before others may take their memory
                 decoder.release()
+            if time.monotonic() > until:
+                break
         if not on_device:
             return Outcome(rows.rows(), failures), by_decoder
         parts, bad = measure_on_device(on_device)

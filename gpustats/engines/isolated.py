@@ -30,6 +30,7 @@ from gpustats.sources.base import Item
 __all__ = ["IsolatedEngine"]
 
 _PATIENCE = 600.0  # seconds for a message: 16 images of the largest size take less
+_AT_ONCE = 16  # images a message: after a crash they are done again one by one, while everything else waits
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from gpustats.engines.worker import main; main()"
 
 
@@ -176,7 +177,7 @@ class IsolatedEngine(CpuEngine):
         }
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
-        """Yield one outcome a batch, in the order in which workers finish."""
+        """Yield outcomes of parts of batches, in the order in which workers finish."""
         try:
             yield from super().outcomes(batches)
         finally:
@@ -188,11 +189,11 @@ class IsolatedEngine(CpuEngine):
                 process.kill()
 
     def measure(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, seconds: float | None = None
     ) -> tuple[Outcome, Counter[str]]:
-        """Have the samples of a batch measured by this thread's process."""
-        failures = list(batch.failures)
-        whole = self._readable(batch.rest(), failures)
+        """Have the next samples of a batch measured by this thread's process."""
+        failures, batch.failures = batch.failures, []
+        whole = self._readable(batch.first(_AT_ONCE), failures)
         outcomes: list[Outcome] = []
         by_decoder: Counter[str] = Counter()
         if len(whole):

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TypeAlias
 
 from gpustats.failures import Failure
 from gpustats.sources.base import Batch, Item
 
 __all__ = ["Pool", "SharedBatch"]
+
+_Sample: TypeAlias = tuple[str, str, Item]
 
 
 class SharedBatch:
@@ -23,34 +27,36 @@ class SharedBatch:
     ----------
     samples : deque of tuple
         Key, group and item of what nobody has taken yet. Others take too: an `IndexError` may follow a look at it.
-    failures : tuple of Failure
-        What the source itself could not read.
+    failures : list of Failure
+        What the source itself could not read; whoever tells it takes it out.
     """
 
     def __init__(self, batch: Batch) -> None:
-        self.samples: deque[tuple[str, str, Item]] = deque(zip(batch.keys, batch.groups, batch.items, strict=True))
-        self.failures: tuple[Failure, ...] = batch.failures
+        self.samples: deque[_Sample] = deque(zip(batch.keys, batch.groups, batch.items, strict=True))
+        self.failures: list[Failure] = list(batch.failures)
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def rest(self) -> Batch:
-        """Take everything that is left."""
-        return self._last(len(self))
+    def first(self, count: int) -> Batch:
+        """Take `count` samples from the front, or what is left."""
+        return _batch(self._taken(self.samples.popleft, count))
 
     def half(self) -> SharedBatch:
         """Take half of what is left, the last one if it is one."""
-        return SharedBatch(self._last((len(self) + 1) // 2))
+        return SharedBatch(_batch(self._taken(self.samples.pop, (len(self) + 1) // 2)[::-1]))
 
-    def _last(self, count: int) -> Batch:
-        taken: list[tuple[str, str, Item]] = []
-        try:
+    @staticmethod
+    def _taken(take: Callable[[], _Sample], count: int) -> list[_Sample]:
+        taken: list[_Sample] = []
+        with suppress(IndexError):  # another worker was faster
             for _ in range(count):
-                taken.append(self.samples.pop())
-        except IndexError:  # its worker was faster
-            pass
-        taken.reverse()
-        return Batch(*([sample[i] for sample in taken] for i in range(3)))  # type: ignore[arg-type]
+                taken.append(take())
+        return taken
+
+
+def _batch(samples: list[_Sample]) -> Batch:
+    return Batch(*([sample[i] for sample in samples] for i in range(3)))  # type: ignore[arg-type]
 
 
 class Pool:

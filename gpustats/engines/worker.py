@@ -5,6 +5,7 @@ A message is its length (8 bytes, little-endian) and a pickle. Both ends are thi
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -66,7 +67,7 @@ def main() -> None:
                 budget = MemoryBudget(memory, workers=1)
                 decoder = decode.Decoder(max_pixels, budget)
                 try:
-                    outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never)
+                    outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never, math.inf)
                 except DataError as error:  # images that cannot be pooled end the run, not this process
                     send(replies, error)
                 else:

@@ -33,10 +33,10 @@ __all__ = [
     "suffix",
 ]
 
-BATCH_SIZE = 16
-"""Samples a batch: enough that hand-over costs little for 32x32 images. At the end of a run workers share batches."""
+BATCH_SIZE = 64
+"""Samples a batch: enough that hand-over costs little. At the end of a run workers share batches."""
 
-_BATCH_BYTES = 16 << 20
+_BATCH_BYTES = 4 << 20
 """Bytes that a batch may hold before it is handed over with fewer samples."""
 
 IMAGE_SUFFIXES = frozenset(
