@@ -275,7 +275,7 @@ def memory(work: Path, count: int, rounds: int, images: Path | None) -> dict[str
                 "under": peak * (1 << 20) < float(limit[0]) * 1e9,
                 "images": n_images,
                 "failed": reasons,
-                "huge_ones_refused": [f for f in failures if "memory limit" in f],
+                "huge_ones_refused": [f.partition(":")[0] for f in failures if "memory limit" in f],
             }
         )
     return {"bombs": len(badfiles.bombs()), "of_100_megapixels": len(files), "runs": found}
