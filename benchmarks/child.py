@@ -83,7 +83,7 @@ def _main(folder: str, workers: int, every: float) -> None:
     stats = gpustats.compute(folder, device="cpu", workers=workers, progress=advance)
     seconds = time.perf_counter() - started
     finished.set()
-    if every:
+    if every and not curve:
         curve.append((round(seconds, 2), done, rss_mb("VmRSS")))
     print(
         json.dumps(

@@ -100,7 +100,6 @@ def compute(
         number of images done since the last call.
     gpu_options : mapping, optional
         Settings of the GPU engine by name (`gpustats.engines.tuning.Tuning`), such as ``{"batch_size": 512}``.
-
     column : str, optional
         Where several columns hold images or paths, the one to read: of a Parquet file, a Hugging Face dataset or a
         manifest; the extension in WebDataset shards (``"jpg"``), the array in an ``.npz`` file.
