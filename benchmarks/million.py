@@ -12,7 +12,7 @@ from benchmarks.report import Lines, Table
 from gpustats.resources import usable_cpus
 from gpustats.sources import open_source
 
-__all__ = ["report", "run"]
+__all__ = ["report", "run", "settled_rss"]
 
 
 def run(data: Path, out: Path, *, tiny: bool = False, files: int = 1_000_000) -> dict[str, Any]:
@@ -39,10 +39,15 @@ def run(data: Path, out: Path, *, tiny: bool = False, files: int = 1_000_000) ->
     return {"distinct_images": len(paths), "threads": usable_cpus(), **result}
 
 
+def settled_rss(result: dict[str, Any]) -> tuple[float, float]:
+    """Return the smallest and largest RSS, in MiB, after a tenth of the time; zeros where none was taken."""
+    tail = [rss for seconds, _, rss in result["curve"] if rss is not None and seconds > result["seconds"] / 10] or [0.0]
+    return min(tail), max(tail)
+
+
 def report(result: dict[str, Any]) -> list[Table | Lines]:
     """Lay the result out."""
-    curve = [(seconds, images, rss) for seconds, images, rss in result["curve"] if rss is not None]
-    tail = [rss for seconds, _, rss in curve if seconds > result["seconds"] / 10] or [0.0]
+    low, high = settled_rss(result)
     return [
         Table(
             f"{result['images']:,} files ({result['distinct_images']:,} images, hard-linked), "
@@ -52,13 +57,13 @@ def report(result: dict[str, Any]) -> list[Table | Lines]:
                 ("seconds", f"{result['seconds']:,.1f}"),
                 ("images/s", f"{result['images'] / result['seconds']:,.0f}"),
                 ("peak RSS, MB", f"{result['peak_rss_mb']:,.0f}"),
-                ("RSS after a tenth of the time, smallest and largest, MB", f"{min(tail):,.0f} to {max(tail):,.0f}"),
+                ("RSS after a tenth of the time, smallest and largest, MB", f"{low:,.0f} to {high:,.0f}"),
             ],
         ),
         Lines(
             "Memory while the files are read",
             "images done, thousands",
             "RSS, MB",
-            {"gpustats": [(images / 1e3, rss) for _, images, rss in curve]},
+            {"gpustats": [(images / 1e3, rss) for _, images, rss in result["curve"] if rss is not None]},
         ),
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cpu import LIMIT, OURS
+from benchmarks.million import settled_rss
 from benchmarks.report import Table, markdown, spread
 
 __all__ = ["block", "main", "replaced", "results_folder"]
@@ -92,12 +93,12 @@ def _result(folder: str, suite: str) -> dict[str, Any]:
 
 
 def _million(result: dict[str, Any], link: str) -> str:
-    rss = [rss for seconds, _, rss in result["curve"] if rss is not None and seconds > result["seconds"] / 10]
+    low, high = settled_rss(result)
     return (
         f"- **{result['images']:,} files** ({result['distinct_images']:,} images under many names): "
         f"{result['seconds']:,.0f} seconds, {result['images'] / result['seconds']:,.0f} images/s, at most "
-        f"{result['peak_rss_mb']:,.0f} MB of memory, which after a tenth of the time stays within {min(rss):,.0f} to "
-        f"{max(rss):,.0f} MB ([million]({link}))."
+        f"{result['peak_rss_mb']:,.0f} MB of memory, which after a tenth of the time stays within {low:,.0f} to "
+        f"{high:,.0f} MB ([million]({link}))."
     )
 
 

@@ -266,13 +266,14 @@ def memory(work: Path, count: int, rounds: int, images: Path | None) -> dict[str
             check=True,
             cwd=Path(__file__).resolve().parents[1],
         )
-        peak, n_images, reasons, failures = json.loads(done.stdout)
+        peak_mib, n_images, reasons, failures = json.loads(done.stdout)
+        peak = peak_mib * (1 << 20)
         found.append(
             {
                 "memory": limit,
                 "workers": workers,
-                "peak_mb": round(peak * 1.048576),
-                "under": peak * (1 << 20) < float(limit[0]) * 1e9,
+                "peak_mb": round(peak / 1e6),
+                "under": peak < float(limit[0]) * 1e9,
                 "images": n_images,
                 "failed": reasons,
                 "huge_ones_refused": [f.partition(":")[0] for f in failures if "memory limit" in f],

@@ -68,11 +68,10 @@ class CpuEngine:
 
         def work() -> None:
             decoder = decode.Decoder(self._max_pixels, self._memory)
+            batch: SharedBatch | None = None
             try:
-                while not stop.is_set() and (batch := pool.take()) is not None:
+                while not stop.is_set() and (batch := batch or pool.take()) is not None:
                     results.send(self.measure(batch, decoder, stop))
-                    while len(batch) and not stop.is_set():
-                        results.send(self.measure(batch, decoder, stop))
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
                 results.send(error)
             results.leave()

@@ -10,14 +10,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TypeAlias
 
 from gpustats.failures import Failure
-from gpustats.sources.base import Batch, Item
+from gpustats.sources.base import Batch, Sample
 
 __all__ = ["Pool", "SharedBatch"]
-
-_Sample: TypeAlias = tuple[str, str, Item]
 
 
 class SharedBatch:
@@ -32,7 +29,7 @@ class SharedBatch:
     """
 
     def __init__(self, batch: Batch) -> None:
-        self.samples: deque[_Sample] = deque(zip(batch.keys, batch.groups, batch.items, strict=True))
+        self.samples: deque[Sample] = deque(zip(batch.keys, batch.groups, batch.items, strict=True))
         self.failures: list[Failure] = list(batch.failures)
 
     def __len__(self) -> int:
@@ -47,15 +44,15 @@ class SharedBatch:
         return SharedBatch(_batch(self._taken(self.samples.pop, (len(self) + 1) // 2)[::-1]))
 
     @staticmethod
-    def _taken(take: Callable[[], _Sample], count: int) -> list[_Sample]:
-        taken: list[_Sample] = []
+    def _taken(take: Callable[[], Sample], count: int) -> list[Sample]:
+        taken: list[Sample] = []
         with suppress(IndexError):  # another worker was faster
             for _ in range(count):
                 taken.append(take())
         return taken
 
 
-def _batch(samples: list[_Sample]) -> Batch:
+def _batch(samples: list[Sample]) -> Batch:
     return Batch(*([sample[i] for sample in samples] for i in range(3)))  # type: ignore[arg-type]
 
 
