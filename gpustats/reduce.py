@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from gpustats.compiled import compiled
 
 __all__ = ["moments_float", "moments_u8", "moments_u16", "row_u8"]
 
@@ -23,15 +24,7 @@ _STEPS = 16384
 _FLOAT_STEPS = 4096
 
 
-def _compiled(function: Any) -> Any:
-    """Compile without the interpreter lock; keep the machine code on disk where some folder can be written."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # numba found no folder for its cache (read-only installation without a home)
-        return njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _lanes(channels: int, usual: int, itemsize: int) -> int:
     """Return the lanes of a row: the usual number where the channels divide it, else up to 16 pixels of them.
 
@@ -45,7 +38,7 @@ def _lanes(channels: int, usual: int, itemsize: int) -> int:
     return pixels * channels
 
 
-@_compiled
+@compiled
 def moments_u8(
     pixels: NDArray[np.uint8],
     channels: int,
@@ -125,7 +118,7 @@ def moments_u8(
             channel = 0
 
 
-@_compiled
+@compiled
 def row_u8(
     pixels: NDArray[np.uint8],
     row: int,
@@ -153,7 +146,7 @@ def row_u8(
     moments_u8(pixels.reshape(-1), pixels.shape[2], sums[0, row], sums[1, row], extremes[0, row], extremes[1, row])
 
 
-@_compiled
+@compiled
 def moments_u16(
     pixels: NDArray[np.uint16],
     channels: int,
@@ -245,7 +238,7 @@ def moments_u16(
             high[channel] = max(high[channel], x)
 
 
-@_compiled
+@compiled
 def moments_float(
     pixels: NDArray[np.floating[Any]],
     channels: int,

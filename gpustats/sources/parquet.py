@@ -10,12 +10,14 @@ from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.files import File
 from gpustats.sources.manifest import Root
 from gpustats.sources.options import SourceOptions, missing_extra
+from gpustats.sources.parquet_pages import Column, values
 from gpustats.sources.tables import choose_columns, table_samples
 
 __all__ = ["ParquetSource"]
 
 _BATCH_BYTES = 1 << 20
 _READ_BUFFER = 1 << 20
+_ROWS = 1024
 
 
 class ParquetSource(ShardSource):
@@ -52,10 +54,15 @@ class ParquetSource(ShardSource):
                 root = Root(self.file, self._options)
                 row = 0
                 with table:
-                    size = _rows_per_batch(table.metadata)
-                    for batch in table.iter_batches(batch_size=size, columns=columns.read, use_threads=False):
-                        yield from table_samples(batch, columns, self.key, row, root.item)
-                        row += batch.num_rows
+                    few = _rows_per_batch(table.metadata)
+                    for number in range(table.num_row_groups):
+                        images, read, size = None, columns.read, few
+                        if columns.layout != "path" and (image := Column.find(table, number, columns.encoded)):
+                            images = values(stream, image, self._options.max_bytes)
+                            read, size = columns.beside, _ROWS
+                        for batch in table.iter_batches(size, row_groups=[number], columns=read, use_threads=False):
+                            yield from table_samples(batch, columns, self.key, row, root.item, images)
+                            row += batch.num_rows
             except pa.ArrowException as error:
                 raise ImageError("corrupt", f"Parquet: {error}") from None
             except OSError as error:  # Arrow's name for a page that cannot be decompressed, too
@@ -77,4 +84,4 @@ class ParquetSource(ShardSource):
 def _rows_per_batch(metadata: Any) -> int:
     total = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     rows = max(metadata.num_rows, 1)
-    return int(min(max(_BATCH_BYTES * rows // max(total, 1), 1), 1024))
+    return int(min(max(_BATCH_BYTES * rows // max(total, 1), 1), _ROWS))

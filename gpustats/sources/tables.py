@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from gpustats.failures import Failure, ImageError
@@ -54,7 +55,21 @@ class TableColumns:
     @property
     def read(self) -> list[str]:
         """Columns to read."""
-        return [self.image] if self.group is None else [self.image, self.group]
+        return [self.image, *self._labels]
+
+    @property
+    def encoded(self) -> str:
+        """Parquet's path of the column that holds encoded images."""
+        return f"{self.image}.bytes" if self.layout == "struct" else self.image
+
+    @property
+    def beside(self) -> list[str]:
+        """Columns to read, as Parquet's paths, where the encoded images are had from elsewhere."""
+        return [*([f"{self.image}.path"] if self.layout == "struct" else []), *self._labels]
+
+    @property
+    def _labels(self) -> list[str]:
+        return [] if self.group is None else [self.group]
 
 
 def choose_columns(schema: Any, column: str | None, group: str | None) -> TableColumns:
@@ -118,7 +133,12 @@ def class_names(schema: Any, group: str | None) -> list[str]:
 
 
 def table_samples(
-    batch: Any, columns: TableColumns, key: str, start: int, follow: Callable[[str, str], Item | Failure]
+    batch: Any,
+    columns: TableColumns,
+    key: str,
+    start: int,
+    follow: Callable[[str, str], Item | Failure],
+    images: Iterator[memoryview | ImageError | None] | None = None,
 ) -> Iterator[Sample | Failure]:
     """Yield the rows of a record batch.
 
@@ -134,22 +154,28 @@ def table_samples(
         Number of the first row.
     follow : callable
         Turns a path and a key into an item.
+    images : iterator of memoryview, ImageError or None
+        The encoded images, or why there is none, where they are not in the batch: one is taken for each of its rows.
     """
-    images = batch.column(batch.schema.get_field_index(columns.image))
-    groups = batch.column(batch.schema.get_field_index(columns.group)).to_pylist() if columns.group else None
+    groups = _column(batch, columns.group).to_pylist() if columns.group else None
+    column = _column(batch, columns.image)
     paths = None
-    if columns.layout == "struct":
-        parts = dict(zip((entry.name for entry in images.type), images.flatten(), strict=True))
-        images = parts["bytes"]
+    if columns.layout == "path":
+        paths = column.to_pylist()
+    elif columns.layout == "struct" and column is not None:
+        parts = dict(zip((entry.name for entry in column.type), column.flatten(), strict=True))
         paths = parts["path"].to_pylist() if "path" in parts else None
-    elif columns.layout == "path":
-        paths, images = images.to_pylist(), None
-    for row in range(batch.num_rows):
+        column = parts.get("bytes")
+    if images is None:
+        images = iter([None] * batch.num_rows) if columns.layout == "path" else map(_encoded, column)
+    for row, image in enumerate(islice(images, batch.num_rows)):
         path = paths[row] if paths is not None else None
         name = f"{key}/{start + row}" + (f"/{key_of(path)}" if isinstance(path, str) and path else "")
         group = _group(groups[row], columns.names) if groups is not None else ""
-        if images is not None and images[row].is_valid:
-            yield name, group, _reader(images[row])
+        if isinstance(image, ImageError):
+            yield Failure(name, image.reason, str(image))
+        elif image is not None:
+            yield name, group, _reader(image)
         elif isinstance(path, str) and path:
             item = follow(path, name)
             yield item if isinstance(item, Failure) else (name, group, item)
@@ -165,11 +191,18 @@ def _group(value: object, names: list[str]) -> str:
     return "" if value is None else str(value)
 
 
-def _reader(scalar: Any) -> Callable[[int], bytes]:
+def _column(batch: Any, name: str) -> Any:
+    number = batch.schema.get_field_index(name)
+    return batch.column(number) if number >= 0 else None
+
+
+def _encoded(scalar: Any) -> memoryview | None:
+    return memoryview(scalar.as_buffer()) if scalar.is_valid else None
+
+
+def _reader(image: memoryview) -> Callable[[int], bytes]:
     def read(max_bytes: int) -> bytes:
-        buffer = scalar.as_buffer()
-        check_bytes(buffer.size, max_bytes)
-        data: bytes = buffer.to_pybytes()
-        return data
+        check_bytes(len(image), max_bytes)
+        return bytes(image)
 
     return read
