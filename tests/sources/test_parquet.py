@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,31 @@ def test_a_dictionary_in_another_order_with_values_nobody_refers_to() -> None:
     rows = pa.DictionaryArray.from_arrays(pa.array([4, 2, None, 1, 2, 4], pa.int32()), pa.array(words, pa.binary()))
     data = written(rows)
     assert read(data) == [words[4], words[2], None, words[1], words[2], words[4]]
+
+
+def test_values_are_not_held_longer_than_they_are_needed() -> None:
+    rng = random.Random(4)
+    words = [rng.randbytes(100_000) for _ in range(100)]
+    rows = pa.DictionaryArray.from_arrays(pa.array(range(0, 100, 2), pa.int32()), pa.array(words, pa.binary()))
+    data = written(rows, compression="none")
+    column = parquet_pages.Column.find(pq.ParquetFile(io.BytesIO(data)), 0, "image")
+    assert column is not None
+    stream = io.BytesIO(data)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in parquet_pages.values(stream, column, 1 << 30)) == 50
+        assert tracemalloc.get_traced_memory()[1] < 2_500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_keys_and_groups_of_many_rows(tmp_path: Path) -> None:
+    rows = [{"bytes": str(i).encode(), "path": f"{i}.jpg"} for i in range(3000)]
+    table = pa.table({"image": rows, "label": [f"g{i % 7}" for i in range(3000)]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2500)
+    samples = [sample for sample in open_source(tmp_path / "a.parquet").samples() if isinstance(sample, tuple)]
+    assert [(key, group) for key, group, _ in samples] == [(f"a.parquet/{i}/{i}.jpg", f"g{i % 7}") for i in range(3000)]
+    assert [item(99) for _, _, item in samples if callable(item)] == [str(i).encode() for i in range(3000)]
 
 
 def test_rows_without_any_value() -> None:
@@ -352,35 +378,57 @@ def test_snappy_in_pieces(share: float, size: int) -> None:
     assert len(parts) > 3 or size < 1_000_000 or share > 0.5
 
 
+def literal(data: bytes) -> bytes:
+    return bytes([62 << 2]) + (len(data) - 1).to_bytes(3, "little") + data
+
+
 def test_snappy_that_refers_back_beyond_a_fragment_is_read_whole() -> None:
     """No compressor is known to do so; the format allows it."""
-    rng = random.Random(3)
-    data = rng.randbytes(600_000)
-    literal = bytes([62 << 2]) + (len(data) - 1).to_bytes(3, "little") + data
-    copy = bytes([63 << 2 | 3]) + (600_000).to_bytes(4, "little")  # 64 bytes from the beginning
-    block = snappy._varint(600_064) + literal + copy
-    assert bytes(pa.Codec("snappy").decompress(block, 600_064)) == data + data[:64]
-    assert pieces(block, 600_064) == [data + data[:64]]
-    first = bytes([61 << 2]) + (65535).to_bytes(2, "little") + data[:65536]
-    later = bytes([62 << 2]) + (len(data[65536:]) - 1).to_bytes(3, "little") + data[65536:]
-    parts = pieces(snappy._varint(600_064) + first + later + copy, 600_064)
-    assert len(parts) == 2, "the second begins after what has been yielded"
+    data = random.Random(3).randbytes(10 * 65536)
+    copy = bytes([63 << 2 | 3]) + len(data).to_bytes(4, "little")  # 64 bytes from the beginning
+    size = len(data) + 64
+    fragments = b"".join(literal(data[start : start + 65536]) for start in range(0, len(data), 65536))
+    parts = pieces(snappy._varint(size) + fragments + copy, size)
+    assert len(parts) == 2, "the second begins where the first ended"
     assert b"".join(parts) == data + data[:64]
+    assert pieces(snappy._varint(size) + literal(data) + copy, size) == [data + data[:64]]
 
 
 @pytest.mark.parametrize(
-    ("block", "size"),
+    ("before", "copy", "length"),
     [
-        (b"", 5),
-        (b"\xff" * 12, 5),
-        (compressed(b"hello"), 4),
-        (compressed(b"hello"), 6),
-        (compressed(b"hello")[:-1], 5),
-        (compressed(b"hello") + b"\0", 5),
-        (snappy._varint(1 << 31) + b"\xfe\xff\xff" * 4, 1 << 31),
-        (b"\x05\xf0", 5),
+        (700, bytes([2 << 5 | 3 << 2 | 1, 700 & 255]), 7),
+        (60_000, bytes([9 << 2 | 2]) + (60_000).to_bytes(2, "little"), 10),
+        (65_000, bytes([9 << 2 | 3]) + (65_000).to_bytes(4, "little"), 10),
     ],
 )
-def test_damaged_snappy(block: bytes, size: int) -> None:
-    with pytest.raises((ImageError, OSError)):
+def test_where_snappy_is_cut(before: int, copy: bytes, length: int) -> None:
+    def cut(block: bytes, *, last: bool = False) -> tuple[int, int]:
+        return snappy.cut(np.frombuffer(bytearray(block), np.uint8), last)  # type: ignore[no-any-return]
+
+    fragment = literal(bytes(before)) + copy + literal(bytes(65536 - before - length))
+    assert cut(fragment) == (len(fragment), 65536)
+    assert cut(fragment[:-1]) == (0, 0)
+    assert cut(fragment + literal(b"abc")) == (len(fragment), 65536)
+    assert cut(fragment + literal(b"abc"), last=True) == (len(fragment) + 7, 65539)
+    assert cut(fragment + literal(b"abc")[:-1], last=True) == (len(fragment), 65536)
+    assert cut(literal(bytes(before - 1)) + copy) == (-1, 0)
+    assert cut(b"") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("block", "size", "message"),
+    [
+        (b"", 5, "the length of a block: a number is cut off"),
+        (b"\xff" * 12, 5, "the length of a block: a number is too long"),
+        (compressed(b"hello"), 4, "does not decompress to 4 bytes"),
+        (compressed(b"hello"), 6, "does not decompress to 6 bytes"),
+        (compressed(b"hello")[:-1], 5, "Corrupt snappy"),
+        (compressed(b"hello") + b"\0", 5, "Corrupt snappy|does not decompress"),
+        (snappy._varint(1 << 31) + b"\xfe\xff\xff" * 4, 1 << 31, "17 bytes cannot hold 2,147,483,648"),
+        (b"\x05\xf0", 5, "Corrupt snappy"),
+    ],
+)
+def test_damaged_snappy(block: bytes, size: int, message: str) -> None:
+    with pytest.raises((ImageError, OSError), match=message):
         pieces(block, size)
