@@ -249,7 +249,7 @@ def _page(stream: BinaryIO, column: Column, header: Struct, position: int) -> _P
 
 def _number(struct: Struct, field: int) -> int:
     value = struct.get(field)
-    if not isinstance(value, int) or not 0 <= value < 1 << 31:
+    if isinstance(value, dict | bool | None) or not 0 <= value < 1 << 31:
         raise _corrupt(f"the header of a page has no valid field {field}")
     return value
 

@@ -65,10 +65,11 @@ def pillow_verdict(data: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """Files to mutate, and what to do with them."""
+    """Files to mutate, what to do with them, and the package that this needs."""
 
     seeds: Callable[[], list[bytes]]
     check: Callable[[bytes], str] = verdict
+    needs: str = "gpustats"
 
 
 def _jpegs() -> list[bytes]:
@@ -156,6 +157,30 @@ def _tfrecord() -> list[bytes]:
     return [b"".join(map(_framed, _examples()))]
 
 
+def _parquet(**options: object) -> Target:
+    """The pages of a Parquet file. Its footer stays whole: Arrow reads that."""
+
+    def parts() -> tuple[bytes, bytes]:
+        import pyarrow
+        import pyarrow.parquet
+
+        images = [encoded(photo(20, 30, seed=i)) for i in range(3)]
+        file = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.table({"image": [*images, images[1]]}), file, **options)
+        data = file.getvalue()
+        end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        return data[:end], data[end:]
+
+    def seeds() -> list[bytes]:
+        return [parts()[0]]
+
+    def check(pages: bytes) -> str:
+        before, footer = parts()
+        return container_verdict(".parquet")(pages[: len(before)].ljust(len(before), b"\0") + footer)
+
+    return Target(seeds, check, "pyarrow")
+
+
 def _npy() -> list[bytes]:
     file = io.BytesIO()
     np.save(file, np.zeros((4, 9, 8, 3), np.uint8))
@@ -165,10 +190,13 @@ def _npy() -> list[bytes]:
 CONTAINERS: dict[str, Target] = {
     "tar": Target(_tar, container_verdict(".tar")),
     "zip": Target(_zip, container_verdict(".zip")),
-    "TFRecord": Target(_tfrecord, container_verdict(".tfrecord")),
+    "TFRecord": Target(_tfrecord, container_verdict(".tfrecord"), "google_crc32c"),
     # The checksums are made after the mutation, so that it reaches the message.
-    "Example": Target(_examples, lambda data: container_verdict(".tfrecord")(_framed(data))),
+    "Example": Target(_examples, lambda data: container_verdict(".tfrecord")(_framed(data)), "google_crc32c"),
     "idx": Target(lambda: [struct.pack(">IIII", 0x803, 4, 9, 8) + bytes(288)], container_verdict("-images-idx3-ubyte")),
+    "Parquet": _parquet(),
+    "Parquet, plain": _parquet(use_dictionary=False, data_page_version="2.0"),
+    "Parquet, zstd": _parquet(compression="zstd"),
     "npy": Target(_npy, container_verdict(".npy")),
 }
 

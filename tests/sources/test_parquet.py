@@ -331,6 +331,7 @@ def test_pages_made_by_hand() -> None:
         (page(0, 2, 0, plain(b"a", b"b"))[:20], "ends within a page"),
         (b"\x15\x00\x15\x02\x15\x02\x00a", "does not say what is in it"),
         (b"\x15\x00\x15\x01\x15\x02\x00a", "no valid field 2"),
+        (b"\x15\x00\x11\x15\x02\x00a", "no valid field 2"),
         (b"\x15\x00\x15\x02\x15\xfe\xff\xff\xff\xff\x1f\x00a", "no valid field 3"),
         (b"\x19\x00", "a field of type 9"),
         (b"\x18\xff\xff\xff\x7f", "a field of 268,435,455 bytes"),
