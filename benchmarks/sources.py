@@ -58,6 +58,16 @@ def _parquet(files: Files, path: Path, rows: int | None) -> Path:
     return path
 
 
+def _huggingface(files: Files, path: Path) -> Path:
+    import datasets
+
+    rows = {"image": [{"bytes": file.read_bytes(), "path": file.name} for file in files]}
+    labels = {"label": [i % 1000 for i in range(len(files))]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    datasets.Dataset.from_dict(rows | labels, features=features).to_parquet(str(path))
+    return path
+
+
 def _webdataset(files: Files, out: Path) -> str:
     import webdataset
 
@@ -103,6 +113,7 @@ CONTAINERS = {
     "zip, deflated": Container(lambda files, out: _zip(files, out / "deflated.zip", zipfile.ZIP_DEFLATED)),
     "Parquet, row groups of 100": Container(lambda files, out: _parquet(files, out / "100.parquet", 100), "pyarrow"),
     "Parquet, one row group": Container(lambda files, out: _parquet(files, out / "one.parquet", None), "pyarrow"),
+    "Parquet, Hugging Face": Container(lambda files, out: _huggingface(files, out / "hf.parquet"), "datasets"),
     f"TFRecord, {_SHARDS} files": Container(_tfrecord, "tfrecord"),
     "LMDB": Container(_lmdb, "lmdb"),
 }
