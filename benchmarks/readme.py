@@ -103,9 +103,8 @@ def _million(result: dict[str, Any], link: str) -> str:
 
 
 def _sources(result: dict[str, Any], link: str) -> str:
-    rates = "; ".join(
-        f"{name}: {row['rate_against_folder']['median']:.2f}" for name, row in result["rows"].items() if name != "folder"
-    )
+    rows = {name: row["rate_against_folder"] for name, row in result["rows"].items() if name != "folder"}
+    rates = "; ".join(f"{name}: {rate['median']:.2f}" for name, rate in rows.items())
     return f"- **Containers**, as a share of the folder's rate. {rates} ([sources]({link}))."
 
 
