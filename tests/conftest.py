@@ -3,6 +3,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,14 @@ def reference(sample: Path) -> dict[str, Any]:
     """The exact reference answer for `sample`."""
     data: dict[str, Any] = json.loads((SHARED / "imagenet1k-sample.json").read_text())
     return data
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own SIGINT, here and in processes started here: a shell starts background jobs with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @functools.cache

@@ -145,6 +145,7 @@ def test_every_command_is_documented_with_an_example() -> None:
     assert cli("--version").stdout == f"gpustats {gpustats.__version__}\n"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process on Windows")
 def test_ctrl_c_keeps_the_partial_result(tmp_path: Path) -> None:
     data = encoded(photo(400, 600))

@@ -17,6 +17,7 @@ import gpustats
 from gpustats.interrupts import orderly_interrupts
 from tests.images import write_photos
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 _SLOW = """
