@@ -215,7 +215,7 @@ class Checkpoint:
             if container not in self._containers:
                 self._containers[container] = self._file_stamp(container)
             return self._containers[container]
-        if isinstance(item, bytes):
+        if isinstance(item, bytes | memoryview):
             return len(item), hashlib.blake2b(item, digest_size=16).digest()
         if isinstance(item, np.ndarray):
             content = hashlib.blake2b(f"{item.dtype.str} {item.shape}".encode(), digest_size=16)

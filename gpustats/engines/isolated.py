@@ -233,20 +233,24 @@ class IsolatedEngine(CpuEngine):
             return str(crash)
 
     def _readable(self, batch: Batch, failures: list[Failure]) -> Batch:
-        """Read what only this process can read: items that are functions."""
-        if not any(callable(item) for item in batch.items):
+        """Read what only this process can read: functions, and views of its memory."""
+        if not any(map(_is_own, batch.items)):
             return Batch(batch.keys, batch.groups, batch.items)
         keys: list[str] = []
         groups: list[str] = []
         items: list[Item] = []
         for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
             try:
-                items.append(load(item, self.max_bytes) if callable(item) else item)
+                items.append(load(item, self.max_bytes) if _is_own(item) else item)
                 keys.append(key)
                 groups.append(group)
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
         return Batch(keys, groups, items)
+
+
+def _is_own(item: Item) -> bool:
+    return callable(item) or isinstance(item, memoryview)
 
 
 def _each(batch: Batch) -> Iterator[Batch]:

@@ -48,8 +48,8 @@ IMAGE_SUFFIXES = frozenset(
 Pixels: TypeAlias = "NDArray[np.generic]"
 """Decoded pixels of one image, (H, W) or (H, W, C), of any strides: a view of the dataset where that is possible."""
 
-Item: TypeAlias = "str | bytes | Pixels | Callable[[int], bytes | Pixels]"
-"""A path, encoded bytes, decoded pixels, or a function that reads either on a worker thread.
+Item: TypeAlias = "str | bytes | memoryview | Pixels | Callable[[int], bytes | Pixels]"
+"""A path, encoded bytes or a view of them, decoded pixels, or a function that reads either on a worker thread.
 
 The function is told how many bytes it may read and raises `ImageError` where there are more. What it holds open must be
 safe to use from several threads.
@@ -145,7 +145,7 @@ def batched(samples: Iterable[Sample | Failure | Within], size: int = BATCH_SIZE
             keys.append(key)
             groups.append(group)
             items.append(item)
-            if isinstance(item, bytes):
+            if isinstance(item, bytes | memoryview):
                 held += len(item)
         if len(keys) + len(failures) == size or held > _BATCH_BYTES:
             yield Batch(keys, groups, items, tuple(failures), container)
@@ -234,7 +234,7 @@ def load(item: Item, max_bytes: int, expect: Callable[[int], None] = lambda size
 
     Parameters
     ----------
-    item : str, bytes, ndarray or callable
+    item : str, bytes, memoryview, ndarray or callable
         See `Item`.
     max_bytes : int
         Larger files are refused.
@@ -248,6 +248,9 @@ def load(item: Item, max_bytes: int, expect: Callable[[int], None] = lambda size
     """
     if isinstance(item, str):
         return _read_file(item, max_bytes, expect)
+    if isinstance(item, memoryview):  # decoders want bytes; the worker copies, not the source, which all wait for
+        expect(len(item))
+        return bytes(item)
     if callable(item):
         data = item(max_bytes)
         expect(len(data) if isinstance(data, bytes) else 0)

@@ -72,7 +72,7 @@ class HuggingFaceSource(Source):
                     names = self._class_names[columns.group]
                     columns = TableColumns(columns.image, columns.layout, columns.group, names)
             for batch in table.select(columns.read).combine_chunks().to_batches():
-                yield from table_samples(batch, columns, self._key, row, _follow)
+                yield from table_samples(batch, columns, self._key, row, _follow, self._options.max_bytes)
                 row += batch.num_rows
 
     def count(self) -> int | None:

@@ -52,16 +52,17 @@ class ParquetSource(ShardSource):
                 table = pq.ParquetFile(self.file.path or stream, buffer_size=_READ_BUFFER, pre_buffer=False)
                 columns = choose_columns(table.schema_arrow, self._options.column, self._options.group)
                 root = Root(self.file, self._options)
+                max_bytes = self._options.max_bytes
                 row = 0
                 with table:
                     few = _rows_per_batch(table.metadata)
                     for number in range(table.num_row_groups):
                         images, read, size = None, columns.read, few
                         if columns.layout != "path" and (image := Column.find(table, number, columns.encoded)):
-                            images = values(stream, image, self._options.max_bytes)
+                            images = values(stream, image, max_bytes)
                             read, size = columns.beside, _ROWS
                         for batch in table.iter_batches(size, row_groups=[number], columns=read, use_threads=False):
-                            yield from table_samples(batch, columns, self.key, row, root.item, images)
+                            yield from table_samples(batch, columns, self.key, row, root.item, max_bytes, images)
                             row += batch.num_rows
             except pa.ArrowException as error:
                 raise ImageError("corrupt", f"Parquet: {error}") from None

@@ -138,6 +138,7 @@ def table_samples(
     key: str,
     start: int,
     follow: Callable[[str, str], Item | Failure],
+    max_bytes: int,
     images: Iterator[memoryview | ImageError | None] | None = None,
 ) -> Iterator[Sample | Failure]:
     """Yield the rows of a record batch.
@@ -154,6 +155,8 @@ def table_samples(
         Number of the first row.
     follow : callable
         Turns a path and a key into an item.
+    max_bytes : int
+        Larger images in the batch are failures.
     images : iterator of memoryview, ImageError or None
         The encoded images, or why there is none, where they are not in the batch: one is taken for each of its rows.
     """
@@ -167,7 +170,11 @@ def table_samples(
         paths = parts["path"].to_pylist() if "path" in parts else None
         column = parts.get("bytes")
     if images is None:
-        images = iter([None] * batch.num_rows) if columns.layout == "path" else map(_encoded, column)
+        images = (
+            iter([None] * batch.num_rows)
+            if columns.layout == "path"
+            else (_encoded(value, max_bytes) for value in column)
+        )
     for row, image in enumerate(islice(images, batch.num_rows)):
         path = paths[row] if paths is not None else None
         name = f"{key}/{start + row}" + (f"/{key_of(path)}" if isinstance(path, str) and path else "")
@@ -175,7 +182,7 @@ def table_samples(
         if isinstance(image, ImageError):
             yield Failure(name, image.reason, str(image))
         elif image is not None:
-            yield name, group, _reader(image)
+            yield name, group, image
         elif isinstance(path, str) and path:
             item = follow(path, name)
             yield item if isinstance(item, Failure) else (name, group, item)
@@ -196,13 +203,12 @@ def _column(batch: Any, name: str) -> Any:
     return batch.column(number) if number >= 0 else None
 
 
-def _encoded(scalar: Any) -> memoryview | None:
-    return memoryview(scalar.as_buffer()) if scalar.is_valid else None
-
-
-def _reader(image: memoryview) -> Callable[[int], bytes]:
-    def read(max_bytes: int) -> bytes:
+def _encoded(scalar: Any, max_bytes: int) -> memoryview | ImageError | None:
+    if not scalar.is_valid:
+        return None
+    image = memoryview(scalar.as_buffer())
+    try:
         check_bytes(len(image), max_bytes)
-        return bytes(image)
-
-    return read
+    except ImageError as error:
+        return error
+    return image

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import gpustats
 from gpustats.failures import Failure, ImageError
-from gpustats.sources import SourceOptions, open_source
+from gpustats.sources import SourceOptions, load, open_source
 from tests.images import encoded, photo
 
 pa: Any = pytest.importorskip("pyarrow")
@@ -151,7 +151,7 @@ def test_keys_and_groups_of_many_rows(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=2500)
     samples = [sample for sample in open_source(tmp_path / "a.parquet").samples() if isinstance(sample, tuple)]
     assert [(key, group) for key, group, _ in samples] == [(f"a.parquet/{i}/{i}.jpg", f"g{i % 7}") for i in range(3000)]
-    assert [item(99) for _, _, item in samples if callable(item)] == [str(i).encode() for i in range(3000)]
+    assert [load(item, 99) for _, _, item in samples] == [str(i).encode() for i in range(3000)]
 
 
 def test_rows_without_any_value() -> None:
@@ -229,11 +229,23 @@ def test_a_value_that_is_too_large_is_passed_over(dictionary: bool) -> None:
     assert second.reason == "too_large"
 
 
-def test_a_value_that_is_too_large_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(written([b"a", b"bcd", b"e"]))
+@pytest.mark.parametrize("codec", ["snappy", "lz4"])
+def test_a_value_that_is_too_large_is_named(codec: str, tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(written([b"a", b"bcd", b"e"], compression=codec))
     found = list(open_source(tmp_path / "a.parquet", SourceOptions(max_bytes=2)).samples())
-    assert [sample.key for sample in found if isinstance(sample, Failure)] == ["a.parquet/1"]
+    failures = [(failure.key, failure.reason) for failure in found if isinstance(failure, Failure)]
+    assert failures == [("a.parquet/1", "too_large")]
     assert [sample[0] for sample in found if isinstance(sample, tuple)] == ["a.parquet/0", "a.parquet/2"]
+
+
+@pytest.mark.parametrize("codec", ["snappy", "lz4"])
+def test_batches_hold_a_few_megabytes(codec: str, tmp_path: Path) -> None:
+    rng = random.Random(5)
+    rows = [rng.randbytes(1_000_000) for _ in range(30)]
+    (tmp_path / "a.parquet").write_bytes(written(rows, compression=codec))
+    batches = list(open_source(tmp_path / "a.parquet").batches())
+    assert [load(item, 1 << 20) for batch in batches for item in batch.items] == rows
+    assert max(map(len, batches)) == 5
 
 
 # Damage
