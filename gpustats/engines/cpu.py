@@ -24,7 +24,7 @@ from gpustats.sources import Batch, load
 __all__ = ["CpuEngine"]
 
 _NOTHING = np.empty(0, np.uint8)
-_TELL = 0.2  # seconds after which a worker tells what it has, however many images of the batch are left
+_TELL = 0.2  # seconds
 _PATIENCE = 1.0  # seconds to wait for images at hand when a run is stopped; what comes later is thrown away
 
 
@@ -42,13 +42,16 @@ class CpuEngine:
         Images with more fail as ``too_large``.
     memory : int
         Bytes of file data and pixels that may be in flight.
+    tell_after : float, optional
+        Seconds after which a worker tells what it has, however many images of its batch are left; by default a fifth.
     """
 
-    def __init__(self, *, workers: int, max_pixels: int, memory: int) -> None:
+    def __init__(self, *, workers: int, max_pixels: int, memory: int, tell_after: float | None = None) -> None:
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
         self._memory = MemoryBudget(memory, workers)
+        self._tell_after = _TELL if tell_after is None else tell_after
         self._by_decoder: Counter[str] = Counter()
 
     def report(self) -> dict[str, Any]:
@@ -95,9 +98,9 @@ class CpuEngine:
                     thread.join(max(deadline - time.monotonic(), 0))
 
     def measure(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, seconds: float | None = None
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
     ) -> tuple[Outcome, Counter[str]]:
-        """Decode and reduce the samples of a batch that others leave, for a fifth of a second or as long as is said.
+        """Decode and reduce the samples of a batch that others leave, until it is time to tell.
 
         `stop` ends it after the image at hand.
         """
@@ -105,7 +108,7 @@ class CpuEngine:
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
-        until = time.monotonic() + (_TELL if seconds is None else seconds)
+        until = time.monotonic() + self._tell_after
         while not stop.is_set():
             try:
                 key, group, item = batch.samples.popleft()

@@ -189,7 +189,7 @@ class IsolatedEngine(CpuEngine):
                 process.kill()
 
     def measure(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, seconds: float | None = None
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
     ) -> tuple[Outcome, Counter[str]]:
         """Have the next samples of a batch measured by this thread's process."""
         failures, batch.failures = batch.failures, []

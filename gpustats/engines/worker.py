@@ -58,7 +58,7 @@ def main() -> None:
 
     try:
         max_pixels, limit = receive(requests)
-        engine = CpuEngine(workers=1, max_pixels=max_pixels, memory=limit)
+        engine = CpuEngine(workers=1, max_pixels=max_pixels, memory=limit, tell_after=math.inf)
         never = threading.Event()
         with decode.whole_images_only():
             send(replies, "ready")
@@ -67,7 +67,7 @@ def main() -> None:
                 budget = MemoryBudget(memory, workers=1)
                 decoder = decode.Decoder(max_pixels, budget)
                 try:
-                    outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never, math.inf)
+                    outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never)
                 except DataError as error:  # images that cannot be pooled end the run, not this process
                     send(replies, error)
                 else:
