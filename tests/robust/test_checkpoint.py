@@ -351,7 +351,9 @@ def test_two_runs_on_one_checkpoint(folder: Path, tmp_path: Path) -> None:
 def test_a_full_disk(folder: Path, tmp_path: Path) -> None:
     script = (
         "import resource, signal, sys, gpustats, gpustats.resume\n"
+        "from gpustats.engines import cpu\n"
         "gpustats.resume._STORED_TOGETHER = 5\n"
+        "cpu._TELL = 0.0\n"  # an image a call: many transactions, however fast the machine
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
         "try: gpustats.compute(sys.argv[1], checkpoint=sys.argv[2], progress=False)\n"
