@@ -10,7 +10,8 @@ from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.files import File
 from gpustats.sources.manifest import Root
 from gpustats.sources.options import SourceOptions, missing_extra
-from gpustats.sources.parquet_pages import Column, values
+from gpustats.sources.parquet_footer import find_columns
+from gpustats.sources.parquet_pages import values
 from gpustats.sources.tables import choose_columns, table_samples
 
 __all__ = ["ParquetSource"]
@@ -48,26 +49,28 @@ class ParquetSource(ShardSource):
 
         with self.file.open() as stream:
             try:
-                # A read buffer makes Arrow read a column chunk page by page instead of whole.
-                table = pq.ParquetFile(self.file.path or stream, buffer_size=_READ_BUFFER, pre_buffer=False)
+                # The open file and not its path, in which Arrow sees URLs. A read buffer makes Arrow read a column
+                # chunk page by page instead of whole.
+                table = pq.ParquetFile(stream, buffer_size=_READ_BUFFER, pre_buffer=False)
                 columns = choose_columns(table.schema_arrow, self._options.column, self._options.group)
                 root = Root(self.file, self._options)
                 max_bytes = self._options.max_bytes
                 row = 0
                 with table:
                     few = _rows_per_batch(table.metadata)
+                    found = find_columns(stream, columns.encoded) if columns.layout != "path" else []
                     for number in range(table.num_row_groups):
                         images, read, size = None, columns.read, few
-                        if columns.layout != "path" and (image := Column.find(table, number, columns.encoded)):
+                        if number < len(found) and (image := found[number]) is not None:
                             images = values(stream, image, max_bytes)
                             read, size = columns.beside, _ROWS
                         for batch in table.iter_batches(size, row_groups=[number], columns=read, use_threads=False):
                             yield from table_samples(batch, columns, self.key, row, root.item, max_bytes, images)
                             row += batch.num_rows
-            except pa.ArrowException as error:
+            except (pa.ArrowException, UnicodeDecodeError) as error:
                 raise ImageError("corrupt", f"Parquet: {error}") from None
             except OSError as error:  # Arrow's name for a page that cannot be decompressed, too
-                raise ImageError("corrupt" if error.errno is None else "unreadable", f"Parquet: {error}") from None
+                raise _reason(error) from None
 
     def count(self) -> int | None:
         """Return the number of rows, from the file's footer."""
@@ -77,9 +80,18 @@ class ParquetSource(ShardSource):
         if self.file.path is None:
             return None
         try:
-            return int(pq.read_metadata(self.file.path).num_rows)
+            with self.file.open() as stream:
+                return int(pq.read_metadata(stream).num_rows)
         except (pa.ArrowException, OSError):
             return None
+
+
+def _reason(error: OSError) -> ImageError:
+    if error.errno is not None:
+        return ImageError("unreadable", f"Parquet: {error}")
+    if "decrypt" in str(error):
+        return ImageError("unsupported", f"Parquet: encrypted columns are not read ({error})")
+    return ImageError("corrupt", f"Parquet: {error}")
 
 
 def _rows_per_batch(metadata: Any) -> int:

@@ -3,7 +3,7 @@
 Arrow loads a page whole, and writers put a thousand values into one: of photographs that is a page of 100 MB, held
 three times over before the first image can be had. Here a page is decompressed half a megabyte at a time, and a value
 is handed out once its last byte is there. The encodings and compressions that writers use for images by default are
-read so (see `Column.find`); for the rest there is Arrow.
+read so (see `parquet_footer.find_columns`); for the rest there is Arrow.
 
 The format: https://github.com/apache/parquet-format (README.md, Encodings.md, parquet.thrift).
 """
@@ -23,77 +23,19 @@ from numpy.typing import NDArray
 from gpustats.failures import ImageError
 from gpustats.sources import snappy
 from gpustats.sources.base import check_bytes
+from gpustats.sources.parquet_footer import Column
 from gpustats.sources.protobuf import varint
 from gpustats.sources.thrift import Struct, read_struct
 
-__all__ = ["Column", "Value", "values"]
+__all__ = ["Value", "values"]
 
 Value: TypeAlias = "memoryview | ImageError | None"
 
 _PIECE = 1 << 19
-_MAX_ROWS = 1 << 20
-
-_STREAMED = frozenset({"ZSTD", "GZIP", "BROTLI"})
-_CODECS = _STREAMED | {"UNCOMPRESSED", "SNAPPY"}
-_ENCODINGS = frozenset({"PLAIN", "RLE", "PLAIN_DICTIONARY", "RLE_DICTIONARY"})
 
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
 _DETAILS = {_DATA_PAGE: 5, _DICTIONARY_PAGE: 7, _DATA_PAGE_V2: 8}
 _PLAIN, _PLAIN_DICTIONARY, _RLE, _RLE_DICTIONARY = 0, 2, 3, 8
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of one row group.
-
-    Attributes
-    ----------
-    start : int
-        Where its first page begins in the file.
-    rows : int
-        Values, missing ones counted.
-    codec : str
-        Parquet's name of the compression.
-    depth : int
-        Definition level of a value that is there: how many of its parents, itself counted, may be missing.
-    """
-
-    start: int
-    rows: int
-    codec: str
-    depth: int
-
-    @classmethod
-    def find(cls, file: Any, row_group: int, path: str) -> Column | None:
-        """Look a column up; None where `values` does not read it.
-
-        Parameters
-        ----------
-        file : pyarrow.parquet.ParquetFile
-            Open.
-        row_group : int
-            Its number.
-        path : str
-            Names from the root to the leaf, joined by dots.
-        """
-        group = file.metadata.row_group(row_group)
-        number = next((i for i in range(group.num_columns) if group.column(i).path_in_schema == path), None)
-        if number is None:
-            return None
-        schema, chunk = file.schema.column(number), group.column(number)
-        readable = (
-            schema.physical_type == "BYTE_ARRAY"
-            and schema.max_repetition_level == 0
-            and chunk.compression in _CODECS
-            and _ENCODINGS.issuperset(chunk.encodings)
-            and chunk.num_values == group.num_rows <= _MAX_ROWS
-        )
-        if not readable:
-            return None
-        start, dictionary = chunk.data_page_offset, chunk.dictionary_page_offset
-        # Some writers say 0 where there is no dictionary.
-        start = min(start, dictionary) if chunk.has_dictionary_page and dictionary else start
-        return cls(start, group.num_rows, chunk.compression, schema.max_definition_level)
 
 
 def values(stream: BinaryIO, column: Column, max_bytes: int) -> Iterator[Value]:
@@ -249,7 +191,7 @@ def _page(stream: BinaryIO, column: Column, header: Struct, position: int) -> _P
 
 def _number(struct: Struct, field: int) -> int:
     value = struct.get(field)
-    if isinstance(value, dict | bool | None) or not 0 <= value < 1 << 31:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
         raise _corrupt(f"the header of a page has no valid field {field}")
     return value
 

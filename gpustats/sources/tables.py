@@ -58,9 +58,9 @@ class TableColumns:
         return [self.image, *self._labels]
 
     @property
-    def encoded(self) -> str:
-        """Parquet's path of the column that holds encoded images."""
-        return f"{self.image}.bytes" if self.layout == "struct" else self.image
+    def encoded(self) -> tuple[str, ...]:
+        """Path in the schema to the encoded images."""
+        return (self.image, "bytes") if self.layout == "struct" else (self.image,)
 
     @property
     def beside(self) -> list[str]:
@@ -89,8 +89,11 @@ def choose_columns(schema: Any, column: str | None, group: str | None) -> TableC
         image = column
     else:
         image = _image_column(schema, layouts)
-    others = [name for name in names if name != image]
+    others = [name for name in names if name != image and (group is not None or names.count(name) == 1)]
     label = pick(others, group, GROUP_COLUMNS, "column")
+    for name in (image, label):
+        if names.count(name) > 1:
+            raise ImageError("unsupported", f"{names.count(name)} columns are called '{name}'; rename all but one")
     return TableColumns(image, layouts[image], label, class_names(schema, label))
 
 
@@ -113,13 +116,20 @@ def _layout(kind: Any) -> str | None:
     import pyarrow.types as types
 
     if types.is_struct(kind):
-        members = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-        return "struct" if "bytes" in members and _layout(members["bytes"]) == "binary" else None
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        found = [_layout(member.type) for member in kind if member.name == "bytes"]
+        return "struct" if found == ["binary"] else None
+    if types.is_dictionary(kind):
+        return _layout(kind.value_type)
+    binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+    if binary or types.is_fixed_size_binary(kind):
         return "binary"
-    if types.is_string(kind) or types.is_large_string(kind):
-        return "path"
-    return None
+    return "path" if _is_text(kind) else None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def class_names(schema: Any, group: str | None) -> list[str]:
@@ -127,7 +137,7 @@ def class_names(schema: Any, group: str | None) -> list[str]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = features[group]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return []
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 
@@ -160,20 +170,20 @@ def table_samples(
     images : iterator of memoryview, ImageError or None
         The encoded images, or why there is none, where they are not in the batch: one is taken for each of its rows.
     """
-    groups = _column(batch, columns.group).to_pylist() if columns.group else None
+    groups = _values(_column(batch, columns.group), columns.group) if columns.group else None
     column = _column(batch, columns.image)
     paths = None
     if columns.layout == "path":
-        paths = column.to_pylist()
+        paths = _values(column, columns.image)
     elif columns.layout == "struct" and column is not None:
         parts = dict(zip((entry.name for entry in column.type), column.flatten(), strict=True))
-        paths = parts["path"].to_pylist() if "path" in parts else None
+        paths = _values(parts["path"], f"{columns.image}.path") if "path" in parts else None
         column = parts.get("bytes")
     if images is None:
         images = (
             iter([None] * batch.num_rows)
             if columns.layout == "path"
-            else (_encoded(value, max_bytes) for value in column)
+            else (_encoded(value, max_bytes) for value in _plain(column))
         )
     for row, image in enumerate(islice(images, batch.num_rows)):
         path = paths[row] if paths is not None else None
@@ -196,6 +206,30 @@ def _group(value: object, names: list[str]) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return "" if value is None else str(value)
+
+
+def _values(column: Any, name: str) -> list[Any]:
+    """Return Python's values of a column: text that is not UTF-8 keeps its bytes, as in file names."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    column = _plain(column)
+    if _is_text(column.type):
+        rows = column.cast(pa.binary_view() if types.is_string_view(column.type) else pa.large_binary())
+        return [None if row is None else row.decode("utf-8", "surrogateescape") for row in rows.to_pylist()]
+    try:
+        rows = column.to_pylist()
+    except (ArithmeticError, LookupError, ValueError, pa.ArrowException) as error:
+        if not types.is_temporal(column.type):
+            raise ImageError("unsupported", f"the column '{name}' of type {column.type}: {error}") from None
+        rows = column.view(f"int{column.type.bit_width}").to_pylist()  # years and zones that Python does not know
+    return list(rows)
+
+
+def _plain(column: Any) -> Any:
+    import pyarrow.types as types
+
+    return column.dictionary_decode() if types.is_dictionary(column.type) else column
 
 
 def _column(batch: Any, name: str) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import random
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ pa: Any = pytest.importorskip("pyarrow")
 pq: Any = pytest.importorskip("pyarrow.parquet")
 
 from gpustats.sources import parquet_pages, snappy  # noqa: E402 - they need pyarrow
+from gpustats.sources.parquet_footer import Column, find_columns  # noqa: E402
 from gpustats.sources.thrift import read_struct  # noqa: E402
 
 CODECS = ("none", "snappy", "gzip", "brotli", "zstd")
@@ -46,12 +50,20 @@ def written(column: Any, name: str = "image", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def read(data: bytes, path: str = "image", max_bytes: int = 1 << 30) -> list[Any]:
+def find(data: bytes, *path: str) -> Column:
+    """The column in the first row group."""
+    column = find_columns(io.BytesIO(data), path or ("image",))[0]
+    assert column is not None, "left to Arrow"
+    return column
+
+
+def read(data: bytes, *path: str, max_bytes: int = 1 << 30) -> list[Any]:
     """All values of all row groups; every one must be readable."""
     found: list[Any] = []
-    file, stream = pq.ParquetFile(io.BytesIO(data)), io.BytesIO(data)
-    for group in range(file.num_row_groups):
-        column = parquet_pages.Column.find(file, group, path)
+    stream = io.BytesIO(data)
+    columns = find_columns(stream, path or ("image",))
+    assert len(columns) == pq.ParquetFile(io.BytesIO(data)).num_row_groups
+    for column in columns:
         assert column is not None, "left to Arrow"
         for value in parquet_pages.values(stream, column, max_bytes):
             found.append(bytes(value) if isinstance(value, memoryview) else value)
@@ -83,8 +95,7 @@ def test_the_values_that_were_written(codec: str, options: dict[str, Any]) -> No
 def test_a_dictionary_and_plain_pages_in_one_column(codec: str) -> None:
     values = mixed(150)
     data = written(values, compression=codec, dictionary_pagesize_limit=100_000, write_batch_size=10)
-    column = parquet_pages.Column.find(pq.ParquetFile(io.BytesIO(data)), 0, "image")
-    assert column is not None
+    column = find(data)
     pages = list(parquet_pages._pages(io.BytesIO(data), column))
     assert [page.kind for page in pages].count(2) == 1
     assert {page.encoding for page in pages[1:]} == {0, 8}
@@ -116,10 +127,10 @@ def test_columns_that_need_not_be_there_and_structs_in_structs() -> None:
     assert read(file.getvalue()) == present
     structs = [None if i % 7 == 3 else {"bytes": value, "path": "p"} for i, value in enumerate(values)]
     expected = [None if row is None else row["bytes"] for row in structs]
-    assert read(written(structs), "image.bytes") == expected
+    assert read(written(structs), "image", "bytes") == expected
     nested = [None if i % 5 == 3 else {"a": row} for i, row in enumerate(structs)]
     expected = [None if i % 5 == 3 else value for i, value in enumerate(expected)]
-    assert read(written(nested), "image.a.bytes") == expected
+    assert read(written(nested), "image", "a", "bytes") == expected
 
 
 def test_a_dictionary_in_another_order_with_values_nobody_refers_to() -> None:
@@ -134,8 +145,7 @@ def test_values_are_not_held_longer_than_they_are_needed() -> None:
     words = [rng.randbytes(100_000) for _ in range(100)]
     rows = pa.DictionaryArray.from_arrays(pa.array(range(0, 100, 2), pa.int32()), pa.array(words, pa.binary()))
     data = written(rows, compression="none")
-    column = parquet_pages.Column.find(pq.ParquetFile(io.BytesIO(data)), 0, "image")
-    assert column is not None
+    column = find(data)
     stream = io.BytesIO(data)
     tracemalloc.start()
     try:
@@ -171,10 +181,10 @@ def test_rows_without_any_value() -> None:
     ids=["encoding", "codec", "fixed size", "lists"],
 )
 def test_what_is_left_to_arrow(column: Any, options: dict[str, Any]) -> None:
-    file = pq.ParquetFile(io.BytesIO(written(column, **options)))
-    path = file.metadata.row_group(0).column(0).path_in_schema
-    assert parquet_pages.Column.find(file, 0, path) is None
-    assert parquet_pages.Column.find(file, 0, "other") is None
+    data = io.BytesIO(written(column, **options))
+    path = pq.ParquetFile(data).metadata.row_group(0).column(0).path_in_schema.split(".")
+    assert find_columns(data, path) in ([], [None])
+    assert find_columns(data, ["other"]) == []
 
 
 @pytest.mark.parametrize("options", [{"compression": "lz4"}, {"compression": "snappy"}], ids=str)
@@ -210,8 +220,7 @@ def test_the_first_value_comes_before_the_page_has_been_read(codec: str, diction
     # One page for all, as pyarrow writes them while it takes a thousand rows at a time.
     data = written(rows, compression=codec, use_dictionary=dictionary, data_page_size=1 << 30)
     assert len(data) > 10_000_000
-    column = parquet_pages.Column.find(pq.ParquetFile(io.BytesIO(data)), 0, "image")
-    assert column is not None
+    column = find(data)
     stream = Counted(data)
     values = parquet_pages.values(stream, column, 1 << 30)
     assert next(values) == rows[0]
@@ -256,8 +265,7 @@ def test_batches_hold_a_few_megabytes(codec: str, tmp_path: Path) -> None:
 def test_damaged_pages_are_an_error_or_other_values(codec: str, options: dict[str, Any]) -> None:
     rows = [None, b"one" * 30, b"", b"two", b"one" * 30] * 3
     data = bytearray(written(rows, compression=codec, **options))
-    column = parquet_pages.Column.find(pq.ParquetFile(io.BytesIO(data)), 0, "image")
-    assert column is not None
+    column = find(data)
     chunk = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0)
     errors = 0
     for position in range(column.start, column.start + chunk.total_compressed_size):
@@ -345,8 +353,8 @@ def test_pages_made_by_hand() -> None:
         (b"\x15\x00\x15\x01\x15\x02\x00a", "no valid field 2"),
         (b"\x15\x00\x11\x15\x02\x00a", "no valid field 2"),
         (b"\x15\x00\x15\x02\x15\xfe\xff\xff\xff\xff\x1f\x00a", "no valid field 3"),
-        (b"\x19\x00", "a field of type 9"),
-        (b"\x18\xff\xff\xff\x7f", "a field of 268,435,455 bytes"),
+        (b"\x1b\x00", "a field of type 11"),
+        (b"\x18\xff\xff\xff\x7f", "a structure of more than 16,777,216 bytes"),
         (b"\x1c" * 50, "too many structures"),
         (b"\x15" + b"\xff" * 20, "does not end"),
     ],
@@ -363,7 +371,15 @@ def test_levels_that_are_too_long() -> None:
 
 def test_a_header_with_fields_of_every_kind() -> None:
     data = io.BytesIO(b"\x11\x12\x13\x07\x14\x03\x16\x04\x17abcdefgh\x18\x02xy\x1c\x15\x06\x00\x05\xc8\x01\x08\x00")
-    assert read_struct(data.read) == {1: True, 2: False, 4: -2, 5: 2, 8: {1: 3}, 100: 4}
+    assert read_struct(data.read) == {
+        **{1: True, 2: False, 3: 7, 4: -2, 5: 2, 6: b"abcdefgh", 7: b"xy", 8: {1: 3}, 100: 4}
+    }
+
+
+def test_lists_in_a_header() -> None:
+    lists = [b"\x25\x02\x04", b"\x22\x01\x02", b"\xf8\x02\x01a\x00", b"\x1c\x15\x06\x00", b"\x19\x15\x02"]
+    data = io.BytesIO(b"".join(b"\x19" + part for part in lists) + b"\x00")
+    assert read_struct(data.read) == {1: [1, 2], 2: [True, False], 3: [b"a", b""], 4: [{1: 3}], 5: [[1]]}
 
 
 # Snappy
@@ -445,3 +461,157 @@ def test_where_snappy_is_cut(before: int, copy: bytes, length: int) -> None:
 def test_damaged_snappy(block: bytes, size: int, message: str) -> None:
     with pytest.raises((ImageError, OSError), match=message):
         pieces(block, size)
+
+
+# What the footer says
+
+
+def rows_of(path: Path, **options: Any) -> tuple[list[tuple[str, str, bytes]], list[Failure]]:
+    """Key, group and content of each row, and the failures."""
+    samples: list[Any] = list(open_source(path, SourceOptions(**options)).samples())
+    found = [(s[0], s[1], bytes(s[2])) for s in samples if isinstance(s, tuple)]
+    return found, [s for s in samples if isinstance(s, Failure)]
+
+
+def encrypted_file(path: Path, encrypt_footer: bool) -> None:
+    encryption = pytest.importorskip("pyarrow.parquet.encryption")
+
+    class Kms(encryption.KmsClient):  # type: ignore[misc, name-defined]
+        def wrap_key(self, key: bytes, master: str) -> bytes:
+            return key.hex().encode()
+
+    settings = encryption.EncryptionConfiguration(
+        footer_key="f", column_keys={"c": ["image"]}, plaintext_footer=not encrypt_footer
+    )
+    factory = encryption.CryptoFactory(lambda _: Kms())
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), settings)
+    table = pa.table({"image": [b"a", b"b"], "label": [1, 2]})
+    with pq.ParquetWriter(path, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+
+
+READ_ALL = """
+import sys
+from gpustats.failures import Failure
+from gpustats.sources import open_source
+for path in sys.argv[1:]:
+    print([str(s) for s in open_source(path).samples() if isinstance(s, Failure)])
+"""
+
+
+def read_elsewhere(*paths: Path) -> list[str]:
+    """The failures in each file, read in a process of its own: pyarrow's metadata can end one."""
+    done = subprocess.run([sys.executable, "-c", READ_ALL, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("encrypt_footer", [False, True])
+def test_an_encrypted_column_is_named(encrypt_footer: bool, tmp_path: Path) -> None:
+    encrypted_file(tmp_path / "a.parquet", encrypt_footer)
+    (failures,) = read_elsewhere(tmp_path / "a.parquet")
+    assert "unsupported: Parquet: encrypted columns are not read" in failures
+
+
+def test_a_footer_with_any_wrong_byte_ends_nothing(tmp_path: Path) -> None:
+    data = written([{"bytes": b"x", "path": "x.png"}] * 3, store_schema=False)
+    size = int.from_bytes(data[-8:-4], "little") + 8
+    paths = []
+    for place in range(len(data) - size, len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 0xFF
+        paths.append(tmp_path / f"{place}.parquet")
+        paths[-1].write_bytes(damaged)
+    assert len(read_elsewhere(*paths)) == size
+
+
+def test_a_column_called_like_a_member_of_a_struct(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"image.bytes": [b"no"] * 2, "image": [{"bytes": b"a", "path": "p"}] * 2, "image.path": ["q"] * 2})
+    pq.write_table(table, path)
+    assert find_columns(io.BytesIO(path.read_bytes()), ["image", "bytes"]) != []
+    assert rows_of(path, column="image") == ([(f"a.parquet/{i}/p", "", b"a") for i in range(2)], [])
+    assert rows_of(path, column="image.bytes") == ([(f"a.parquet/{i}", "", b"no") for i in range(2)], [])
+
+
+def test_names_that_are_there_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    images = pa.array([b"a"])
+    pq.write_table(pa.Table.from_arrays([images, images], ["image", "image"]), path)
+    assert [f.message for f in rows_of(path)[1]] == ["2 columns are called 'image'; rename all but one"]
+    labels = pa.array([1])
+    pq.write_table(pa.Table.from_arrays([images, labels, labels], ["image", "label", "label"]), path)
+    assert rows_of(path) == ([("a.parquet/0", "", b"a")], [])
+    assert [f.message for f in rows_of(path, group="label")[1]] == ["2 columns are called 'label'; rename all but one"]
+    struct = pa.StructArray.from_arrays([images, images], ["bytes", "bytes"])
+    pq.write_table(pa.table({"image": struct}), path)
+    assert "no column holds images or paths" in rows_of(path)[1][0].message
+
+
+def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    text = pa.array([b"caf\xe9"]).cast(pa.binary()).view(pa.string())
+    struct = pa.StructArray.from_arrays([pa.array([b"a"]), text], ["bytes", "path"])
+    pq.write_table(pa.table({"image": struct, "label": text}), path)
+    assert rows_of(path) == ([("a.parquet/0/caf\udce9", "caf\udce9", b"a")], [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "group"),
+    [
+        (pa.array([1 << 30], pa.int32()).view(pa.date32()), str(1 << 30)),
+        (pa.array([1 << 62], pa.int64()).view(pa.duration("s")), str(1 << 62)),
+        (pa.array([0], pa.int64()).view(pa.timestamp("s", "Nowhere/Atlantis")), "0"),
+        (pa.array([0], pa.int64()).view(pa.timestamp("s")), "1970-01-01 00:00:00"),
+    ],
+    ids=["date", "duration", "zone", "timestamp"],
+)
+def test_labels_that_python_has_no_value_for(labels: Any, group: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [b"a"], "label": labels}), tmp_path / "a.parquet")
+    assert rows_of(tmp_path / "a.parquet") == ([("a.parquet/0", group, b"a")], [])
+
+
+def test_class_names_that_are_nested_too_deep(tmp_path: Path) -> None:
+    schema = pa.schema([("image", pa.binary()), ("label", pa.int64())], {b"huggingface": b"[" * 100_000})
+    pq.write_table(pa.table({"image": [b"a"], "label": [7]}, schema=schema), tmp_path / "a.parquet")
+    assert rows_of(tmp_path / "a.parquet") == ([("a.parquet/0", "7", b"a")], [])
+
+
+@pytest.mark.parametrize("name", ["s3:a.parquet", b"caf\xe9.parquet", "a b%20#?.parquet"], ids=str)
+def test_names_of_files_that_are_no_urls(name: str | bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(os.fsdecode(name))
+    try:
+        path.write_bytes(written([b"a"]))
+    except OSError as error:
+        pytest.skip(f"this file system has no such names: {error}")
+    assert rows_of(path) == ([(f"{path}/0", "", b"a")], [])
+    assert open_source(path).count() == 1
+
+
+@pytest.mark.parametrize("compression", ["snappy", "lz4"], ids=["own", "arrow"])
+@pytest.mark.parametrize(
+    "kind", [pa.binary_view(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary()), pa.binary(1)], ids=str
+)
+def test_images_in_columns_of_other_types(kind: Any, compression: str, tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"image": pa.array([b"a", b"b", None], kind)}), tmp_path / "a.parquet", compression=compression
+    )
+    found, failures = rows_of(tmp_path / "a.parquet")
+    assert found == [("a.parquet/0", "", b"a"), ("a.parquet/1", "", b"b")]
+    assert [f.reason for f in failures] == ["missing"]
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+def test_paths_in_columns_of_other_types(kind: Any, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": pa.array(["x.jpg", None], kind)}), tmp_path / "a.parquet")
+    samples = list(open_source(tmp_path / "a.parquet").samples())
+    assert ("a.parquet/0/x.jpg", "", str(tmp_path / "x.jpg")) in samples
+
+
+def test_a_footer_that_is_too_long_is_left_to_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpustats.sources.parquet_footer._MAX_BYTES", 100)
+    data = written([b"a"])
+    assert find_columns(io.BytesIO(data), ["image"]) == []
+    (tmp_path / "a.parquet").write_bytes(data)
+    assert rows_of(tmp_path / "a.parquet") == ([("a.parquet/0", "", b"a")], [])
