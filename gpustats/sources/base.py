@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.files import File
 
@@ -192,6 +194,11 @@ class ShardSource(Source):
             yield Failure(self.key, "too_large", "not enough memory to read on in this file")
         except OSError as error:
             yield Failure(self.key, "unreadable", error.strerror or str(error))
+        except DataError as error:
+            yield Failure(self.key, "unsupported", str(error))
+        except (ValueError, ArithmeticError, LookupError, RecursionError, struct.error) as error:
+            # A library's word for damage that no test knows: one shard, named, and not the end of a run.
+            yield Failure(self.key, "corrupt", f"the file cannot be read: {type(error).__name__}: {error}")
         yield Within(None)
 
 

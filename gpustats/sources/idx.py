@@ -9,7 +9,7 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO, cast
 
@@ -60,7 +60,7 @@ class IdxSource(ShardSource):
                 if not size:
                     raise ImageError("corrupt", f"the header gives a shape of {shape}: images without pixels")
                 check_bytes(size * _BATCH, self._options.max_bytes)
-                labels = self._labels(rows[0])
+                labels = yield from self._labels(rows[0])
                 for start in range(0, rows[0], _BATCH):
                     count = min(_BATCH, rows[0] - start)
                     data = stream.read(count * size)
@@ -73,10 +73,13 @@ class IdxSource(ShardSource):
                         raise ImageError(
                             "truncated", f"the file ends after {start + len(images):,} of {rows[0]:,} images"
                         )
+                if stream.read(1):  # a compressed file is checked here, at its end
+                    raise ImageError("corrupt", f"the file goes on after the {rows[0]:,} images of its header")
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise ImageError("corrupt", f"the compressed file is damaged: {error}") from None
 
-    def _labels(self, count: int) -> list[str]:
+    def _labels(self, count: int) -> Generator[Failure, None, list[str]]:
+        """Return the labels in the file beside this one, none where there is no such file or it is damaged."""
         name = self.file.name.replace("images", "labels").replace("idx3", "idx1")
         if self.file.path is None or name == self.file.name:
             return []
@@ -84,15 +87,22 @@ class IdxSource(ShardSource):
             path = self.file.sibling(candidate)
             if os.path.isfile(path):
                 try:
-                    with ExitStack() as stack:
-                        stream = _open(LocalFile(path).open(), stack)
-                        dtype, shape = _header(stream)
-                        if shape == (count,):
-                            values = np.frombuffer(stream.read(count * dtype.itemsize), dtype)
-                            return [str(value) for value in values.tolist()] if len(values) == count else []
-                except (ImageError, OSError, EOFError, ValueError, zlib.error):
+                    return _read_labels(path, count)
+                except (ImageError, OSError, EOFError, ValueError, zlib.error) as error:
+                    without = f"the labels in {candidate} cannot be read, so the images have no group: {error}"
+                    yield Failure(f"{self.key}: labels", "corrupt", without)
                     return []
         return []
+
+
+def _read_labels(path: str, count: int) -> list[str]:
+    with ExitStack() as stack:
+        stream = _open(LocalFile(path).open(), stack)
+        dtype, shape = _header(stream)
+        if shape != (count,):
+            raise ImageError("corrupt", f"they are of shape {shape}, for {count:,} images")
+        data = stream.read(count * dtype.itemsize + 1)
+        return [str(value) for value in np.frombuffer(data, dtype, count).tolist()]
 
 
 def _open(stream: BinaryIO, stack: ExitStack) -> BinaryIO:

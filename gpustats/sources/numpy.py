@@ -21,7 +21,7 @@ __all__ = ["NumpyFileSource"]
 
 # NumPy reads the header as Python source: a damaged one raises what the tokenizer raises.
 _DAMAGE = (
-    *(ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError),
+    *(ValueError, TypeError, OverflowError, EOFError, SyntaxError, tokenize.TokenError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError),
 )
 

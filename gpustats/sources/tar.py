@@ -59,7 +59,9 @@ class TarSource(ShardSource):
             handle = _SharedFile(stream.fileno()) if wrap is None and self.file.path is not None else None
             try:
                 yield from self._samples(stream, handle)
-            except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                if isinstance(error, OSError) and error.errno is not None:  # bz2 and gzip give damage no number
+                    raise
                 reason = "truncated" if isinstance(error, EOFError) else "corrupt"
                 raise ImageError(reason, f"the compressed archive is damaged: {error}") from None  # type: ignore[arg-type]
 

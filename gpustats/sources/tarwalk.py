@@ -15,6 +15,7 @@ __all__ = ["Member", "walk"]
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
+_CHUNK = 1 << 16
 _REGULAR = frozenset(b"0\x007")
 _KINDS = {ord("1"): "link", ord("2"): "link", ord("5"): "folder"}
 _NAME_LIMIT = 1 << 20  # bytes of a long name or of a pax header: more is an attack
@@ -35,7 +36,7 @@ def walk(stream: BinaryIO) -> Iterator[Member]:
     Raises
     ------
     ImageError
-        Where a header is damaged or the archive ends without its end mark.
+        Where a header is damaged, the archive ends without its end mark, or something follows that.
     """
     position = 0
     long_name: str | None = None
@@ -47,6 +48,7 @@ def walk(stream: BinaryIO) -> Iterator[Member]:
             what = "is empty" if position == 0 and not header else "is cut off: it has no end mark"
             raise ImageError("truncated", f"the archive {what} (at byte {position:,})")
         if header == _ZEROS:
+            _check_rest(stream, position)
             return
         name, flag, size = _parse(header, position)
         offset = position + _BLOCK
@@ -76,6 +78,17 @@ def walk(stream: BinaryIO) -> Iterator[Member]:
             yield Member(name, kind, offset, size)
             long_name, pax = None, {}
         position = offset + (size + _BLOCK - 1) // _BLOCK * _BLOCK
+
+
+def _check_rest(stream: BinaryIO, position: int) -> None:
+    """Read on to the end of the file: only there a compressed one is checked. Writers fill their last block up."""
+    while rest := stream.read(_CHUNK):
+        if rest.count(0) < len(rest):
+            raise ImageError(
+                "unsupported",
+                f"more data follows the end of the archive (at byte {position:,}), as in archives joined by cat: it "
+                "was not read; give the archives one by one",
+            )
 
 
 def _parse(header: bytes, position: int) -> tuple[str, int, int]:

@@ -80,6 +80,8 @@ class TFRecordSource(ShardSource):
                     f"the length of record {number} (at byte {position:,}) has a wrong checksum: the rest is not read",
                 )
             key = f"{self.key}/{number}"
+            if size >= 1 << 62:
+                raise ImageError("corrupt", f"record {number} (at byte {position:,}) claims {size:,} bytes")
             if size > self._max_bytes:
                 yield Failure(key, "too_large", f"the record has {size:,} bytes, more than {self._max_bytes:,}")
                 stream.seek(position + _HEAD.size + size + 4)

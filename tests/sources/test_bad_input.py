@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import pickle
 import struct
@@ -86,6 +89,27 @@ def test_a_truncated_compressed_tar(tmp_path: Path) -> None:
     stats, failures = compute(good_and_bad(tmp_path, whole[: len(whole) // 2], ".tar.gz"))
     assert stats.n_images >= 3 + 5
     assert "truncated" in failures.values()
+
+
+@pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
+def test_the_checksum_at_the_end_of_a_compressed_tar(tmp_path: Path, mode: str) -> None:
+    whole = write_tar(tmp_path / "a.tar", images(2)).read_bytes()
+    packed = bytearray({"gz": gzip, "bz2": bz2, "xz": lzma}[mode].compress(whole))  # type: ignore[attr-defined]
+    packed[{"gz": -5, "bz2": -1, "xz": -1}[mode]] ^= 0xFF
+    stats, failures = compute(good_and_bad(tmp_path, bytes(packed), f".tar.{mode}"))
+    assert "corrupt" in failures.values()
+    assert "the compressed archive is damaged" in next(iter(stats.failures)).message
+
+
+def test_what_follows_the_end_of_a_tar(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "whole.tar", images(2)).read_bytes()
+    assert len(whole) % 10240 == 0, "filled up, as tar does"
+    for ending, joined in [(".tar", whole + whole), (".tar.gz", gzip.compress(whole) + gzip.compress(whole))]:
+        data = good_and_bad(tmp_path, joined, ending)
+        stats, failures = compute(data)
+        assert stats.n_images == 2 + 3
+        assert failures == {data[0].replace(os.sep, "/"): "unsupported"}
+        assert "more data follows the end of the archive" in next(iter(stats.failures)).message
 
 
 def test_a_damaged_header_in_the_middle_of_a_tar(tmp_path: Path) -> None:
@@ -262,6 +286,16 @@ def test_corrupt_tfrecords(tmp_path: Path) -> None:
         assert (failures, stats.n_images) == (expected, count + 3)
         assert "checksum" in stats.failures.listed[0].message or "ends within" in stats.failures.listed[0].message
 
+    def masked(data: bytes) -> bytes:
+        crc = google_crc32c.value(data)
+        return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    google_crc32c: Any = need("google_crc32c")
+    length = struct.pack("<Q", (1 << 64) - 1)  # with a checksum that is right
+    path.write_bytes(whole[:record] + length + masked(length) + whole[record:])
+    stats, failures = compute([str(path), good])
+    assert (failures, stats.n_images) == ({key: "corrupt"}, 1 + 3)
+
 
 def test_a_tfrecord_without_the_feature(tmp_path: Path) -> None:
     stats, failures = compute(tfrecord(tmp_path, 1), feature="jpeg")
@@ -405,6 +439,50 @@ def test_truncated_and_wrong_arrays(tmp_path: Path) -> None:
     assert (stats.n_images, failures) == (5, {"x-idx3-ubyte": "truncated"})
     (tmp_path / "x-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", 9, 2**31, 2**31))
     assert compute(tmp_path / "x-idx3-ubyte")[1] == {"x-idx3-ubyte": "too_large"}
+    (tmp_path / "x-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", 2, 4, 4) + bytes(16 * 3))
+    stats, failures = compute(tmp_path / "x-idx3-ubyte")
+    assert (stats.n_images, failures) == (2, {"x-idx3-ubyte": "corrupt"})
+    good = str(write_tar(tmp_path / "good.tar", images(3)))
+    (tmp_path / "x-idx3-ubyte").write_bytes(b"\0\0\x08\xff" + struct.pack(">255I", *[1] * 255) + b"1")
+    stats, failures = compute([tmp_path / "x-idx3-ubyte", good])
+    assert (stats.n_images, list(failures.values())) == (3, ["unsupported"])
+    header = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118)
+    header += b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 4, 4, 3)}".ljust(117) + b"\n"
+    (tmp_path / "b.npy").write_bytes(header + bytes(48))
+    stats, failures = compute([tmp_path / "b.npy", good])
+    assert (stats.n_images, list(failures.values())) == (3, ["corrupt"])
+
+
+def test_the_checksum_at_the_end_of_a_compressed_idx_file(tmp_path: Path) -> None:
+    name = "train-images-idx3-ubyte.gz"
+    packed = bytearray(gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 2, 4, 4) + bytes(32)))
+    labels = bytearray(gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 2) + bytes(2)))
+    packed[-5] ^= 1
+    (tmp_path / name).write_bytes(packed)
+    stats, failures = compute(tmp_path / name)
+    assert (stats.n_images, failures) == (2, {name: "corrupt"})
+    packed[-5] ^= 1
+    labels[-5] ^= 1
+    (tmp_path / name).write_bytes(packed)
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(labels)
+    stats, failures = compute(tmp_path / name)
+    assert (stats.n_images, failures) == (2, {f"{name}: labels": "corrupt"})
+    assert "so the images have no group" in next(iter(stats.failures)).message
+
+
+@pytest.mark.parametrize("error", [UnicodeError("x"), OverflowError("x"), KeyError("x"), RecursionError("x")], ids=repr)
+def test_what_no_reader_expects_costs_one_shard(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("gpustats.sources.idx.IdxSource.members", fails)
+    good = str(write_tar(tmp_path / "good.tar", images(3)))
+    (tmp_path / "x-idx3-ubyte").write_bytes(b"")
+    stats, failures = compute([tmp_path / "x-idx3-ubyte", good])
+    assert (stats.n_images, list(failures.values())) == (3, ["corrupt"])
+    assert f"the file cannot be read: {type(error).__name__}: " in next(iter(stats.failures)).message
 
 
 def test_manifests_with_holes(tmp_path: Path) -> None:
