@@ -9,8 +9,10 @@ from gpustats.decode import sniff
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.files import File
-from gpustats.sources.options import SourceOptions, missing_extra
+from gpustats.sources.lmdb_pages import Value, walk
+from gpustats.sources.options import SourceOptions
 from gpustats.sources.protobuf import fields
+from gpustats.sources.shared_file import SharedFile
 
 __all__ = ["LmdbSource"]
 
@@ -19,7 +21,8 @@ class LmdbSource(ShardSource):
     """The images of one LMDB environment, in the order of its keys.
 
     A value is an encoded image, or a Caffe Datum that holds one (then its label is the group). Datums of raw pixels are
-    refused, since nothing says whether they are BGR; so are pickled values.
+    refused, since nothing says whether they are BGR; so are pickled values. The keys of a named database follow its
+    name.
 
     Parameters
     ----------
@@ -32,10 +35,6 @@ class LmdbSource(ShardSource):
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)
         self._max_bytes = options.max_bytes
-        try:
-            import lmdb  # noqa: F401
-        except ImportError:
-            raise missing_extra(file.label, "LMDB", "lmdb", "lmdb") from None
 
     def container(self) -> str | None:
         """Return the path of the data file."""
@@ -44,33 +43,27 @@ class LmdbSource(ShardSource):
 
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the values."""
-        import lmdb
-
-        path = self.file.path
+        path = self.container()
         if path is None:
             raise ImageError("unsupported", "LMDB is read from this machine only; copy it here first")
-        try:
-            with (
-                lmdb.open(path, readonly=True, lock=False, subdir=os.path.isdir(path), readahead=False) as environment,
-                environment.begin(buffers=True) as transaction,
-                transaction.cursor() as cursor,
-            ):
-                for raw_key, value in cursor:
-                    name = bytes(raw_key).decode("utf-8", "backslashreplace")
-                    yield from self._value(f"{self.key}/{name}", value)
-        except lmdb.Error as error:
-            raise ImageError("corrupt", f"LMDB: {error}") from None
+        with open(path, "rb") as stream:
+            file = SharedFile(stream.fileno())
+        for number, value in enumerate(walk(file.read_at, file.size())):
+            if isinstance(value, ImageError):
+                yield Failure(f"{self.key}: entry {number}", value.reason, str(value))
+            else:
+                name = value.key.decode("utf-8", "backslashreplace")
+                yield from self._value(f"{self.key}/{name}", value, file)
 
-    def _value(self, key: str, value: memoryview) -> Iterator[Sample | Failure]:
-        head = bytes(value[:16])
-        if len(value) > self._max_bytes:
-            yield Failure(key, "too_large", f"the value has {len(value):,} bytes")
-        elif sniff(head) is not None:
-            yield key, "", bytes(value)
-        elif head.startswith(b"\x80") and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+    def _value(self, key: str, value: Value, file: SharedFile) -> Iterator[Sample | Failure]:
+        if value.size > self._max_bytes:
+            yield Failure(key, "too_large", f"the value has {value.size:,} bytes")
+        elif sniff(value.head) is not None:
+            yield key, "", file.reader(value.offset, value.size)
+        elif value.head[:1] == b"\x80" and value.head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
             yield Failure(key, "unsupported", "the value is pickled, and pickles are not read: they can run programs")
         else:
-            yield from self._datum(key, value)
+            yield from self._datum(key, memoryview(file.read_at(value.offset, value.size)))
 
     def _datum(self, key: str, value: memoryview) -> Iterator[Sample | Failure]:
         """Read Caffe's Datum: channels 1, height 2, width 3, data 4, label 5, encoded 7."""

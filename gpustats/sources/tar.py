@@ -6,17 +6,16 @@ import bz2
 import gzip
 import json
 import lzma
-import os
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO, cast
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import OUTSIDE, Item, Sample, ShardSource, check_bytes, member_kind
+from gpustats.sources.base import OUTSIDE, Item, Sample, ShardSource, member_kind
 from gpustats.sources.files import File
 from gpustats.sources.options import SourceOptions
+from gpustats.sources.shared_file import SharedFile
 from gpustats.sources.tarwalk import Member, walk
 
 __all__ = ["TAR_SUFFIXES", "TarSource"]
@@ -56,7 +55,7 @@ class TarSource(ShardSource):
             wrap = _decompressor(stream)
             if wrap is not None:
                 stream = stack.enter_context(wrap(stream))
-            handle = _SharedFile(stream.fileno()) if wrap is None and self.file.path is not None else None
+            handle = SharedFile(stream.fileno()) if wrap is None and self.file.path is not None else None
             try:
                 yield from self._samples(stream, handle)
             except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
@@ -65,11 +64,11 @@ class TarSource(ShardSource):
                 reason = "truncated" if isinstance(error, EOFError) else "corrupt"
                 raise ImageError(reason, f"the compressed archive is damaged: {error}") from None  # type: ignore[arg-type]
 
-    def _samples(self, stream: BinaryIO, handle: _SharedFile | None) -> Iterator[Sample | Failure]:
+    def _samples(self, stream: BinaryIO, handle: SharedFile | None) -> Iterator[Sample | Failure]:
         sample: str | None = None
         images: list[tuple[str, Item]] = []
         label: str | None = None
-        end = os.fstat(stream.fileno()).st_size if handle is not None else None
+        end = handle.size() if handle is not None else None
         try:
             for member in walk(stream):
                 name = member.name.removeprefix("./")
@@ -93,7 +92,7 @@ class TarSource(ShardSource):
                     elif end is not None and member.offset + member.size > end:
                         yield Failure(key, "truncated", "the archive ends within this member")
                     elif handle is not None:
-                        images.append((name, handle.reader(member)))
+                        images.append((name, handle.reader(member.offset, member.size)))
                     else:
                         data = stream.read(member.size)
                         if len(data) < member.size:
@@ -125,47 +124,6 @@ class TarSource(ShardSource):
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
         return str(value)
-
-
-class _SharedFile:
-    """One open file that several threads read from at positions of their own; closed with the last reader."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = os.dup(descriptor)
-        self._lock = threading.Lock()
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)
-
-    def reader(self, member: Member) -> Callable[[int], bytes]:
-        offset, size = member.offset, member.size
-
-        def read(max_bytes: int) -> bytes:
-            check_bytes(size, max_bytes)
-            data = self._read_at(offset, size)
-            if len(data) < size:
-                raise ImageError("truncated", "the archive ends within this member")
-            return data
-
-        return read
-
-    def _read_at(self, offset: int, size: int) -> bytes:
-        try:
-            if hasattr(os, "pread"):
-                data = os.pread(self._descriptor, size, offset)
-                while len(data) < size:  # a call reads 2 GiB at most
-                    more = os.pread(self._descriptor, size - len(data), offset + len(data))
-                    if not more:
-                        break
-                    data += more
-                return data
-            with self._lock:  # Windows: the position belongs to the file
-                os.lseek(self._descriptor, offset, os.SEEK_SET)
-                return os.read(self._descriptor, size)
-        except MemoryError:
-            raise ImageError("too_large", "not enough memory to read this member") from None
-        except OSError as error:
-            raise ImageError("unreadable", error.strerror or str(error)) from None
 
 
 def _decompressor(stream: BinaryIO) -> Callable[[BinaryIO], BinaryIO] | None:

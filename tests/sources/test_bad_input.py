@@ -502,14 +502,13 @@ def test_manifests_with_holes(tmp_path: Path) -> None:
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    for name in ("pyarrow.parquet", "google_crc32c", "lmdb", "h5py", "zarr", "fsspec"):
+    for name in ("pyarrow.parquet", "google_crc32c", "h5py", "zarr", "fsspec"):
         monkeypatch.setitem(sys.modules, name, None)
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "a.zarr" / ".zarray").write_text("{}")
     for name, extra in {
         "a.parquet": "parquet",
         "a.tfrecord": "tfrecord",
-        "a.lmdb": "lmdb",
         "a.h5": "hdf5",
         "a.zarr": "zarr",
     }.items():

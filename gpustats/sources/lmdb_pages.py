@@ -1,0 +1,201 @@
+"""The values of an LMDB database, from the pages of its file.
+
+LMDB's own library maps the file into memory and trusts it: at a file that was cut off, or one wrong byte in a page, it
+ends the process. Here every page is read and checked, and a damaged one costs what lies below it.
+
+The format, data version 1: ``MDB_meta``, ``MDB_page`` and ``MDB_node`` in
+https://github.com/LMDB/lmdb/blob/LMDB_0.9.31/libraries/liblmdb/mdb.c
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from gpustats.failures import ImageError
+
+__all__ = ["HEAD", "Value", "walk"]
+
+HEAD = 16
+"""Bytes of a value that `walk` reads."""
+
+_MAGIC, _VERSION = 0xBEEFC0DE, 1
+_META = struct.Struct("<16xIIQQ48s48sQQ")  # magic, version, address, map size, free list, main database, last page, txn
+_DATABASE = struct.Struct("<IHHQQQQQ")  # page size, flags, depth, branch, leaf and overflow pages, entries, root
+_PAGE = struct.Struct("<QHHHH")  # number, padding, flags, lower and upper bound of the free space
+_NODE = struct.Struct("<HHHH")  # low and high half of a size, flags, size of the key; a page's number in a branch
+_NONE = (1 << 64) - 1
+
+_BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
+_BIG, _DATABASE_WITHIN, _DUPLICATES = 1, 2, 4
+
+_Read = Callable[[int, int], bytes]
+
+
+class Value(NamedTuple):
+    """A value, with the names of the databases it lies in before its key, and the first `HEAD` bytes of it."""
+
+    key: bytes
+    offset: int
+    size: int
+    head: bytes
+
+
+def walk(read: Callable[[int, int], bytes], file_size: int) -> Iterator[Value | ImageError]:
+    """Yield the values in the order of their keys; those of a named database follow the page that names it.
+
+    Parameters
+    ----------
+    read : callable
+        Is given a position and a number of bytes; returns fewer where the file ends.
+    file_size : int
+        Bytes in the file.
+
+    Yields
+    ------
+    Value or ImageError
+        What is wrong with a page or a value; the others follow.
+
+    Raises
+    ------
+    ImageError
+        Where this is no LMDB database of a known version.
+    """
+    page_size, entries, root = _newest_meta(read)
+    pages = _Pages(read, page_size, file_size)
+    stack = [] if root == _NONE else [(root, b"")]
+    found = 0
+    damaged = False
+    while stack:
+        number, prefix = stack.pop()
+        try:
+            children, nodes = pages.tree_page(number)
+        except ImageError as error:
+            damaged = True
+            yield error
+            continue
+        stack.extend((child, prefix) for child in reversed(children))
+        within = []
+        for node in nodes:
+            found += 1
+            key = prefix + node.key
+            try:
+                if node.flags & _DUPLICATES:
+                    raise ImageError("unsupported", f"LMDB: the key {key!r} has several values, which are not read")
+                if node.flags & _DATABASE_WITHIN:
+                    *_, more, inner = _DATABASE.unpack(pages.content(node))
+                    entries += more
+                    within += [(inner, key + b"/")] if inner != _NONE else []
+                else:
+                    yield Value(key, *pages.place(node))
+            except (ImageError, struct.error) as error:
+                damaged = True
+                yield error if isinstance(error, ImageError) else _corrupt(f"the database {key!r}")
+        stack.extend(reversed(within))
+    if found != entries and not damaged:
+        yield ImageError("corrupt", f"LMDB: {found:,} entries were found where {entries:,} should be")
+
+
+class _Node(NamedTuple):
+    """An entry of a leaf: `data` is where its content begins, or the number of the page does that holds it."""
+
+    key: bytes
+    flags: int
+    size: int
+    data: int
+    page: bytes
+    start: int
+
+
+class _Pages:
+    """Reads and checks pages."""
+
+    def __init__(self, read: _Read, page_size: int, file_size: int) -> None:
+        self._read = read
+        self._size = page_size
+        self._file_size = file_size
+        self._seen = bytearray(file_size // page_size // 8 + 1)  # a bit for each page: none is part of two values
+
+    def tree_page(self, number: int) -> tuple[list[int], list[_Node]]:
+        """Return the children of a branch, or the nodes of a leaf."""
+        start = number * self._size
+        page = self._at(number, self._size)
+        claimed, _, flags, lower, upper = _PAGE.unpack_from(page)
+        kind = flags & ~0xC010  # without what only a running transaction means: dirty, loose, kept
+        sound = _PAGE.size <= lower <= upper <= self._size and lower % 2 == 0
+        if claimed != number or kind not in (_BRANCH, _LEAF) or not sound:
+            raise _corrupt(f"page {number:,}")
+        places = [place for (place,) in struct.iter_unpack("<H", page[_PAGE.size : lower])]
+        if len(set(places)) < len(places) or min(places, default=upper) < upper:
+            raise _corrupt(f"page {number:,}")
+        children: list[int] = []
+        nodes: list[_Node] = []
+        for place in places:
+            if place + _NODE.size > self._size:
+                raise _corrupt(f"page {number:,}")
+            low, high, node_flags, key_size = _NODE.unpack_from(page, place)
+            data = place + _NODE.size + key_size
+            if kind == _BRANCH:
+                children.append(low | high << 16 | node_flags << 32)
+                continue
+            size = low | high << 16
+            if data + (8 if node_flags & _BIG else size) > self._size:
+                raise _corrupt(f"page {number:,}")
+            nodes.append(_Node(page[place + _NODE.size : data], node_flags, size, data, page, start))
+        return children, nodes
+
+    def content(self, node: _Node) -> bytes:
+        """Return a value that lies in its leaf."""
+        return node.page[node.data : node.data + node.size]
+
+    def place(self, node: _Node) -> tuple[int, int, bytes]:
+        """Return where a value begins in the file, its size, and its first bytes."""
+        if not node.flags & _BIG:
+            return node.start + node.data, node.size, self.content(node)[:HEAD]
+        number = int.from_bytes(node.page[node.data : node.data + 8], "little")
+        offset = number * self._size + _PAGE.size
+        if offset + node.size > self._file_size:
+            raise ImageError("truncated", f"LMDB: the file ends within the value of {node.key!r}")
+        head = self._at(number, _PAGE.size + min(HEAD, node.size))
+        claimed, _, flags, low, high = _PAGE.unpack_from(head)
+        if claimed != number or not flags & _OVERFLOW or (low | high << 16) * self._size < _PAGE.size + node.size:
+            raise _corrupt(f"the value of {node.key!r}")
+        return offset, node.size, head[_PAGE.size :]
+
+    def _at(self, number: int, count: int) -> bytes:
+        position = number * self._size
+        if position + count > self._file_size:
+            raise ImageError("truncated", f"LMDB: the file ends before page {number:,}")
+        if self._seen[number >> 3] >> (number & 7) & 1:
+            raise ImageError("corrupt", f"LMDB: page {number:,} is referred to from two places")
+        self._seen[number >> 3] |= 1 << (number & 7)
+        data = self._read(position, count)
+        if len(data) < count:
+            raise ImageError("truncated", "LMDB: the file has become shorter")
+        return data
+
+
+def _newest_meta(read: _Read) -> tuple[int, int, int]:
+    """Return page size, entries and root of the main database, from the newer of the first two pages."""
+    first = _meta(read(0, _META.size))
+    second = _meta(read(first[1], _META.size)) if first is not None else None
+    newest = max((meta for meta in (first, second) if meta is not None), default=None)
+    if newest is None:
+        raise ImageError("corrupt", "LMDB: this is no database, or one of another version or processor")
+    return newest[1:]
+
+
+def _meta(page: bytes) -> tuple[int, int, int, int] | None:
+    if len(page) < _META.size:
+        return None
+    magic, version, _, _, free, main, _, transaction = _META.unpack(page)
+    page_size = _DATABASE.unpack(free)[0]  # it stands there
+    if (magic, version) != (_MAGIC, _VERSION) or page_size not in (1 << n for n in range(9, 17)):
+        return None
+    *_, entries, root = _DATABASE.unpack(main)
+    return transaction, page_size, entries, root
+
+
+def _corrupt(what: str) -> ImageError:
+    return ImageError("corrupt", f"LMDB: {what} is damaged")
