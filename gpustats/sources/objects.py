@@ -43,9 +43,15 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
         Where it is nothing that holds images.
     """
     if _from_module(data, "datasets"):
-        from gpustats.sources.huggingface import open_dataset
+        from gpustats.sources.huggingface import HuggingFaceSource, check_dataset, decoded_rows
 
-        return open_dataset(data, key, options)
+        check_dataset(data)
+        rows = decoded_rows(data, key, options)
+        if rows is None:
+            return HuggingFaceSource(data, key, options)
+        source = IterableSource(rows, key or "row", options, f"{_describe(data)} as it yields its rows")
+        source.takes = HuggingFaceSource.takes | IterableSource.takes  # type: ignore[misc]
+        return source
     if _is_array(data) or _is_pil(data):
         return IterableSource([data], key, options, label=_describe(data))
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple | dict | bytes):

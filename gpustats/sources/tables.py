@@ -13,9 +13,9 @@ from gpustats.sources.base import Item, Sample, check_bytes
 from gpustats.sources.files import key_of
 from gpustats.sources.manifest import GROUP_COLUMNS, PATH_COLUMNS, pick
 
-__all__ = ["TableColumns", "choose_columns", "class_names", "table_samples"]
+__all__ = ["IMAGE_COLUMNS", "TableColumns", "choose_columns", "class_names", "table_samples"]
 
-_IMAGE_COLUMNS = (
+IMAGE_COLUMNS = (
     "image",
     "img",
     "jpg",
@@ -29,6 +29,7 @@ _IMAGE_COLUMNS = (
     "data",
     "content",
 )
+"""Column names taken for images, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def choose_columns(schema: Any, column: str | None, group: str | None) -> TableC
 
 def _image_column(schema: Any, layouts: dict[str, str]) -> str:
     encoded = [name for name, layout in layouts.items() if layout != "path"]
-    image = pick(encoded, None, _IMAGE_COLUMNS, "column")
+    image = pick(encoded, None, IMAGE_COLUMNS, "column")
     if image is None and len(encoded) == 1:
         return encoded[0]
     if image is None and encoded:

@@ -1,0 +1,103 @@
+"""Hugging Face datasets: stored images where there are any, else what a loop over the dataset gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpustats
+from gpustats import DataError, Stats
+from gpustats.sources import SourceOptions, open_source
+from tests.images import encoded, photo
+
+datasets: Any = pytest.importorskip("datasets")
+PIL: Any = pytest.importorskip("PIL.Image")
+
+IMAGES = [encoded(photo(40 + i, 50, seed=i), quality=60) for i in range(6)]
+
+
+def compute(data: Any, **options: Any) -> Stats:
+    return gpustats.compute(data, progress=False, device="cpu", **options)
+
+
+def integers(stats: Stats) -> dict[str, Any]:
+    return {name: value for name, value in stats.totals.to_dict().items() if name != "key_hash"}
+
+
+def groups(data: Any, **options: Any) -> set[str]:
+    samples = open_source(data, SourceOptions(**options)).samples()
+    return {sample[1] for sample in samples if isinstance(sample, tuple)}
+
+
+@pytest.fixture(scope="module")
+def stored() -> Any:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = {"image": [{"bytes": image, "path": f"{i}.jpg"} for i, image in enumerate(IMAGES)], "label": [0, 1] * 3}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+CHAINS: dict[str, Any] = {
+    "plain": lambda data: data,
+    "shuffle": lambda data: data.shuffle(buffer_size=4, seed=0),
+    "torch format": lambda data: data.with_format("numpy"),
+    "map": lambda data: data.map(lambda row: row),
+    "map to features": lambda data: data.map(lambda row: row, features=data.features),
+    "filter": lambda data: data.filter(lambda row: True),
+    "map of labels": lambda data: data.map(lambda label: {"twice": 2 * label}, input_columns="label"),
+    "map of bytes": lambda data: data.cast_column("image", datasets.Image(decode=False)).map(lambda row: row),
+    "map to arrays": lambda data: data.map(lambda row: {"image": np.asarray(row["image"])}),
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_an_iterable_dataset_gives_the_integers_of_its_images(chain: str, stored: Any) -> None:
+    expected = integers(compute(stored))
+    assert expected["images"] == 6
+    data = CHAINS[chain](stored.to_iterable_dataset())
+    assert integers(compute(data)) == expected
+    # After a map without features nothing says what the labels stand for.
+    assert groups(data) == ({"cat", "dog"} if data.features else {"0", "1"})
+
+
+def test_what_a_map_does_to_the_images_counts(stored: Any) -> None:
+    changed = stored.to_iterable_dataset().map(lambda row: {"image": row["image"].resize((8, 6))})
+    stats = compute(changed)
+    assert stats.totals.pixels == 6 * 48
+    assert stats.runs[0]["source"] == "IterableDataset as it yields its rows"
+
+
+def test_rows_without_an_image_and_with_paths(stored: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(IMAGES[0])
+    data = stored.cast_column("image", datasets.Image(decode=False)).to_iterable_dataset()
+    paths = [str(tmp_path / "a.jpg"), str(tmp_path / "gone.jpg"), None, "https://127.0.0.1:1/a.jpg"]
+
+    def swap(row: dict[str, Any], number: int) -> dict[str, Any]:
+        return {"image": {"bytes": None, "path": paths[number]} if number < 4 else row["image"]}
+
+    with pytest.warns(gpustats.ImagesFailedWarning):
+        stats = compute(data.map(swap, with_indices=True))
+    assert stats.n_images == 3
+    assert {f.key: f.reason for f in stats.failures} == {"row/1": "missing", "row/2": "missing", "row/3": "unsupported"}
+
+
+def test_the_column_of_mapped_rows(stored: Any) -> None:
+    twice = stored.to_iterable_dataset().map(lambda row: {"a": row["image"], "b": row["image"], "c": row["label"]})
+    none = stored.to_iterable_dataset().map(lambda row: {"c": 1}, remove_columns=["image", "label"])
+    assert compute(twice.remove_columns("image"), column="b", group="c").n_images == 6
+    assert groups(twice, column="b", group="c") == {"0", "1"}
+    with pytest.raises(DataError, match=r"several columns of .* may hold images; choose with column="):
+        compute(twice.remove_columns("image"))
+    with pytest.raises(DataError, match=r"no column of c may hold images"):
+        compute(none)
+    with pytest.raises(DataError, match=r"there is no column 'x'"):
+        compute(twice, column="x")
+
+
+def test_other_objects_of_the_package(stored: Any) -> None:
+    with pytest.raises(DataError, match=r"holds several splits: give one of 'train'"):
+        compute(datasets.DatasetDict({"train": stored}))
+    with pytest.raises(DataError, match=r"is no Dataset or IterableDataset"):
+        compute(stored.features["image"])
