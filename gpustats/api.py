@@ -21,6 +21,7 @@ from gpustats.failures import FailureLog, printable
 from gpustats.interrupts import orderly_interrupts
 from gpustats.rows import RowBuffer
 from gpustats.sources import Batch, Source, SourceOptions, open_source
+from gpustats.sources.files import key_of
 from gpustats.stats import Definition, Stats, color_order
 from gpustats.tolerance import FailureLimit
 
@@ -285,7 +286,7 @@ def _open_checkpoint(
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
     names = ("column", "feature", "group", "root", "layout")
-    return {name: str(getattr(options, name)) for name in names if getattr(options, name) is not None}
+    return {name: key_of(str(value)) for name in names if (value := getattr(options, name)) is not None}
 
 
 @contextmanager

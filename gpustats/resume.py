@@ -20,6 +20,7 @@ from gpustats.journal import Entry, Journal
 from gpustats.rowcodec import pack, unpack
 from gpustats.sources import Batch
 from gpustats.sources.base import Item
+from gpustats.sources.files import public_url
 
 __all__ = ["Checkpoint", "describe"]
 
@@ -41,7 +42,8 @@ _CHUNK = 1 << 20
 def describe(data: object) -> str:
     """Return what a checkpoint remembers of the dataset that was given, so that it is not taken for another."""
     if isinstance(data, str | os.PathLike):
-        return os.path.abspath(os.fsdecode(data))
+        path = os.fsdecode(data)
+        return public_url(path) if "://" in path else os.path.abspath(path)
     return f"a {type(data).__name__}"
 
 

@@ -60,14 +60,24 @@ class LocalFile:
 
 
 def public_url(url: str) -> str:
-    """Return a URL without user information, query and fragment.
+    """Return a URL, or several that are chained as fsspec has it, without user information, query and fragment.
 
     >>> public_url("https://me:secret@example.org/a.tar?token=1")
     'https://example.org/a.tar'
+    >>> public_url("simplecache::https://me:secret@[::1]/a.tar?token=1")
+    'simplecache::https://[::1]/a.tar'
     """
-    scheme, _, rest = url.partition("://")
+    return "::".join(map(_public, _CHAINED.split(url)))
+
+
+_CHAINED = re.compile(r"::(?=[A-Za-z0-9+.-]+(?:://|::))")
+
+
+def _public(url: str) -> str:
+    scheme, parted, rest = url.partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{re.split('[?#]', path)[0]}"
+    host, path = (re.split("[?#]", part)[0] for part in (host.rpartition("@")[2], path))
+    return f"{scheme}{parted}{host}{slash}{path}"
 
 
 def key_of(path: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 import gpustats
 from gpustats import DataError, ImagesFailedWarning
 from gpustats.sources import remote
+from gpustats.sources.files import public_url
 from tests.sources.packing import PACKERS
 from tests.sources.test_containers import integers
 
@@ -142,6 +143,44 @@ def test_what_is_shown_holds_no_credentials(
     texts += [str(warning.message) for warning in caught]
     assert not [text for text in texts if "hunter2" in text or "user:" in text]
     assert error.value.__cause__ is None
+
+
+def test_a_checkpoint_holds_no_credentials(serve: Callable[[Path], str], photos: Path, tmp_path: Path) -> None:
+    PACKERS["tar_gnu"](sorted(photos.rglob("*.jpg")), tmp_path)
+    base = serve(tmp_path)
+    (tmp_path / "l.txt").write_text("a.tar\n")
+    checkpoint = tmp_path / "run.gpustats"
+    name = next(tmp_path.glob("*.tar")).name
+    first = gpustats.compute(f"{base}/{name}?token=hunter2", checkpoint=checkpoint, progress=False)
+    again = gpustats.compute(f"{base}/{name}?token=hunter3", checkpoint=checkpoint, progress=False)
+    assert again.totals == first.totals
+    assert again.runs[0]["checkpoint"]["images_reused"] == first.n_images, "another signature is the same data"
+    with pytest.raises(DataError, match=r"checkpoint") as error:
+        gpustats.compute(f"{base}/other.tar?token=hunter2", checkpoint=checkpoint, progress=False)
+    with pytest.raises(DataError, match=r"checkpoint") as other:
+        gpustats.compute(tmp_path / "l.txt", root=f"{base}?token=hunter2", checkpoint=checkpoint, progress=False)
+    for text in (checkpoint.read_bytes(), str(error.value).encode(), str(other.value).encode()):
+        assert b"hunter" not in text
+        assert b"user:" not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:hunter2@host/a.tar?t=hunter2#hunter2", "https://host/a.tar"),
+        ("https://me:hun?ter2@host/a@b.tar", "https://host/a@b.tar"),
+        ("https://host?t=hunter2", "https://host"),
+        ("s3://bucket/a.tar", "s3://bucket/a.tar"),
+        (
+            "zip://x/y.tar::simplecache::https://me:hunter2@host/a.zip?t=2",
+            "zip://x/y.tar::simplecache::https://host/a.zip",
+        ),
+        ("https://me:hunter2@[fe80::1]:80/a?t=hunter2", "https://[fe80::1]:80/a"),
+        ("memory://a::b/c", "memory://a::b/c"),
+    ],
+)
+def test_what_of_a_url_is_shown(url: str, shown: str) -> None:
+    assert public_url(url) == shown
 
 
 def test_a_missing_file_is_not_asked_for_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
