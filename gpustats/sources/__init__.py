@@ -57,7 +57,7 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
             raise DataError("the list is empty: give at least one path or image")
         labelled = isinstance(data, tuple) and is_image_object(data) and not is_image_object(data[-1])
         if not labelled and not all(map(is_image_object, data)):
-            return ListSource(data, lambda entry, key: _open(entry, key, options))
+            return ListSource(data, lambda entry, key: _open(entry, key, options), options.given)
         data = [data] if labelled else data
     return open_object(data, key, options)
 
@@ -136,7 +136,11 @@ def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str 
     special = _published(path)
     if special:
         entries = [os.path.join(path, entry) for entry in special]
-        return ListSource(entries, lambda entry, _: _open(entry, prefix + os.path.basename(str(entry)), options), path)
+
+        def open_entry(entry: object, _: str) -> Source:
+            return _open(entry, prefix + os.path.basename(str(entry)), options)
+
+        return ListSource(entries, open_entry, options.given, path)
     kind = _kind_within(path)
     if kind is None:
         return FolderSource(path, prefix, group_prefix=group_prefix)

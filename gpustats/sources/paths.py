@@ -51,18 +51,28 @@ class ListSource(Source):
         Not empty.
     open_entry : callable
         Opens an entry that is no image file; is given its key.
+    given : frozenset of str
+        The options that the user set: those have a use that have one for any entry.
     label : str, optional
         By default the length of the list.
     """
 
-    def __init__(self, entries: Sequence[object], open_entry: Open, label: str = "") -> None:
+    def __init__(
+        self, entries: Sequence[object], open_entry: Open, given: frozenset[str] = frozenset(), label: str = ""
+    ) -> None:
         super().__init__(label or f"a list of {len(entries):,}")
         self._entries = entries
         self._open_entry = open_entry
-        # The entries of a list are alike as a rule: the first that is no image file says which options have a use.
-        other = next((entry for entry in entries if _image_path(entry) is None), None)
-        if other is not None:
-            self.takes = open_entry(other, "").takes  # type: ignore[misc]
+        takes: frozenset[str] = frozenset()
+        for entry in entries:
+            if given <= takes:
+                break
+            if _image_path(entry) is None:
+                try:
+                    takes |= open_entry(entry, "").takes
+                except DataError:  # a failure when its turn comes; it may have had a use for them
+                    takes |= given
+        self.takes = takes  # type: ignore[misc]
 
     def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the images in the order of the list."""

@@ -126,6 +126,20 @@ def test_an_option_that_a_source_has_no_use_for(photos: Path, tmp_path: Path) ->
         gpustats.compute(photos, storage_options={"key": "secret"})
 
 
+def test_options_of_a_list_are_those_of_any_entry(photos: Path, files: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table = PACKERS["parquet"](files, tmp_path)
+    for data in ([photos, table], [table, photos], [photos, files[0], table]):
+        options = {"column": "image", "progress": False, "device": "cpu"}
+        assert gpustats.compute(data, **options).n_images == len(files) * 2 + (len(data) > 2)
+        with pytest.raises(
+            ValueError, match=r"feature= is an option for TFRecord files; a list of \d has no use for it"
+        ):
+            gpustats.compute(data, feature="x")
+    with pytest.warns(gpustats.ImagesFailedWarning, match=r"gone\.parquet: missing"):
+        assert gpustats.compute([tmp_path / "gone.parquet", photos], **options).n_images == len(files)
+
+
 def test_webdataset_column_chooses_among_the_images_of_a_sample(files: list[Path], tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
     mask = tmp_path / "mask.png"
