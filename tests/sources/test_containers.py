@@ -130,7 +130,7 @@ def test_options_of_a_list_are_those_of_any_entry(photos: Path, files: list[Path
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     table = PACKERS["parquet"](files, tmp_path)
     for data in ([photos, table], [table, photos], [photos, files[0], table]):
-        options = {"column": "image", "progress": False, "device": "cpu"}
+        options: dict[str, Any] = {"column": "jpg", "progress": False, "device": "cpu"}
         assert gpustats.compute(data, **options).n_images == len(files) * 2 + (len(data) > 2)
         with pytest.raises(
             ValueError, match=r"feature= is an option for TFRecord files; a list of \d has no use for it"
