@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -133,7 +134,7 @@ class HuggingFaceSource(Source):
         """Yield the rows in order."""
         columns: TableColumns | None = None
         row = 0
-        for table in self._data.iter(batch_size=_BATCH_ROWS):
+        for table in self._tables():
             if columns is None:
                 columns = self._choose(table.schema)
                 if columns.group in self._class_names:
@@ -145,6 +146,18 @@ class HuggingFaceSource(Source):
                 except ImageError as error:  # labels that cannot be read
                     raise DataError(f"{self.label}: {error}") from None
                 row += batch.num_rows
+
+    def _tables(self) -> Iterator[Any]:
+        tables = iter(self._data.iter(batch_size=_BATCH_ROWS))
+        for number in itertools.count():
+            try:
+                table = next(tables)
+            except StopIteration:
+                return
+            except Exception as error:
+                rows = number * _BATCH_ROWS
+                raise DataError(f"{self.label} raised {type(error).__name__} after {rows:,} rows: {error}") from error
+            yield table
 
     def _choose(self, schema: Any) -> TableColumns:
         try:

@@ -96,6 +96,17 @@ def test_the_column_of_mapped_rows(stored: Any) -> None:
         compute(twice, column="x")
 
 
+def test_what_a_dataset_raises_is_passed_on(stored: Any) -> None:
+    def broken() -> Any:
+        yield from ({"image": image} for image in IMAGES)
+        raise OSError("the disk is gone")
+
+    data = datasets.IterableDataset.from_generator(broken)
+    for dataset in (data, data.map(lambda row: row)):
+        with pytest.raises(DataError, match=r"raised OSError after \d+ (rows|images): the disk is gone"):
+            compute(dataset)
+
+
 def test_other_objects_of_the_package(stored: Any) -> None:
     with pytest.raises(DataError, match=r"holds several splits: give one of 'train'"):
         compute(datasets.DatasetDict({"train": stored}))
