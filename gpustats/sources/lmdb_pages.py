@@ -21,13 +21,14 @@ HEAD = 16
 """Bytes of a value that `walk` reads."""
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
-_META = struct.Struct("<16xIIQQ48s48sQQ")  # magic, version, address, map size, free list, main database, last page, txn
+# A page's head; magic, version, address, map size, list of free pages, main database, last page, transaction.
+_META = struct.Struct("<Q2xH4xIIQQ48s48sQQ")
 _DATABASE = struct.Struct("<IHHQQQQQ")  # page size, flags, depth, branch, leaf and overflow pages, entries, root
 _PAGE = struct.Struct("<QHHHH")  # number, padding, flags, lower and upper bound of the free space
 _NODE = struct.Struct("<HHHH")  # low and high half of a size, flags, size of the key; a page's number in a branch
 _NONE = (1 << 64) - 1
 
-_BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
+_BRANCH, _LEAF, _OVERFLOW, _META_PAGE = 1, 2, 4, 8
 _BIG, _DATABASE_WITHIN, _DUPLICATES = 1, 2, 4
 
 _Read = Callable[[int, int], bytes]
@@ -62,7 +63,7 @@ def walk(read: Callable[[int, int], bytes], file_size: int) -> Iterator[Value | 
     ImageError
         Where this is no LMDB database of a known version.
     """
-    page_size, entries, root = _newest_meta(read)
+    (transaction, page_size, entries, root), older = _metas(read)
     pages = _Pages(read, page_size, file_size)
     stack = [] if root == _NONE else [(root, b"")]
     found = 0
@@ -93,6 +94,8 @@ def walk(read: Callable[[int, int], bytes], file_size: int) -> Iterator[Value | 
                 damaged = True
                 yield error if isinstance(error, ImageError) else _corrupt(f"the database {key!r}")
         stack.extend(reversed(within))
+    if transaction - older > 1:
+        yield ImageError("corrupt", "LMDB: the two heads are not of successive transactions: images may be missing")
     if found != entries and not damaged:
         yield ImageError("corrupt", f"LMDB: {found:,} entries were found where {entries:,} should be")
 
@@ -176,25 +179,27 @@ class _Pages:
         return data
 
 
-def _newest_meta(read: _Read) -> tuple[int, int, int]:
-    """Return page size, entries and root of the main database, from the newer of the first two pages."""
-    first = _meta(read(0, _META.size))
-    second = _meta(read(first[1], _META.size)) if first is not None else None
-    newest = max((meta for meta in (first, second) if meta is not None), default=None)
-    if newest is None:
-        raise ImageError("corrupt", "LMDB: this is no database, or one of another version or processor")
-    return newest[1:]
+def _metas(read: _Read) -> tuple[tuple[int, int, int, int], int]:
+    """Return transaction, page size, entries and root of the newer head, and the transaction of the older.
+
+    Transactions write the first two pages in turn. Both have to be whole: without the newer, the database would be that
+    of the transaction before.
+    """
+    first = _meta(read(0, _META.size), 0)
+    second = _meta(read(first[1], _META.size), 1)
+    older, newer = sorted((first, second))
+    return newer, older[0]
 
 
-def _meta(page: bytes) -> tuple[int, int, int, int] | None:
-    if len(page) < _META.size:
-        return None
-    magic, version, _, _, free, main, _, transaction = _META.unpack(page)
-    page_size = _DATABASE.unpack(free)[0]  # it stands there
-    if (magic, version) != (_MAGIC, _VERSION) or page_size not in (1 << n for n in range(9, 17)):
-        return None
-    *_, entries, root = _DATABASE.unpack(main)
-    return transaction, page_size, entries, root
+def _meta(page: bytes, number: int) -> tuple[int, int, int, int]:
+    if len(page) == _META.size:
+        claimed, flags, magic, version, _, _, free, main, _, transaction = _META.unpack(page)
+        page_size = _DATABASE.unpack(free)[0]  # it stands there
+        known = (claimed, magic, version) == (number, _MAGIC, _VERSION) and flags & _META_PAGE
+        if known and page_size in (1 << n for n in range(9, 17)):
+            *_, entries, root = _DATABASE.unpack(main)
+            return transaction, page_size, entries, root
+    raise ImageError("corrupt", "LMDB: this is no database, or one of another version or processor, or it is damaged")
 
 
 def _corrupt(what: str) -> ImageError:

@@ -99,6 +99,8 @@ def container_verdict(ending: str) -> Callable[[bytes], str]:
                 stats = gpustats.compute(path, device="cpu", workers=1, max_pixels=MAX_PIXELS, progress=False)
             except gpustats.DataError:
                 return "refused"
+            odd = [failure for failure in stats.failures if "the file cannot be read: " in failure.message]
+            assert not odd, f"no reader expects this: {odd[0]}"
             return "some failed" if stats.failures else "good"
 
     return check
@@ -157,8 +159,8 @@ def _tfrecord() -> list[bytes]:
     return [b"".join(map(_framed, _examples()))]
 
 
-def _parquet(**options: object) -> Target:
-    """The pages of a Parquet file. Its footer stays whole: Arrow reads that."""
+def _parquet(footer: bool = False, **options: object) -> Target:
+    """The pages of a Parquet file, with its footer whole; or the footer, with whole pages."""
 
     def parts() -> tuple[bytes, bytes]:
         import pyarrow
@@ -172,13 +174,25 @@ def _parquet(**options: object) -> Target:
         return data[:end], data[end:]
 
     def seeds() -> list[bytes]:
-        return [parts()[0]]
+        return [parts()[1][:-8] if footer else parts()[0]]
 
-    def check(pages: bytes) -> str:
-        before, footer = parts()
-        return container_verdict(".parquet")(pages[: len(before)].ljust(len(before), b"\0") + footer)
+    def check(part: bytes) -> str:
+        pages, tail = parts()
+        if footer:
+            return container_verdict(".parquet")(pages + part + len(part).to_bytes(4, "little") + b"PAR1")
+        return container_verdict(".parquet")(part[: len(pages)].ljust(len(pages), b"\0") + tail)
 
     return Target(seeds, check, "pyarrow")
+
+
+def _lmdb() -> list[bytes]:
+    import lmdb
+
+    with tempfile.TemporaryDirectory() as folder:
+        with lmdb.open(folder, map_size=1 << 22) as environment, environment.begin(write=True) as transaction:
+            for i in range(4):
+                transaction.put(b"%d.jpg" % i, encoded(photo(20 + 50 * i, 30, seed=i)))
+        return [(Path(folder) / "data.mdb").read_bytes()]
 
 
 def _npy() -> list[bytes]:
@@ -197,6 +211,8 @@ CONTAINERS: dict[str, Target] = {
     "Parquet": _parquet(),
     "Parquet, plain": _parquet(use_dictionary=False, data_page_version="2.0"),
     "Parquet, zstd": _parquet(compression="zstd"),
+    "Parquet, footer": _parquet(footer=True, store_schema=False),
+    "LMDB": Target(_lmdb, container_verdict(".mdb"), "lmdb"),
     "npy": Target(_npy, container_verdict(".npy")),
 }
 

@@ -148,6 +148,16 @@ def test_pages_in_a_circle_and_entries_that_are_not_there(database: tuple[bytes,
     assert [str(e) for e in errors] == [f"LMDB: {len(values)} entries were found where 300 should be"]
 
 
+def test_a_head_that_looks_older_than_it_is(database: tuple[bytes, list[tuple[bytes, bytes]]]) -> None:
+    data = bytearray(database[0])
+    transactions = [int.from_bytes(data[page + 144 : page + 152], "little") for page in (0, 4096)]
+    assert sorted(transactions) == [0, 1]
+    data[4096 + 144 + 3] = 1
+    assert [str(e) for e in read(bytes(data))[1]] == [
+        "LMDB: the two heads are not of successive transactions: images may be missing"
+    ]
+
+
 def with_number(data: bytes, place: int, number: int) -> bytes:
     return data[:place] + struct.pack("<H", number) + data[place + 2 :]
 
@@ -183,13 +193,17 @@ def test_each_thing_a_page_says_is_checked(database: tuple[bytes, list[tuple[byt
         assert values == [entry for entry in content if entry[0] != key]
 
 
-@pytest.mark.parametrize(("place", "value"), [(16, 0), (20, 2), (40, 4095)], ids=["magic", "version", "page size"])
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(0, 7), (8, 0), (16, 0), (20, 2), (40, 4095)],
+    ids=["number", "kind", "magic", "version", "page size"],
+)
 def test_what_is_no_database(place: int, value: int, database: tuple[bytes, list[tuple[bytes, bytes]]]) -> None:
-    data = bytearray(database[0])
-    for page in (0, 4096):
+    for page in (0, 4096):  # without the newer of the two, the database would be an older one
+        data = bytearray(database[0])
         data[page + place : page + place + 4] = struct.pack("<I", value)
-    with pytest.raises(ImageError, match=r"no database, or one of another version"):
-        read(bytes(data))
+        with pytest.raises(ImageError, match=r"no database, or one of another version"):
+            read(bytes(data))
 
 
 def test_damage_costs_what_it_hits_and_is_named(tmp_path: Path) -> None:
