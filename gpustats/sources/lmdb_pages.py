@@ -188,6 +188,8 @@ def _metas(read: _Read) -> tuple[tuple[int, int, int, int], int]:
     first = _meta(read(0, _META.size), 0)
     second = _meta(read(first[1], _META.size), 1)
     older, newer = sorted((first, second))
+    if older[0] == newer[0] and older != newer:
+        raise ImageError("corrupt", "LMDB: the two heads of the database contradict each other")
     return newer, older[0]
 
 

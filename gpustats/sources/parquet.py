@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource
@@ -45,32 +45,41 @@ class ParquetSource(ShardSource):
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the rows."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         with self.file.open() as stream:
             try:
-                # The open file and not its path, in which Arrow sees URLs. A read buffer makes Arrow read a column
-                # chunk page by page instead of whole.
-                table = pq.ParquetFile(stream, buffer_size=_READ_BUFFER, pre_buffer=False)
-                columns = choose_columns(table.schema_arrow, self._options.column, self._options.group)
-                root = Root(self.file, self._options)
-                max_bytes = self._options.max_bytes
-                row = 0
-                with table:
-                    few = _rows_per_batch(table.metadata)
-                    found = find_columns(stream, columns.encoded) if columns.layout != "path" else []
-                    for number in range(table.num_row_groups):
-                        images, read, size = None, columns.read, few
-                        if number < len(found) and (image := found[number]) is not None:
-                            images = values(stream, image, max_bytes)
-                            read, size = columns.beside, _ROWS
-                        for batch in table.iter_batches(size, row_groups=[number], columns=read, use_threads=False):
-                            yield from table_samples(batch, columns, self.key, row, root.item, max_bytes, images)
-                            row += batch.num_rows
+                yield from self._rows(stream)
             except (pa.ArrowException, UnicodeDecodeError) as error:
                 raise ImageError("corrupt", f"Parquet: {error}") from None
             except OSError as error:  # Arrow's name for a page that cannot be decompressed, too
                 raise _reason(error) from None
+
+    def _rows(self, stream: BinaryIO) -> Iterator[Sample | Failure]:
+        import pyarrow.parquet as pq
+
+        # The open file and not its path, in which Arrow sees URLs. A read buffer makes Arrow read a column chunk page
+        # by page instead of whole.
+        with pq.ParquetFile(stream, buffer_size=_READ_BUFFER, pre_buffer=False) as table:
+            columns = choose_columns(table.schema_arrow, self._options.column, self._options.group)
+            found = find_columns(stream, columns.encoded) if columns.layout != "path" else []
+            root = Root(self.file, self._options)
+            max_bytes = self._options.max_bytes
+            few = _rows_per_batch(table.metadata)
+            row = 0
+            for number in range(table.num_row_groups):
+                images, read, size = None, columns.read, few
+                if number < len(found) and (image := found[number]) is not None:
+                    images = values(stream, image, max_bytes)
+                    read, size = columns.beside, _ROWS
+                end = row + table.metadata.row_group(number).num_rows
+                for batch in table.iter_batches(size, row_groups=[number], columns=read, use_threads=False):
+                    yield from table_samples(batch, columns, self.key, row, root.item, max_bytes, images)
+                    row += batch.num_rows
+                if row != end:
+                    raise ImageError("corrupt", f"Parquet: row group {number} ends at row {row:,} and not {end:,}")
+            if row != table.metadata.num_rows:
+                total = table.metadata.num_rows
+                raise ImageError("corrupt", f"Parquet: the row groups hold {row:,} rows and not {total:,}")
 
     def count(self) -> int | None:
         """Return the number of rows, from the file's footer."""

@@ -158,6 +158,13 @@ def test_a_head_that_looks_older_than_it_is(database: tuple[bytes, list[tuple[by
     ]
 
 
+def test_heads_that_contradict_each_other(database: tuple[bytes, list[tuple[bytes, bytes]]]) -> None:
+    data = bytearray(database[0])
+    data[4096 + 144] = 0  # both are of the first transaction
+    with pytest.raises(ImageError, match=r"contradict each other"):
+        read(bytes(data))
+
+
 def with_number(data: bytes, place: int, number: int) -> bytes:
     return data[:place] + struct.pack("<H", number) + data[place + 2 :]
 

@@ -615,3 +615,18 @@ def test_a_footer_that_is_too_long_is_left_to_arrow(tmp_path: Path, monkeypatch:
     assert find_columns(io.BytesIO(data), ["image"]) == []
     (tmp_path / "a.parquet").write_bytes(data)
     assert rows_of(tmp_path / "a.parquet") == ([("a.parquet/0", "", b"a")], [])
+
+
+@pytest.mark.parametrize("compression", ["snappy", "lz4"], ids=["own", "arrow"])
+def test_numbers_of_rows_that_contradict_one_another(compression: str, tmp_path: Path) -> None:
+    data = written([b"%d" % i for i in range(55)], compression=compression, store_schema=False)
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    rows = b"\x16\x6e"  # a field after the one before it, of 64 bits: 55
+    places = [i for i in range(footer, len(data)) if data[i : i + 2] == rows]
+    assert len(places) == 3, "of the file, of the column, of the row group"
+    for place in places:
+        for number in (0, 54, 56):
+            (tmp_path / "a.parquet").write_bytes(data[: place + 1] + bytes([2 * number]) + data[place + 2 :])
+            found, failures = rows_of(tmp_path / "a.parquet")
+            assert [f.reason for f in failures] == ["corrupt"] or (failures, len(found)) == ([], 55), (place, number)
+            assert len(found) <= 55
