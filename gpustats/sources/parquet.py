@@ -71,12 +71,9 @@ class ParquetSource(ShardSource):
                 if number < len(found) and (image := found[number]) is not None:
                     images = values(stream, image, max_bytes)
                     read, size = columns.beside, _ROWS
-                end = row + table.metadata.row_group(number).num_rows
                 for batch in table.iter_batches(size, row_groups=[number], columns=read, use_threads=False):
                     yield from table_samples(batch, columns, self.key, row, root.item, max_bytes, images)
                     row += batch.num_rows
-                if row != end:
-                    raise ImageError("corrupt", f"Parquet: row group {number} ends at row {row:,} and not {end:,}")
             if row != table.metadata.num_rows:
                 total = table.metadata.num_rows
                 raise ImageError("corrupt", f"Parquet: the row groups hold {row:,} rows and not {total:,}")
