@@ -27,7 +27,7 @@ from gpustats.failures import ImageError
 from gpustats.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
 from gpustats.memory import MemoryBudget
 
-__all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "sniff", "versions", "whole_images_only"]
+__all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "jpeg_header", "sniff", "versions", "whole_images_only"]
 
 SIMPLEJPEG = "simplejpeg"
 PILLOW = "pillow"
@@ -169,11 +169,10 @@ class Decoder:
         ImageError
             Where the image is not whole, is too large, or is of a kind that cannot be read.
         """
-        # The JPEG header parser refuses everything else in 2 microseconds, so it is asked first.
-        try:
-            height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
-        except ValueError:  # no JPEG, or one that only Pillow can judge
+        header = jpeg_header(data)
+        if header is None:
             return self._decode_with_pillow(data), PILLOW
+        height, width, color_space = header
         size = height * width * 3
         check_size(height, width, self._max_pixels)
         if size > self._buffer.nbytes or may_hide_scans(data, height * width):
@@ -182,11 +181,11 @@ class Decoder:
             return self._decode_with_pillow(data), PILLOW
         if size > self._buffer.nbytes and size <= self._memory.share // 3:  # room for coefficients, too
             self._buffer = np.empty(size, np.uint8)
-        target = self._buffer if size <= self._buffer.nbytes else np.empty(size, np.uint8)
         try:
+            target = self._buffer if size <= self._buffer.nbytes else np.empty(size, np.uint8)
             return simplejpeg.decode_jpeg(data, "RGB", buffer=target), SIMPLEJPEG
-        except ValueError:  # libjpeg warned or gave up: Pillow says whether the image is whole
-            del target
+        except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed in its own way: Pillow is the judge
+            target = self._buffer  # a large one is given back before Pillow takes as much
             return self._decode_with_pillow(data), PILLOW
 
     def release(self) -> None:
@@ -243,6 +242,20 @@ class Decoder:
         else:
             each = _PEAK_BYTES.get(kind, _PEAK_BYTES_OTHER)
         self._admit(pixels * each)
+
+
+def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
+    """Return height, width and colour space of a JPEG; None where simplejpeg cannot read the header.
+
+    None means that the file is no JPEG, or one that Pillow has to judge. simplejpeg raises `ValueError` for most of
+    these, but also `KeyError` for a chroma subsampling that it does not know, so every exception counts.
+    It refuses other formats in 2 microseconds.
+    """
+    try:
+        height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
+    except Exception:  # noqa: BLE001 - see above
+        return None
+    return int(height), int(width), str(color_space)
 
 
 def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gpustats.engines import dali
 from gpustats.engines.base import Outcome
-from gpustats.engines.batch import CHANNELS, POISON, BatchReducer, EncodedBatch, Moments, PendingBatch
+from gpustats.engines.batch import CHANNELS, POISON, BatchReducer, EncodedBatch, EncodedImage, Moments, PendingBatch
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.feed import Feed, Stopped
 from gpustats.engines.spot_check import SpotCheck
@@ -171,7 +171,7 @@ class GpuEngine:
                 session.run()
             except (Stopped, GpustatsError):
                 raise
-            except (RuntimeError, MemoryError) as error:  # the pipeline cannot be built or is beyond repair
+            except Exception as error:  # noqa: BLE001 - of DALI, CuPy or the driver: no image may be lost by any
                 helped = session.abandon(error)
                 self._counts["pipelines_rebuilt"] += 1
                 fruitless = 0 if helped or self._images > before else fruitless + 1
@@ -184,23 +184,31 @@ class GpuEngine:
 
 
 class _Session:
-    """The state of one drive: what is in the pipeline, what is being reduced, what must be fed again."""
+    """The state of one drive: every image that the feed gave out is in one of these places until it is accounted for.
+
+    An image moves on only when the step that takes it further has succeeded, so that an exception at any point leaves
+    it where `abandon` or `give_up` finds it.
+    """
 
     def __init__(self, engine: GpuEngine, feed: Feed, emit: Any) -> None:
         self._engine = engine
         self._feed = feed
         self._emit = emit
-        self._again: deque[EncodedBatch] = deque()
-        self._inside: deque[EncodedBatch] = deque()
+        self._again: deque[EncodedBatch] = deque()  # to be fed (again) before the feed is asked
+        self._inside: deque[EncodedBatch] = deque()  # in the pipeline
         self._reducing: deque[tuple[EncodedBatch, Any, PendingBatch]] = deque()
+        self._for_cpu: deque[EncodedImage] = deque()
         self.finished = False
 
     def run(self) -> None:
-        """Decode and reduce until the feed is empty. Raises RuntimeError where the pipeline should be built anew."""
+        """Decode and reduce until the feed is empty. Raises where the pipeline should be built anew."""
         engine = self._engine
+        self._again.extendleft(reversed(self._inside))  # a new pipeline holds nothing
+        self._inside.clear()
         pipeline = dali.build_pipeline(self._next, engine._tuning, engine._decode_device, engine._device_id)
         failed_in_a_row = 0
         while True:
+            self._send_to_cpu()
             try:
                 (pixels,) = pipeline.run()
             except StopIteration:
@@ -212,15 +220,16 @@ class _Session:
                 self._retry_on_cpu(self._inside.popleft())
                 continue
             failed_in_a_row = 0
-            batch = self._inside.popleft()
-            self._launch(batch, pixels)
+            self._launch(self._inside[0], pixels)
+            self._inside.popleft()
             while len(self._reducing) > 1:
                 self._collect()
         while self._reducing:
             self._collect()
+        self._send_to_cpu()
         self.finished = not self._again and not self._inside
 
-    def abandon(self, error: RuntimeError | MemoryError) -> bool:
+    def abandon(self, error: Exception) -> bool:
         """Save what was in a broken pipeline: collect what is reduced, feed the rest again.
 
         Returns
@@ -229,50 +238,59 @@ class _Session:
             Whether the next attempt is another one, with smaller batches.
         """
         while self._reducing:
-            batch, _, pending = self._reducing.popleft()
             try:
-                moments = pending.result()
-            except (RuntimeError, MemoryError):  # the device lost it: as if it had not come out
-                self._inside.appendleft(batch)
-            else:
-                self._finish(batch, moments)
-        waiting = [*self._inside, *self._again]
+                self._collect()
+            except (Stopped, GpustatsError):
+                raise
+            except Exception:  # noqa: BLE001 - the device lost it: as if it had not come out
+                self._inside.appendleft(self._reducing.popleft()[0])
+        waiting = deque([*self._inside, *self._again])
         self._inside.clear()
-        self._again.clear()
-        if not dali.is_out_of_memory(error):
-            # One of these broke the pipeline; which one, DALI does not say reliably.
-            if waiting:
-                self._retry_on_cpu(waiting.pop(0))
-            self._again.extend(waiting)
+        self._again = waiting
+        out_of_memory = dali.is_out_of_memory(error)
+        if waiting and (not out_of_memory or len(waiting[0]) == 1):
+            # Without memory for one image the CPU takes it. Otherwise one of these broke the pipeline; which one, DALI
+            # does not say reliably.
+            self._retry_on_cpu(waiting.popleft())
+        if not out_of_memory:
             return False
         self._engine._counts["out_of_memory"] += 1
-        if waiting and len(waiting[0]) == 1:
-            self._retry_on_cpu(waiting.pop(0))
-        self._again.extend(waiting)
         return self._feed.halve_batches()
 
     def give_up(self) -> None:
         """Leave everything to the CPU."""
         self._feed.gpu_closed.set()
         for batch in (*self._inside, *self._again):
-            self._feed.images_to_cpu(batch.images)
+            self._for_cpu.extend(batch.images)
+        self._inside.clear()
+        self._again.clear()
+        self._send_to_cpu()
         while (batch_or_none := self._feed.next_for_gpu()) is not None:
-            self._feed.images_to_cpu(batch_or_none.images)
+            self._for_cpu.extend(batch_or_none.images)
+            self._send_to_cpu()
 
     def _next(self) -> list[NDArray[np.uint8]]:
         """Give DALI its next batch (the callback of its external source)."""
         batch = self._again.popleft() if self._again else self._feed.next_for_gpu()
         if batch is None:
             raise StopIteration
-        while self._feed.is_too_large(batch):
-            batch, rest = batch.halves()
-            self._again.appendleft(rest)
-        self._inside.append(batch)
-        return batch.arrays()
+        self._again.appendleft(batch)
+        while self._feed.is_too_large(self._again[0]):
+            halves = self._again[0].halves()
+            self._again.popleft()
+            self._again.extendleft(reversed(halves))
+        arrays = self._again[0].arrays()
+        self._inside.append(self._again.popleft())
+        return arrays
 
     def _retry_on_cpu(self, batch: EncodedBatch) -> None:
         self._engine._counts["batches_retried"] += 1
-        self._feed.images_to_cpu(batch.images)
+        self._for_cpu.extend(batch.images)
+
+    def _send_to_cpu(self) -> None:
+        while self._for_cpu:
+            self._feed.images_to_cpu([self._for_cpu[0]])
+            self._for_cpu.popleft()
 
     def _launch(self, batch: EncodedBatch, pixels: Any) -> None:
         """Start the reduction of a decoded batch; keep the batch until it is done."""
@@ -286,27 +304,27 @@ class _Session:
         self._reducing.append((batch, pixels, pending))
 
     def _collect(self) -> None:
-        batch, pixels, pending = self._reducing[0]
+        batch, _, pending = self._reducing[0]
         moments = pending.result()  # waits: only then may the pixels be let go
-        self._reducing.popleft()
-        del pixels
         self._finish(batch, moments)
+        self._reducing.popleft()
 
     def _finish(self, batch: EncodedBatch, moments: Moments) -> None:
+        """Emit the rows of a batch. All that can fail comes first, so that a batch is emitted once or not at all."""
         engine = self._engine
-        engine._counts["batches"] += 1
         good = written(moments)
         unwritten = [image for image, fine in zip(batch.images, good, strict=True) if not fine]
-        if unwritten:
-            engine._counts["not_written"] += len(unwritten)
-            self._feed.images_to_cpu(unwritten)
-        refused = engine._spot_check.check(engine._counts["batches"], batch, moments, good)
+        failures = []
+        refused = engine._spot_check.check(engine._counts["batches"] + 1, batch, moments, good)
         if refused is not None:  # the CPU decoder refuses what the GPU took: its verdict counts
             index, failure = refused
             good[index] = False
-            self._emit(Outcome(_rows(batch, moments, np.zeros(len(batch), np.bool_)), [failure]))
+            failures.append(failure)
+        self._emit(Outcome(_rows(batch, moments, good), failures))
+        engine._counts["batches"] += 1
+        engine._counts["not_written"] += len(unwritten)
         engine._images += int(good.sum())
-        self._emit(Outcome(_rows(batch, moments, good)))
+        self._for_cpu.extend(unwritten)
 
 
 def sample_pointers(pixels: Any, sizes: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -8,9 +8,7 @@ counts.
 
 from __future__ import annotations
 
-import simplejpeg
-
-from gpustats.decode import check_size
+from gpustats.decode import check_size, jpeg_header
 
 __all__ = ["screen"]
 
@@ -30,10 +28,10 @@ def screen(data: bytes, max_pixels: int) -> tuple[int, int] | None:
     """
     if not data.endswith(b"\xff\xd9") or not _has_ordinary_frame(data):
         return None
-    try:
-        height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+    header = jpeg_header(data)
+    if header is None:
         return None
+    height, width, color_space = header
     check_size(height, width, max_pixels)
     return (height, width) if color_space in ("YCbCr", "Gray") else None
 

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.errors import DataError
+from gpustats.errors import DataError, GpustatsError
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.files import File
 
@@ -259,7 +259,14 @@ def load(item: Item, max_bytes: int, expect: Callable[[int], None] = lambda size
         expect(len(item))
         return bytes(item)
     if callable(item):
-        data = item(max_bytes)
+        try:
+            data = item(max_bytes)
+        except (ImageError, GpustatsError):
+            raise
+        except MemoryError:
+            raise ImageError("too_large", "not enough memory to read the image") from None
+        except Exception as error:  # noqa: BLE001 - packages that read containers raise anything; one image, named
+            raise ImageError("unreadable", f"{type(error).__name__}: {error}") from None
         expect(len(data) if isinstance(data, bytes) else 0)
         return data
     return item

@@ -1,0 +1,144 @@
+"""An exception at any call that the GPU engine makes loses no image and puts no pixels under another key."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpustats.engines.batch import EncodedBatch
+from gpustats.engines.cpu import CpuEngine
+from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.host_reduce import HostReducer
+from gpustats.engines.spot_check import SpotCheck
+from gpustats.sources import Batch
+from tests.gpu.fake_dali import FakePipeline, Sample, TensorList
+from tests.gpu.test_engine import batch_of, engine_for, fake, photos_of
+
+IMAGES = photos_of(40)
+
+
+class CompileException(Exception):
+    """As CuPy raises it where a kernel does not compile: neither a RuntimeError nor a MemoryError."""
+
+
+ERRORS: list[Callable[[], Exception]] = [
+    lambda: RuntimeError("cudaErrorLaunchFailure: unspecified launch failure"),
+    lambda: MemoryError("out of memory allocating 1,024 bytes"),
+    lambda: CompileException("nvrtc: error: cannot open source file"),
+    lambda: AttributeError("module 'cupy' has no attribute 'cuda'"),
+]
+
+
+def measured(engine: GpuEngine | CpuEngine, batches: Iterator[Batch]) -> tuple[list[Any], list[str]]:
+    """Return every row with its key, and the keys of the failures."""
+    rows: list[Any] = []
+    failures: list[str] = []
+    for outcome in engine.outcomes(batches):
+        part = outcome.rows
+        rows += zip(part.keys, part.sum.tolist(), part.sumsq.tolist(), part.min.tolist(), strict=True)
+        failures += [failure.key for failure in outcome.failures]
+    return sorted(rows), sorted(failures)
+
+
+@pytest.fixture(scope="module")
+def expected() -> tuple[list[Any], list[str]]:
+    return measured(CpuEngine(workers=2, max_pixels=10**9, memory=1 << 28), batch_of(IMAGES))
+
+
+class LateResult:
+    """A launch whose result is asked for later, as on a device."""
+
+    def __init__(self, moments: Any) -> None:
+        self._moments = moments
+
+    def result(self) -> Any:
+        return self._moments
+
+
+def launch_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = HostReducer.launch
+    monkeypatch.setattr(HostReducer, "launch", lambda *args: LateResult(launch(*args)))
+
+
+def inject(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, fails: Callable[[int], bool], error: Callable[[], Exception]
+) -> list[int]:
+    """Make the calls for whose number `fails` is true raise; return a list that grows with every raise."""
+    original = getattr(owner, name)
+    calls = itertools.count(1)
+    raised: list[int] = []
+
+    def call(*args: Any, **options: Any) -> Any:
+        number = next(calls)
+        if fails(number):
+            raised.append(number)
+            raise error()
+        return original(*args, **options)
+
+    monkeypatch.setattr(owner, name, call)
+    return raised
+
+
+CALLS = {
+    "pipeline.run": (FakePipeline, "run"),
+    "batch.arrays": (EncodedBatch, "arrays"),
+    "pixels.shape": (TensorList, "shape"),
+    "pixels[i]": (TensorList, "__getitem__"),
+    "data_ptr": (Sample, "data_ptr"),
+    "reducer.launch": (HostReducer, "launch"),
+    "pending.result": (LateResult, "result"),
+    "spot_check.check": (SpotCheck, "check"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error()).__name__)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fails", [*range(1, 12), "always", "from the fourth on", "every second"])
+def test_an_exception_at_any_call(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    expected: tuple[list[Any], list[str]],
+    call: str,
+    fails: int | str,
+    error: Callable[[], Exception],
+) -> None:
+    caplog.set_level(logging.ERROR, "gpustats")
+    fake(monkeypatch, lambda number, images: images)
+    launch_late(monkeypatch)
+    condition: Callable[[int], bool] = {
+        "always": lambda number: True,
+        "from the fourth on": lambda number: number >= 4,
+        "every second": lambda number: number % 2 == 0,
+    }.get(str(fails), lambda number: number == fails)
+    owner, name = CALLS[call]
+    raised = inject(monkeypatch, owner, name, condition, error)
+    engine = engine_for()
+    assert measured(engine, batch_of(IMAGES)) == expected
+    report = engine.report()
+    if fails == "always":
+        assert raised
+        assert report["gpu_given_up"]
+    if raised:
+        assert report["pipelines_rebuilt"] + report["batches_retried"] > 0
+    assert report["images_by_decoder"]["dali-cpu"] + report["images_by_decoder"].get("simplejpeg", 0) == len(IMAGES)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_exceptions_at_several_calls(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, expected: tuple[list[Any], list[str]], seed: int
+) -> None:
+    caplog.set_level(logging.ERROR, "gpustats")
+    rng = np.random.default_rng(seed)
+    fake(monkeypatch, lambda number, images: images)
+    launch_late(monkeypatch)
+    share = rng.choice([0.02, 0.1, 0.4])
+    for owner, name in CALLS.values():
+        error = ERRORS[rng.integers(len(ERRORS))]
+        inject(monkeypatch, owner, name, lambda number: bool(rng.random() < share), error)
+    engine = engine_for(batch_size=int(rng.integers(1, 9)), prefetch=int(rng.integers(1, 4)))
+    assert measured(engine, batch_of(IMAGES)) == expected
