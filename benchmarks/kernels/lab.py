@@ -88,7 +88,7 @@ def why_not() -> str | None:
     try:
         import cupy
     except ImportError as error:
-        return f"CuPy is not installed ({error}); it comes with gpustats[cuda12] and gpustats[cuda13]"
+        return f"CuPy is not installed ({error}); it comes with the extras [cuda12] and [cuda13]"
     try:
         if cupy.cuda.runtime.getDeviceCount():
             return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from gpustats.engines.base import Engine
 from gpustats.errors import DeviceError
+from gpustats.install import pip_install
 from gpustats.memory import memory_in_flight
 from gpustats.resources import usable_cpus
 
@@ -17,7 +18,6 @@ __all__ = ["gpu_problem", "open_engine"]
 log = logging.getLogger("gpustats")
 
 _DEVICE = re.compile(r"(?:gpu|cuda)(?::(\d+))?")
-_INSTALL = "pip install 'gpustats[cuda13]' (or [cuda12] for CUDA 12)"
 
 
 def open_engine(
@@ -80,12 +80,12 @@ def gpu_problem(device_id: int = 0) -> str | None:
     """Return why CUDA device `device_id` cannot be used, None where it can."""
     for module, name in (("cupy", "CuPy"), ("nvidia", "DALI")):
         if importlib.util.find_spec(module) is None:
-            return f"{name} is not installed; {_INSTALL}"
+            return f"{name} is not installed; {_install()}"
     try:
         import cupy
         import nvidia.dali  # noqa: F401 - only whether it can be loaded
     except ImportError as error:
-        return f"{error}; {_INSTALL}"
+        return f"{error}; {_install()}"
     try:
         count = int(cupy.cuda.runtime.getDeviceCount())
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -93,6 +93,10 @@ def gpu_problem(device_id: int = 0) -> str | None:
     if device_id >= count:
         return f"there is no CUDA device {device_id}: CUDA sees {count}"
     return None
+
+
+def _install() -> str:
+    return f"{pip_install('cuda13')} (or [cuda12] for CUDA 12)"
 
 
 def _open_gpu(

@@ -12,6 +12,7 @@ import numpy as np
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
+from gpustats.install import pip_install
 from gpustats.sources.base import Item, Sample, Source
 from gpustats.sources.layout import image_view, resolve
 from gpustats.sources.options import SourceOptions
@@ -188,8 +189,8 @@ def as_array(value: Any) -> Any:
             import cupy
         except ImportError:
             raise DataError(
-                f"{_describe(value)} is in GPU memory; install CuPy (pip install 'gpustats[cuda12]' or "
-                "'gpustats[cuda13]') or move it to the CPU"
+                f"{_describe(value)} is in GPU memory; install CuPy ({pip_install('cuda13')}, or [cuda12] for "
+                "CUDA 12) or move it to the CPU"
             ) from None
         return cupy.from_dlpack(value) if not hasattr(value, "__cuda_array_interface__") else cupy.asarray(value)
     if hasattr(value, "__array_interface__"):

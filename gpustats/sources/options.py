@@ -8,6 +8,7 @@ from typing import Any
 
 from gpustats.errors import DataError
 from gpustats.failures import printable
+from gpustats.install import pip_install
 
 __all__ = ["LAYOUTS", "SourceOptions", "missing_extra"]
 
@@ -73,6 +74,5 @@ class SourceOptions:
 def missing_extra(label: str, what: str, package: str, extra: str) -> DataError:
     """Return the error for a package that is not installed, with the line that mends it."""
     return DataError(
-        f"{printable(label)}: reading {what} needs the package {package}; install it with: "
-        f"pip install 'gpustats[{extra}]'"
+        f"{printable(label)}: reading {what} needs the package {package}; install it with: " + pip_install(extra)
     )

@@ -416,7 +416,7 @@ def test_device_gpu_says_what_is_missing(photos: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cupy" else real(name))
     for name in ("gpu", "cuda", "cuda:1", "gpu:0"):
         with pytest.raises(
-            DeviceError, match=rf"device='{name}' cannot be used: CuPy is not installed; pip install 'gpus"
+            DeviceError, match=rf"device='{name}' cannot be used: CuPy is not installed; pip install '\.\[cuda13\]'"
         ):
             gpustats.compute(photos, device=name)
 

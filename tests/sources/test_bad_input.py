@@ -514,7 +514,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     }.items():
         if not (tmp_path / name).exists():
             (tmp_path / name).write_bytes(b"")
-        with pytest.raises(DataError, match=rf"pip install 'gpustats\[{extra}\]'"):
+        with pytest.raises(DataError, match=rf"pip install '\.\[{extra}\]'"):
             gpustats.compute(tmp_path / name)
-    with pytest.raises(DataError, match=r"https://host/a\.tar: .* pip install 'gpustats\[remote\]'"):
+    with pytest.raises(DataError, match=r"https://host/a\.tar: .* pip install '\.\[remote\]'"):
         gpustats.compute("https://user:secret@host/a.tar?key=secret")
