@@ -22,7 +22,7 @@ from benchmarks.gap import gap
 from benchmarks.process import Process
 from benchmarks.report import Bars, Table, spread
 from benchmarks.timing import interleaved, ratio, summary
-from gpustats.resources import usable_cpus
+from gpustats.limits.machine import usable_cpus
 from gpustats.sources import open_source
 
 __all__ = ["report", "run", "spaced"]

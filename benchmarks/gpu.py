@@ -24,18 +24,18 @@ from typing import Any
 import numpy as np
 
 from gpustats.engines import dali
-from gpustats.engines.batch import BatchReducer, EncodedBatch, EncodedImage
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import gpu_problem
 from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.gpu_batch import BatchReducer, EncodedBatch, EncodedImage
 from gpustats.engines.host_reduce import HostReducer
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning, choose
+from gpustats.limits.machine import usable_cpus
 from gpustats.moments import Accumulator
-from gpustats.resources import usable_cpus
+from gpustats.result.stats import Stats
 from gpustats.sources import Batch, open_source
 from gpustats.sources.base import batched, load
-from gpustats.stats import Stats
 
 __all__ = ["run"]
 

@@ -32,8 +32,8 @@ import gpustats
 from benchmarks.files import link_images, write_sized
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, summary
+from gpustats.limits.machine import usable_cpus
 from gpustats.reduce import moments_u8
-from gpustats.resources import usable_cpus
 from gpustats.sources import open_source
 
 __all__ = ["report", "run"]

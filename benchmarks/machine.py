@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gpustats.resources import usable_cpus, usable_memory
+from gpustats.limits.machine import usable_cpus, usable_memory
 
 __all__ = ["facts"]
 

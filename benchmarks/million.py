@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.child import run_child
 from benchmarks.files import link_images
 from benchmarks.report import Lines, Table
-from gpustats.resources import usable_cpus
+from gpustats.limits.machine import usable_cpus
 from gpustats.sources import open_source
 
 __all__ = ["report", "run", "settled_rss"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.report import Bars, Table, spread
 from benchmarks.timing import interleaved, ratio, seconds, summary
 from gpustats import reduce
-from gpustats.resources import usable_memory
+from gpustats.limits.machine import usable_memory
 
 __all__ = ["methods", "report", "run"]
 

@@ -29,7 +29,7 @@ import gpustats
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, ratio, summary
 from gpustats.demo import natural_image, write_images
-from gpustats.resources import usable_cpus
+from gpustats.limits.machine import usable_cpus
 from tests import badfiles
 
 Run = Callable[[], gpustats.Stats]

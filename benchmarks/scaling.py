@@ -17,7 +17,7 @@ from benchmarks.child import run_child
 from benchmarks.files import link_images, write_sized, write_tar
 from benchmarks.report import Lines, Table, spread
 from benchmarks.timing import interleaved, ratio, summary
-from gpustats.resources import usable_cpus
+from gpustats.limits.machine import usable_cpus
 from gpustats.sources import open_source
 
 __all__ = ["report", "run"]

@@ -17,7 +17,7 @@ from typing import Any
 import gpustats
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, ratio, seconds, summary
-from gpustats.resources import usable_cpus
+from gpustats.limits.machine import usable_cpus
 from gpustats.sources import open_source
 
 __all__ = ["CONTAINERS", "report", "run"]

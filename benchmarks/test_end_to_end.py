@@ -9,7 +9,7 @@ import pytest
 from benchmarks import peers
 from benchmarks.process import Process
 from gpustats.demo import write_images
-from gpustats.resources import usable_cpus
+from gpustats.limits.machine import usable_cpus
 
 
 @pytest.fixture(scope="module")

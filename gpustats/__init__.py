@@ -5,7 +5,7 @@
 >>> stats.mean, stats.std                # doctest: +SKIP
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from gpustats.api import compute
 from gpustats.errors import (
@@ -13,21 +13,17 @@ from gpustats.errors import (
     DeviceError,
     GpustatsError,
     ImagesFailedWarning,
-    Interrupted,
     MergeError,
-    TooManyFailures,
 )
 from gpustats.failures import Failure
-from gpustats.moments import Accumulator, ImageMoments
-from gpustats.stats import Stats, merge
+from gpustats.result.stats import Stats, merge
+from gpustats.run import Interrupted, TooManyFailures
 
 __all__ = [
-    "Accumulator",
     "DataError",
     "DeviceError",
     "Failure",
     "GpustatsError",
-    "ImageMoments",
     "ImagesFailedWarning",
     "Interrupted",
     "MergeError",

@@ -1,32 +1,21 @@
-"""`compute`: source, engine, accumulator, result."""
+"""`compute`: options become a definition, a source and an engine; a run makes the result of them."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-import time
-import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Literal
 
-from gpustats import __version__
-from gpustats.display import skipped
-from gpustats.engines.base import Engine, Outcome
+from gpustats.definition import Definition
 from gpustats.engines.device import open_engine
-from gpustats.errors import DataError, ImagesFailedWarning, Interrupted, TooManyFailures
-from gpustats.failure_file import FailureFile
-from gpustats.failures import FailureLog, printable
-from gpustats.interrupts import orderly_interrupts
-from gpustats.rows import RowBuffer
-from gpustats.sources import Batch, Source, SourceOptions, open_source
+from gpustats.failures import FailureFile, FailureLimit
+from gpustats.progress import reported
+from gpustats.result.stats import Stats
+from gpustats.run import Run
+from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
-from gpustats.stats import Definition, Stats, color_order
-from gpustats.tolerance import FailureLimit
-
-if TYPE_CHECKING:
-    from gpustats.resume import Checkpoint
+from gpustats.statistics import check_names
 
 __all__ = ["compute"]
 
@@ -36,6 +25,7 @@ def compute(
     *,
     device: str = "auto",
     workers: int | None = None,
+    statistics: Sequence[str] = (),
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -70,6 +60,9 @@ def compute(
     workers : int, optional
         Threads that decode on the CPU. By default the cores that this process may use (affinity and cgroup limits
         count).
+    statistics : sequence of str
+        What to compute beside the moments, which mean, std and the like come from: ``"histogram"`` (8-bit images) and
+        ``"covariance"`` (8- and 16-bit images).
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -155,8 +148,10 @@ def compute(
     """
     _check_options(workers, on_error, max_pixels, changed)
     limit = FailureLimit(max_failures)
+    definition = Definition(statistics=check_names(statistics))
     engine = open_engine(
         device,
+        definition=definition,
         workers=workers,
         max_pixels=max_pixels,
         memory=memory,
@@ -173,83 +168,22 @@ def compute(
         max_bytes=engine.max_bytes,
     )
     source = open_source(data, options)
-    failed = FailureLog()
-    buffer = RowBuffer()
-    started = time.monotonic()
-
-    def result(complete: bool) -> Stats:
-        buffer.flush()
-        run: dict[str, Any] = {
-            "source": printable(source.label),
-            "gpustats": __version__,
-            **engine.report(),
-            "seconds": round(time.monotonic() - started, 3),
-        }
-        if saved is not None:
-            run["checkpoint"] = {"images_reused": saved.images_reused, "images_removed": saved.images_removed}
-        return Stats(
-            buffer.totals,
-            definition=Definition(color_order=color_order(buffer.totals.channels)),
-            failures=failed,
-            skipped=dict(source.skipped),
-            runs=(run,),
-            complete=complete,
-        )
-
-    def account(outcome: Outcome) -> None:
-        buffer.add(outcome.rows)
-        for failure in outcome.failures:
-            failed.add(failure)
-            if failure_file is not None:
-                failure_file.add(failure)
-            if on_error == "raise":
-                raise DataError(str(failure))
-        check_limit(buffer.totals.images + len(buffer), final=False)
-        advance(len(outcome.rows) + len(outcome.failures))
-
-    def check_limit(read: int, final: bool) -> None:
-        if limit.exceeded(len(failed), len(failed) + read, final):
-            raise TooManyFailures(
-                f"{len(failed):,} of {len(failed) + read:,} images failed, more than max_failures={limit}; "
-                f"one of them: {next(iter(failed))}",
-                result(complete=final),
-            )
-
     with ExitStack() as stack:
-        guard = stack.enter_context(orderly_interrupts())
-        failure_file = stack.enter_context(FailureFile(failures)) if failures is not None else None
-        saved: Checkpoint | None = None
-        batches = stack.enter_context(_closing(source.batches()))
+        on_failure = [stack.enter_context(FailureFile(failures)).add] if failures is not None else []
         if checkpoint is not None:
+            from gpustats.checkpoint.resume import Resumed
+
             settings = {"max_pixels": str(max_pixels), **_described(options)}
-            saved = stack.enter_context(_open_checkpoint(checkpoint, data, engine, settings, changed))
-            batches = saved.pending(batches)
-        advance = stack.enter_context(_progress(progress, source))
-        try:
-            with closing(engine.outcomes(batches)) as outcomes:
-                for outcome in outcomes:
-                    with guard.step():  # an image counts and is stored, or neither
-                        for part in saved.record(outcome) if saved is not None else (outcome,):
-                            account(part)
-            with guard.step():
-                for part in saved.finish() if saved is not None else ():
-                    account(part)
-                buffer.flush()
-        except KeyboardInterrupt:
-            raise Interrupted(result(complete=False)) from None
-        if buffer.totals.images == 0 and not failed:
-            others = skipped(source.skipped)
-            raise DataError(f"{printable(source.label)}: no images found" + (f" (skipped: {others})" if others else ""))
-        check_limit(buffer.totals.images, final=True)
-        if failed and on_error == "skip":
-            first, count = next(iter(failed)), buffer.totals.images + len(failed)
-            warnings.warn(
-                f"{len(failed):,} of {count:,} images could not be read and do not count: {first}"
-                + (" ..." if len(failed) > 1 else ""),
-                ImagesFailedWarning,
-                stacklevel=2,
-            )
-        return result(complete=True)
+            engine = stack.enter_context(Resumed(engine, checkpoint, data, definition, settings, changed))
+        return Run(
+            source,
+            engine,
+            definition,
+            limit=limit,
+            stop_at_first=on_error == "raise",
+            advance=stack.enter_context(reported(progress, source)),
+            on_failure=on_failure,
+        ).stats()
 
 
 def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str) -> None:
@@ -263,51 +197,7 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
         raise ValueError(f"max_pixels should be a positive integer, got {max_pixels!r}")
 
 
-def _open_checkpoint(
-    path: str | os.PathLike[str],
-    data: object,
-    engine: Engine,
-    options: Mapping[str, str],
-    changed: Literal["mtime", "hash"],
-) -> Checkpoint:
-    from gpustats.resume import Checkpoint
-
-    report = engine.report()
-    settings = {
-        "gpustats": __version__,
-        "engine": str(report["engine"]),
-        "decoders": json.dumps(report["decoders"], sort_keys=True),
-        "definition": json.dumps(Definition().to_dict(), sort_keys=True),
-        **options,
-    }
-    return Checkpoint(path, data, settings, changed)
-
-
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
     names = ("column", "feature", "group", "root", "layout")
     return {name: key_of(str(value)) for name in names if (value := getattr(options, name)) is not None}
-
-
-@contextmanager
-def _closing(batches: Generator[Batch, None, None]) -> Iterator[Iterator[Batch]]:
-    """Close the source when the run is over."""
-    try:
-        yield batches
-    finally:
-        with suppress(ValueError):  # a thread that was left behind still waits for the source
-            batches.close()
-
-
-@contextmanager
-def _progress(progress: bool | Callable[[int], None] | None, source: Source) -> Iterator[Callable[[int], None]]:
-    """Give the function that is told how many more images are done."""
-    if callable(progress):
-        yield progress
-    elif progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
-        from gpustats.progress import ProgressBar
-
-        with ProgressBar(source) as bar:
-            yield bar.update
-    else:
-        yield lambda images: None

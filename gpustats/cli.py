@@ -13,10 +13,11 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 import gpustats
-from gpustats.display import normalize_line
-from gpustats.errors import GpustatsError, ImagesFailedWarning, Interrupted, TooManyFailures
-from gpustats.interrupts import interrupt_on_terminate
-from gpustats.stats import Stats
+from gpustats.errors import GpustatsError, ImagesFailedWarning
+from gpustats.limits.interrupts import interrupt_on_terminate
+from gpustats.result.stats import Stats
+from gpustats.result.text import normalize_line
+from gpustats.run import Interrupted, TooManyFailures
 
 __all__ = ["main"]
 
@@ -256,7 +257,8 @@ def _report(run: Callable[[], Stats], json: str | None, quiet: bool) -> None:
 def _print_table(stats: Stats) -> None:
     typer.echo(repr(stats))
     if stats.n_images:
-        typer.echo(f"\n{normalize_line(stats)}")
+        unit = stats.scaled(1)
+        typer.echo(f"\n{normalize_line(unit.mean, unit.std)}")
 
 
 def _list_failures(stats: Stats, quiet: bool) -> None:

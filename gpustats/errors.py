@@ -1,20 +1,16 @@
-"""Errors that gpustats raises on purpose; each message says what was given, what is wrong and what to do."""
+"""Errors that gpustats raises on purpose; each message says what was given, what is wrong and what to do.
+
+Those that carry a result are in `gpustats.run`.
+"""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gpustats.stats import Stats
 
 __all__ = [
     "DataError",
     "DeviceError",
     "GpustatsError",
     "ImagesFailedWarning",
-    "Interrupted",
     "MergeError",
-    "TooManyFailures",
 ]
 
 
@@ -35,34 +31,6 @@ class DeviceError(GpustatsError, RuntimeError):
 
 class MergeError(GpustatsError, ValueError):
     """Two results that do not measure the same thing were added."""
-
-
-class TooManyFailures(GpustatsError, RuntimeError):
-    """More images failed than ``max_failures`` allows.
-
-    Attributes
-    ----------
-    partial : Stats
-        What had been read by then, with ``complete=False``.
-    """
-
-    def __init__(self, message: str, partial: Stats) -> None:
-        super().__init__(message)
-        self.partial = partial
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was stopped by Ctrl-C; what had been read is kept.
-
-    Attributes
-    ----------
-    partial : Stats
-        The statistics of the images read by then, with ``complete=False``.
-    """
-
-    def __init__(self, partial: Stats) -> None:
-        super().__init__("interrupted; the partial result is in .partial")
-        self.partial = partial
 
 
 class ImagesFailedWarning(UserWarning):

@@ -1,22 +1,39 @@
-"""What went wrong with single images: a reason class, a sentence, and a bounded log of them."""
+"""What went wrong with single images: a reason and a sentence, a log and a file of them, and how many are too many."""
 
 from __future__ import annotations
 
+import json
+import os
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from types import TracebackType
+from typing import Any, Literal, TextIO, get_args
 
 from gpustats.errors import DataError
 
-__all__ = ["LISTED_AT_MOST", "REASONS", "Failure", "FailureLog", "ImageError", "Reason", "printable"]
+__all__ = [
+    "JUDGED_FROM",
+    "LISTED_AT_MOST",
+    "REASONS",
+    "Failure",
+    "FailureFile",
+    "FailureLimit",
+    "FailureLog",
+    "ImageError",
+    "Reason",
+    "printable",
+]
 
 Reason = Literal["missing", "unreadable", "not_an_image", "truncated", "corrupt", "too_large", "unsupported"]
 REASONS: tuple[str, ...] = get_args(Reason)
 
 LISTED_AT_MOST = 10_000
 """Failures that a result names one by one; the rest are counted by reason only."""
+
+JUDGED_FROM = 1000
+"""Images seen before a share of failures is judged on the way; at the end it is judged whatever their number."""
 
 
 def printable(text: str) -> str:
@@ -85,11 +102,6 @@ class FailureLog:
             insort(self.listed, failure)
             del self.listed[LISTED_AT_MOST:]
 
-    def extend(self, failures: Iterable[Failure]) -> None:
-        """Add each of `failures`."""
-        for failure in failures:
-            self.add(failure)
-
     def merged(self, other: FailureLog) -> FailureLog:
         """Return a new log of the failures of both."""
         return FailureLog(self.counts + other.counts, sorted(self.listed + other.listed)[:LISTED_AT_MOST])
@@ -111,3 +123,100 @@ class FailureLog:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the list of failures in the file is damaged: {error!r}") from None
         return cls(counts, sorted(listed))
+
+
+class FailureFile:
+    """Writes failures to `path` line by line: ``{"key": ..., "reason": ..., "message": ...}``.
+
+    Pure ASCII: a key that is not UTF-8 is written with JSON escapes, which ``json.loads`` turns back into the string
+    that Python uses for the file name. A run writes the file anew; a resumed run writes the earlier failures too.
+
+    Parameters
+    ----------
+    path : path-like
+        Replaced where it exists.
+
+    Raises
+    ------
+    DataError
+        Where it cannot be written, at the start or later (a full disk).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = printable(os.fsdecode(path))
+        try:
+            # Line buffered, so that a run that is killed leaves whole lines and `tail -f` shows them.
+            self._file: TextIO = open(path, "w", encoding="ascii", buffering=1)  # noqa: SIM115 - closed by __exit__
+        except (OSError, ValueError) as error:
+            raise self._error(error) from None
+
+    def add(self, failure: Failure) -> None:
+        """Write one failure."""
+        line = json.dumps({"key": failure.key, "reason": failure.reason, "message": failure.message})
+        try:
+            self._file.write(line + "\n")
+        except OSError as error:
+            raise self._error(error) from None
+
+    def __enter__(self) -> FailureFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            if kind is None:
+                raise self._error(error) from None
+
+    def _error(self, error: OSError | ValueError) -> DataError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return DataError(f"{self._path}: the list of failures cannot be written: {reason}")
+
+
+class FailureLimit:
+    """A limit on failed images, as a count or as a share of all images.
+
+    Parameters
+    ----------
+    limit : int, float or None
+        An integer counts images; a float from 0 to 1 is a share of the images seen; None is no limit.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> FailureLimit(0.01).exceeded(failed=20, seen=1500)
+    True
+    >>> FailureLimit(20).exceeded(failed=20, seen=25)
+    False
+    """
+
+    def __init__(self, limit: float | None) -> None:
+        share = isinstance(limit, float)
+        if limit is not None and (
+            isinstance(limit, bool)
+            or not isinstance(limit, int | float)
+            or not (0 <= limit <= 1 if share else limit >= 0)
+        ):
+            raise ValueError(
+                f"max_failures should be a count (an integer from 0), a share (a float from 0.0 to 1.0) or None, "
+                f"got {limit!r}"
+            )
+        self._limit = limit
+        self._share = share
+
+    def exceeded(self, failed: int, seen: int, final: bool = False) -> bool:
+        """Say whether `failed` of `seen` images are too many; `final` where no more will come."""
+        if self._limit is None:
+            return False
+        if not self._share:
+            return failed > self._limit
+        return failed > self._limit * seen and (final or seen >= JUDGED_FROM)
+
+    def __str__(self) -> str:
+        return f"{self._limit:,}"

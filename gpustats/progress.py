@@ -4,14 +4,33 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-
-from tqdm import tqdm
 
 from gpustats.sources import Source
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "reported"]
+
+
+@contextmanager
+def reported(progress: bool | Callable[[int], None] | None, source: Source) -> Iterator[Callable[[int], None]]:
+    """Give the function that is told how many more images are done.
+
+    Parameters
+    ----------
+    progress : bool, callable or None
+        Whether to show a bar, None where stderr is a terminal; or the function itself.
+    source : Source
+        What is read.
+    """
+    if callable(progress):
+        yield progress
+    elif progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
+        with ProgressBar(source) as bar:
+            yield bar.update
+    else:
+        yield lambda images: None
 
 
 class ProgressBar:
@@ -24,6 +43,8 @@ class ProgressBar:
     """
 
     def __init__(self, source: Source) -> None:
+        from tqdm import tqdm
+
         self._bar = tqdm(
             unit=" images", unit_scale=False, dynamic_ncols=True, file=sys.stderr, smoothing=0.1, leave=False
         )

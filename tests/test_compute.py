@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import gpustats
 from gpustats import DataError, DeviceError, ImagesFailedWarning, Interrupted, TooManyFailures
 from gpustats.engines.cpu import CpuEngine
-from gpustats.memory import MemoryBudget
+from gpustats.limits.memory import MemoryBudget
 from gpustats.moments import Accumulator
 from gpustats.sources import Batch, open_source
 from gpustats.sources.base import batched

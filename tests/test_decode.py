@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from gpustats.decode import PILLOW, SIMPLEJPEG, Decoder, whole_images_only
+from gpustats.decode.decoder import PILLOW, SIMPLEJPEG, Decoder, whole_images_only
 from gpustats.failures import ImageError
-from gpustats.memory import MemoryBudget
+from gpustats.limits.memory import MemoryBudget
 from tests.images import encoded, photo
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpustats.engines.cpu import CpuEngine
-from gpustats.engines.pool import Pool, SharedBatch
+from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.failures import Failure
 from gpustats.sources import Batch
 

@@ -14,7 +14,7 @@ import pytest
 import gpustats
 from gpustats import Accumulator, DataError, MergeError, Stats
 from gpustats.failures import Failure, FailureLog
-from gpustats.stats import Definition
+from gpustats.result.stats import Definition
 from tests.test_moments import random_images, rows_of
 
 
@@ -139,8 +139,8 @@ def test_integers_beyond_float64_survive(tmp_path: Path) -> None:
         (b"", "not a gpustats result"),
         (b"\xff\xfe", "not text"),
         (b"[1]", "not a gpustats result"),
-        (b'{"format": "gpustats.stats", "version": 99}', "version 99"),
-        (b'{"format": "gpustats.stats", "version": 1}', "incomplete or damaged"),
+        (b'{"format": "gpustats.result.stats", "version": 99}', "version 99"),
+        (b'{"format": "gpustats.result.stats", "version": 1}', "incomplete or damaged"),
     ],
 )
 def test_load_says_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustats.kernels import COMPILE_OPTIONS, LaunchPlan, RawMoments, Reducer, kernel_source, plan_batch
+from gpustats.cuda.launcher import COMPILE_OPTIONS, LaunchPlan, RawMoments, Reducer, kernel_source, plan_batch
 
 HERE = Path(__file__).parent
 ROTATED_BYTES = 2 * 2**30

@@ -6,18 +6,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
 from gpustats.failures import Failure
-from gpustats.moments import ImageMoments
-from gpustats.rows import Rows
 from gpustats.sources import Batch
+from gpustats.statistics.rows import Rows
 
-__all__ = ["NO_ROWS", "Engine", "Outcome"]
-
-_NO_NUMBERS = np.empty((0, 3), np.uint64)
-NO_ROWS = ImageMoments([], [], _NO_NUMBERS[:, 0], _NO_NUMBERS[:, 0], _NO_NUMBERS, _NO_NUMBERS, _NO_NUMBERS, _NO_NUMBERS)
-"""The rows of an outcome that has none."""
+__all__ = ["Engine", "Outcome"]
 
 
 @dataclass(frozen=True, slots=True)

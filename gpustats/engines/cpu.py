@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from gpustats import decode
+from gpustats.decode import decoder as decode
+from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
-from gpustats.engines.cuda_arrays import is_on_device
-from gpustats.engines.cuda_arrays import measure as measure_on_device
+from gpustats.engines.device_arrays import is_on_device
+from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
-from gpustats.engines.pool import Pool, SharedBatch
+from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.failures import Failure, ImageError
-from gpustats.memory import MemoryBudget
-from gpustats.rows import RowBuilder, joined
+from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
+from gpustats.statistics.builder import RowBuilder
+from gpustats.statistics.rows import Rows
 
 __all__ = ["CpuEngine"]
 
+_DEFAULT = Definition()
 _NOTHING = np.empty(0, np.uint8)
 _TELL = 0.2  # seconds
 _PATIENCE = 1.0  # seconds to wait for images at hand when a run is stopped; what comes later is thrown away
@@ -36,6 +39,8 @@ class CpuEngine:
 
     Parameters
     ----------
+    definition : Definition
+        What is measured.
     workers : int
         Threads.
     max_pixels : int
@@ -46,7 +51,16 @@ class CpuEngine:
         Seconds after which a worker tells what it has, however many images of its batch are left; by default a fifth.
     """
 
-    def __init__(self, *, workers: int, max_pixels: int, memory: int, tell_after: float | None = None) -> None:
+    def __init__(
+        self,
+        definition: Definition = _DEFAULT,
+        *,
+        workers: int,
+        max_pixels: int,
+        memory: int,
+        tell_after: float | None = None,
+    ) -> None:
+        self._definition = definition
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -104,7 +118,7 @@ class CpuEngine:
 
         `stop` ends it after the image at hand.
         """
-        rows = RowBuilder(len(batch))
+        rows = RowBuilder(len(batch), self._definition.statistics)
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
@@ -136,6 +150,6 @@ class CpuEngine:
                 break
         if not on_device:
             return Outcome(rows.rows(), failures), by_decoder
-        parts, bad = measure_on_device(on_device)
+        parts, bad = measure_on_device(on_device, self._definition.statistics)
         by_decoder["none"] += len(on_device) - len(bad)
-        return Outcome(joined([rows.rows(), *parts]), failures + bad), by_decoder
+        return Outcome(Rows.joined([rows.rows(), *parts]), failures + bad), by_decoder

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.engines.batch import CHANNELS, POISON, Moments
+from gpustats.engines.gpu_batch import CHANNELS, KIND, POISON
+from gpustats.engines.on_gpu import columns_of, wanted
+from gpustats.statistics import for_kind
+from gpustats.statistics.base import Columns, Statistic
 
 __all__ = ["CudaReducer", "device_name"]
 
@@ -21,23 +24,27 @@ def device_name(device_id: int) -> str:
 
 
 class CudaReducer:
-    """Launches the moments kernel on packed 8-bit RGB samples in device memory.
+    """Launches one kernel that measures packed 8-bit RGB samples in device memory.
 
     Parameters
     ----------
     device_id : int
         CUDA device.
+    statistics : tuple of str
+        What to measure.
     """
 
     name = "cuda"
 
-    def __init__(self, device_id: int) -> None:
+    def __init__(self, device_id: int, statistics: tuple[str, ...]) -> None:
         import cupy
 
-        from gpustats.kernels import Reducer
+        from gpustats.cuda.launcher import Reducer
 
         self._device = cupy.cuda.Device(device_id)
         self._reducer = Reducer(device_id)
+        self._statistics = for_kind(statistics, KIND)
+        self._outputs = wanted(self._statistics)
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
 
@@ -45,10 +52,10 @@ class CudaReducer:
         """Start reducing; poison the pixels behind the kernel. Returns at once."""
         import cupy
 
-        from gpustats.kernels import plan_batch
+        from gpustats.cuda.launcher import plan_batch
 
         with self._device:
-            plan = plan_batch(pointers, heights, widths, CHANNELS, np.uint8)
+            plan = plan_batch(pointers, heights, widths, CHANNELS, np.uint8, **self._outputs)
             pending = self._reducer.launch(plan, self._stream)
             sizes = heights * widths * CHANNELS
             packed = pointers[-1] + sizes[-1] - pointers[0] == sizes.sum()
@@ -57,16 +64,16 @@ class CudaReducer:
                 cupy.cuda.runtime.memsetAsync(int(pointer), POISON, int(size), self._stream.ptr)
             event = cupy.cuda.Event(disable_timing=True)
             event.record(self._stream)
-        return _Pending(pending, event)
+        return _Pending(pending, event, self._statistics)
 
 
 class _Pending:
-    def __init__(self, pending: Any, event: Any) -> None:
+    def __init__(self, pending: Any, event: Any, statistics: tuple[Statistic, ...]) -> None:
         self._pending = pending
         self._event = event
+        self._statistics = statistics
 
-    def result(self) -> Moments:
+    def result(self) -> Columns:
         """Wait for the kernel and for the poison behind it; only then may the pixels be let go."""
         self._event.synchronize()
-        raw = self._pending.result()
-        return Moments(raw.sum, raw.sumsq, raw.min, raw.max)
+        return columns_of(self._statistics, self._pending.result())

@@ -7,13 +7,16 @@ import logging
 import re
 from collections.abc import Mapping
 
+from gpustats.definition import Definition
 from gpustats.engines.base import Engine
 from gpustats.errors import DeviceError
 from gpustats.install import pip_install
-from gpustats.memory import memory_in_flight
-from gpustats.resources import usable_cpus
+from gpustats.limits.machine import usable_cpus
+from gpustats.limits.memory import memory_in_flight
 
 __all__ = ["gpu_problem", "open_engine"]
+
+_DEFAULT = Definition()
 
 log = logging.getLogger("gpustats")
 
@@ -23,6 +26,7 @@ _DEVICE = re.compile(r"(?:gpu|cuda)(?::(\d+))?")
 def open_engine(
     device: str,
     *,
+    definition: Definition = _DEFAULT,
     workers: int | None,
     max_pixels: int,
     memory: str | float | None = None,
@@ -36,12 +40,14 @@ def open_engine(
     device : str
         ``"auto"``, ``"cpu"``, ``"gpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` takes the GPU where CuPy, DALI and a
         device are there, else the CPU, and says why in one line of the log ``gpustats``.
+    definition : Definition
+        What is measured.
     workers : int or None
         CPU threads; by default the cores that the process may use.
     max_pixels : int
         Limit of an image.
     memory : str, int or float, optional
-        What the process should stay below on the host; see `gpustats.memory.parse_memory`.
+        What the process should stay below on the host; see `gpustats.limits.memory.parse_memory`.
     isolate : bool
         Decode in processes of their own, which is done on the CPU: ``"auto"`` then takes the CPU.
     gpu_options : mapping, optional
@@ -62,18 +68,18 @@ def open_engine(
             raise DeviceError(f"device={device!r} cannot be used: isolate=True decodes on the CPU")
         from gpustats.engines.isolated import IsolatedEngine
 
-        return IsolatedEngine(workers=threads, max_pixels=max_pixels, memory=in_flight)
+        return IsolatedEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight)
     if device != "cpu":
         device_id = int(match[1] or 0) if match else 0
         problem = gpu_problem(device_id)
         if problem is None:
-            return _open_gpu(device_id, threads, max_pixels, in_flight, gpu_options)
+            return _open_gpu(device_id, definition, threads, max_pixels, in_flight, gpu_options)
         if match:
             raise DeviceError(f"device={device!r} cannot be used: {problem}")
         log.info("gpustats: computing on the CPU: %s", problem)
     from gpustats.engines.cpu import CpuEngine
 
-    return CpuEngine(workers=threads, max_pixels=max_pixels, memory=in_flight)
+    return CpuEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight)
 
 
 def gpu_problem(device_id: int = 0) -> str | None:
@@ -100,7 +106,12 @@ def _install() -> str:
 
 
 def _open_gpu(
-    device_id: int, workers: int, max_pixels: int, memory: int, options: Mapping[str, int | float] | None
+    device_id: int,
+    definition: Definition,
+    workers: int,
+    max_pixels: int,
+    memory: int,
+    options: Mapping[str, int | float] | None,
 ) -> Engine:
     from gpustats.engines.cpu import CpuEngine
     from gpustats.engines.cuda_reduce import CudaReducer, device_name
@@ -109,11 +120,11 @@ def _open_gpu(
 
     name = device_name(device_id)
     tuning = choose(name, workers, options)
-    cpu = CpuEngine(workers=tuning.cpu_workers or workers, max_pixels=max_pixels, memory=memory)
+    cpu = CpuEngine(definition, workers=tuning.cpu_workers or workers, max_pixels=max_pixels, memory=memory)
     return GpuEngine(
         tuning=tuning,
         cpu=cpu,
-        reducer=CudaReducer(device_id),
+        reducer=CudaReducer(device_id, definition.statistics),
         decode_device="mixed",
         device_id=device_id,
         device_name=name,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from gpustats.engines.batch import EncodedBatch, EncodedImage
+from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure, ImageError

@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 
 from gpustats.engines import dali
 from gpustats.engines.base import Outcome
-from gpustats.engines.batch import CHANNELS, POISON, BatchReducer, EncodedBatch, EncodedImage, Moments, PendingBatch
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.feed import Feed, Stopped
+from gpustats.engines.gpu_batch import CHANNELS, KIND, POISON, BatchReducer, EncodedBatch, EncodedImage, PendingBatch
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.engines.tuning import Tuning
 from gpustats.errors import GpustatsError
-from gpustats.moments import ImageMoments
 from gpustats.sources import Batch
+from gpustats.statistics.base import Columns
+from gpustats.statistics.rows import Rows
 
 __all__ = ["GpuEngine"]
 
@@ -305,22 +306,22 @@ class _Session:
 
     def _collect(self) -> None:
         batch, _, pending = self._reducing[0]
-        moments = pending.result()  # waits: only then may the pixels be let go
-        self._finish(batch, moments)
+        columns = pending.result()  # waits: only then may the pixels be let go
+        self._finish(batch, columns)
         self._reducing.popleft()
 
-    def _finish(self, batch: EncodedBatch, moments: Moments) -> None:
+    def _finish(self, batch: EncodedBatch, columns: Columns) -> None:
         """Emit the rows of a batch. All that can fail comes first, so that a batch is emitted once or not at all."""
         engine = self._engine
-        good = written(moments)
+        good = written(columns)
         unwritten = [image for image, fine in zip(batch.images, good, strict=True) if not fine]
         failures = []
-        refused = engine._spot_check.check(engine._counts["batches"] + 1, batch, moments, good)
+        refused = engine._spot_check.check(engine._counts["batches"] + 1, batch, columns, good)
         if refused is not None:  # the CPU decoder refuses what the GPU took: its verdict counts
             index, failure = refused
             good[index] = False
             failures.append(failure)
-        self._emit(Outcome(_rows(batch, moments, good), failures))
+        self._emit(Outcome(_rows(batch, columns, good), failures))
         engine._counts["batches"] += 1
         engine._counts["not_written"] += len(unwritten)
         engine._images += int(good.sum())
@@ -341,30 +342,29 @@ def sample_pointers(pixels: Any, sizes: NDArray[np.uint64]) -> NDArray[np.uint64
     return pointers
 
 
-def written(moments: Moments) -> NDArray[np.bool_]:
+def written(columns: Columns) -> NDArray[np.bool_]:
     """Tell which images the decoder wrote: not those that hold nothing but `POISON`, or nothing but zeros as fresh
     memory does.
 
     A real image of that one colour is decoded once more on the CPU, which costs time and changes nothing.
     """
-    flat = (moments.min == moments.max).all(axis=1)
-    blank = (moments.min == POISON).all(axis=1) | (moments.min == 0).all(axis=1)
+    low, high = columns["moments.min"], columns["moments.max"]
+    flat = (low == high).all(axis=1)
+    blank = (low == POISON).all(axis=1) | (low == 0).all(axis=1)
     good: NDArray[np.bool_] = ~(flat & blank)
     return good
 
 
-def _rows(batch: EncodedBatch, moments: Moments, good: NDArray[np.bool_]) -> ImageMoments:
-    images = [image for image, fine in zip(batch.images, good, strict=True) if fine]
-    return ImageMoments(
-        keys=[image.key for image in images],
-        groups=[image.group for image in images],
-        height=np.array([image.height for image in images], np.uint64),
-        width=np.array([image.width for image in images], np.uint64),
-        sum=moments.sum[good],
-        sumsq=moments.sumsq[good],
-        min=moments.min[good],
-        max=moments.max[good],
+def _rows(batch: EncodedBatch, columns: Columns, good: NDArray[np.bool_]) -> Rows:
+    rows = Rows(
+        KIND,
+        [image.key for image in batch.images],
+        [image.group for image in batch.images],
+        np.array([image.height for image in batch.images], np.uint64),
+        np.array([image.width for image in batch.images], np.uint64),
+        columns,
     )
+    return rows if good.all() else rows.take(good)
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,16 +16,17 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from gpustats import decode
-from gpustats.engines.base import NO_ROWS, Outcome
-from gpustats.engines.cpu import CpuEngine
-from gpustats.engines.pool import SharedBatch
+from gpustats.decode import decoder as decode
+from gpustats.definition import Definition
+from gpustats.engines.base import Outcome
+from gpustats.engines.cpu import _DEFAULT, CpuEngine
+from gpustats.engines.shared_batches import SharedBatch
 from gpustats.engines.worker import receive, send
 from gpustats.errors import DataError, DeviceError
 from gpustats.failures import Failure, ImageError
-from gpustats.rows import joined
 from gpustats.sources import Batch, load
 from gpustats.sources.base import Item
+from gpustats.statistics.rows import Rows
 
 __all__ = ["IsolatedEngine"]
 
@@ -44,7 +45,7 @@ class _Crashed(Exception):
 class _Process:
     """A decoder process and the pipes to it."""
 
-    def __init__(self, max_pixels: int, limit: int) -> None:
+    def __init__(self, definition: Definition, max_pixels: int, limit: int) -> None:
         own_group: dict[str, Any] = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined, unused-ignore]
             if sys.platform == "win32"
@@ -61,7 +62,7 @@ class _Process:
         assert self._process.stdout is not None
         self._requests, self._replies = self._process.stdin, self._process.stdout
         try:
-            self._ask((max_pixels, limit))
+            self._ask((definition, max_pixels, limit))
         except _Crashed as crash:
             raise DeviceError(f"isolate=True: a decoder process could not be started: it {crash}") from None
 
@@ -153,6 +154,8 @@ class IsolatedEngine(CpuEngine):
 
     Parameters
     ----------
+    definition : Definition
+        What is measured.
     workers : int
         Processes.
     max_pixels : int
@@ -162,8 +165,8 @@ class IsolatedEngine(CpuEngine):
         of its own beside.
     """
 
-    def __init__(self, *, workers: int, max_pixels: int, memory: int) -> None:
-        super().__init__(workers=workers, max_pixels=max_pixels, memory=memory)
+    def __init__(self, definition: Definition = _DEFAULT, *, workers: int, max_pixels: int, memory: int) -> None:
+        super().__init__(definition, workers=workers, max_pixels=max_pixels, memory=memory)
         self._total = memory
         self._gate = _Gate()
         self._processes: dict[threading.Thread, _Process] = {}
@@ -215,7 +218,7 @@ class IsolatedEngine(CpuEngine):
                         told = f"the decoder crashed: its process {answer}"
                         failures.append(Failure(single.keys[0], "corrupt", told))
         failures += [failure for outcome in outcomes for failure in outcome.failures]
-        return Outcome(joined([outcome.rows for outcome in outcomes] or [NO_ROWS]), failures), by_decoder
+        return Outcome(Rows.joined([outcome.rows for outcome in outcomes]), failures), by_decoder
 
     def _try(self, memory: int, batch: Batch, stop: threading.Event) -> _Answer | str:
         """Return the answer of this thread's process; what became of the process where it crashed."""
@@ -224,7 +227,7 @@ class IsolatedEngine(CpuEngine):
         if process is None:
             if stop.is_set():
                 return "was not started"
-            process = self._processes[thread] = _Process(self._max_pixels, self._total)
+            process = self._processes[thread] = _Process(self._definition, self._max_pixels, self._total)
         try:
             return process.measure(memory, batch)
         except _Crashed as crash:

@@ -8,7 +8,7 @@ counts.
 
 from __future__ import annotations
 
-from gpustats.decode import check_size, jpeg_header
+from gpustats.decode.decoder import check_size, jpeg_header
 
 __all__ = ["screen"]
 

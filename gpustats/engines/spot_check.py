@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.decode import Decoder
-from gpustats.engines.batch import CHANNELS, EncodedBatch, Moments
+from gpustats.decode.decoder import Decoder
+from gpustats.engines.gpu_batch import CHANNELS, EncodedBatch
 from gpustats.errors import DeviceError
 from gpustats.failures import Failure, ImageError, printable
-from gpustats.memory import MemoryBudget
-from gpustats.reduce import moments_u8
+from gpustats.limits.memory import MemoryBudget
+from gpustats.statistics.base import Columns
+from gpustats.statistics.moments import moments_u8
 
 __all__ = ["TOLERANCE", "SpotCheck"]
 
@@ -43,7 +44,7 @@ class SpotCheck:
         }
 
     def check(
-        self, batch_number: int, batch: EncodedBatch, moments: Moments, good: NDArray[np.bool_]
+        self, batch_number: int, batch: EncodedBatch, columns: Columns, good: NDArray[np.bool_]
     ) -> tuple[int, Failure] | None:
         """Check one image of the batch if its turn has come.
 
@@ -71,7 +72,7 @@ class SpotCheck:
         finally:
             self._decoder.release()
         count = image.height * image.width
-        ours = _mean_std(moments.sum[index], moments.sumsq[index], count)
+        ours = _mean_std(columns["moments.sum"][index], columns["moments.sumsq"][index], count)
         theirs = _mean_std(sums[0], sums[1], count)
         mean, std = (float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True))
         self._images += 1

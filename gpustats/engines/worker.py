@@ -49,16 +49,16 @@ def main() -> None:
     with suppress(OSError):  # Linux: when memory runs out, this process goes and not the one with the results
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
-    from gpustats import decode
+    from gpustats.decode import decoder as decode
     from gpustats.engines.cpu import CpuEngine
-    from gpustats.engines.pool import SharedBatch
+    from gpustats.engines.shared_batches import SharedBatch
     from gpustats.errors import DataError
-    from gpustats.memory import MemoryBudget
+    from gpustats.limits.memory import MemoryBudget
     from gpustats.sources import Batch
 
     try:
-        max_pixels, limit = receive(requests)
-        engine = CpuEngine(workers=1, max_pixels=max_pixels, memory=limit, tell_after=math.inf)
+        definition, max_pixels, limit = receive(requests)
+        engine = CpuEngine(definition, workers=1, max_pixels=max_pixels, memory=limit, tell_after=math.inf)
         never = threading.Event()
         with decode.whole_images_only():
             send(replies, "ready")

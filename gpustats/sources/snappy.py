@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.compiled import compiled
 from gpustats.failures import ImageError
 from gpustats.sources.protobuf import varint
+from gpustats.statistics.compiled import compiled
 
 __all__ = ["cut", "pieces"]
 

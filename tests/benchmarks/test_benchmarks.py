@@ -20,10 +20,10 @@ from benchmarks.__main__ import SUITES, main
 from benchmarks.exact import error, exact
 from benchmarks.files import write_sized, write_tar
 from benchmarks.process import Process
-from gpustats.decode import Decoder
+from gpustats.decode.decoder import Decoder
 from gpustats.engines.cpu import CpuEngine
-from gpustats.engines.pool import SharedBatch
-from gpustats.memory import MemoryBudget
+from gpustats.engines.shared_batches import SharedBatch
+from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load, open_source
 from tests.images import write_photos
 

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image, ImageFile
 
 import gpustats
-from gpustats.decode import Decoder, whole_images_only
+from gpustats.decode.decoder import Decoder, whole_images_only
 from gpustats.failures import REASONS, ImageError
-from gpustats.memory import MemoryBudget
+from gpustats.limits.memory import MemoryBudget
 from tests.images import encoded, photo
 
 __all__ = ["CONTAINERS", "MAX_PIXELS", "TARGETS", "Target", "pillow_verdict", "verdict"]

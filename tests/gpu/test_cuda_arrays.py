@@ -13,9 +13,9 @@ import pytest
 
 import gpustats
 from gpustats import DataError, ImagesFailedWarning
+from gpustats.cuda.outputs import RawMoments, finish
+from gpustats.cuda.tiles import LaunchPlan
 from gpustats.engines import cuda_arrays
-from gpustats.launch import LaunchPlan
-from gpustats.raw_moments import RawMoments, finish
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
 from kernel_shim import CpuDevice, why_not

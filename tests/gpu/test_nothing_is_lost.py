@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpustats.engines.batch import EncodedBatch
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.gpu_batch import EncodedBatch
 from gpustats.engines.host_reduce import HostReducer
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.sources import Batch

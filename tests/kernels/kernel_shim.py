@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustats.kernels import KERNELS, LaunchPlan, RawMoments, finish, kernel_source, plan_batch
+from gpustats.cuda.launcher import KERNELS, LaunchPlan, RawMoments, finish, kernel_source, plan_batch
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.hpp")
 

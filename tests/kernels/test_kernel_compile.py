@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gpustats.kernels import COMPILE_OPTIONS, KERNELS, kernel_source
+from gpustats.cuda.launcher import COMPILE_OPTIONS, KERNELS, kernel_source
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from kernel_shim import Batch
 
-from gpustats.kernels import Reducer, plan_batch
+from gpustats.cuda.launcher import Reducer, plan_batch
 
 pytestmark = pytest.mark.gpu
 

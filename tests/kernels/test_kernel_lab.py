@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpustats.kernels import kernel_source
+from gpustats.cuda.launcher import kernel_source
 
 LAB = Path(__file__).parents[2] / "benchmarks" / "kernels" / "lab.py"
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from kernel_shim import Batch, compute
 
-from gpustats.kernels import KERNELS, finish, kernel_source, plan_batch
-from gpustats.launch import SEGMENT
+from gpustats.cuda.launcher import KERNELS, finish, kernel_source, plan_batch
+from gpustats.cuda.tiles import SEGMENT
 
 
 @pytest.mark.parametrize(
@@ -123,5 +123,5 @@ def test_sources_are_found_and_a_wrong_name_says_where_it_was_looked_for():
 
 
 def test_importing_the_module_imports_no_cupy():
-    code = "import sys, gpustats.kernels; sys.exit('cupy' in sys.modules)"
+    code = "import sys, gpustats.cuda.launcher; sys.exit('cupy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from kernel_shim import Batch, CpuDevice
 
-from gpustats.kernels import KERNELS, Reducer
+from gpustats.cuda.launcher import KERNELS, Reducer
 
 
 class FakeMemory(np.ndarray):

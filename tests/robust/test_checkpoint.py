@@ -23,10 +23,10 @@ import numpy as np
 import pytest
 
 import gpustats
-import gpustats.resume
+import gpustats.checkpoint.resume
+from gpustats.checkpoint.journal import Entry, Journal
 from gpustats.engines.cpu import CpuEngine
-from gpustats.engines.pool import SharedBatch
-from gpustats.journal import Entry, Journal
+from gpustats.engines.shared_batches import SharedBatch
 from gpustats.moments import ImageMoments
 from gpustats.rowcodec import pack, unpack
 from gpustats.sources import Batch
@@ -74,15 +74,15 @@ def compute(folder: object, checkpoint: Path, **options: Any) -> gpustats.Stats:
 def test_files_are_looked_at_in_threads_where_that_is_slow(
     folder: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch, quick: float, in_threads: bool
 ) -> None:
-    monkeypatch.setattr("gpustats.resume._QUICK", quick)
+    monkeypatch.setattr("gpustats.checkpoint.resume._QUICK", quick)
     lookers = set()
-    real = gpustats.resume.Checkpoint._file_stamp
+    real = gpustats.checkpoint.resume.Checkpoint._file_stamp
 
     def looked_at(self: Any, path: str) -> Any:
         lookers.add(threading.current_thread().name.startswith("gpustats-stamp"))
         return real(self, path)
 
-    monkeypatch.setattr("gpustats.resume.Checkpoint._file_stamp", looked_at)
+    monkeypatch.setattr("gpustats.checkpoint.resume.Checkpoint._file_stamp", looked_at)
     first = compute(folder, tmp_path / "run.gpustats")
     assert lookers == {in_threads}
     decoded.clear()
@@ -243,7 +243,7 @@ def test_a_folder_that_cannot_be_listed_is_not_forgotten(
 
 
 def test_images_without_files_are_told_by_their_content_or_read_again(tmp_path: Path) -> None:
-    from gpustats.resume import Checkpoint
+    from gpustats.checkpoint.resume import Checkpoint
 
     def left(items: list[Any]) -> list[str]:
         with Checkpoint(tmp_path / "run.gpustats", items, {}) as checkpoint:
@@ -350,9 +350,9 @@ def test_two_runs_on_one_checkpoint(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
 def test_a_full_disk(folder: Path, tmp_path: Path) -> None:
     script = (
-        "import resource, signal, sys, gpustats, gpustats.resume\n"
+        "import resource, signal, sys, gpustats, gpustats.checkpoint.resume\n"
         "from gpustats.engines import cpu\n"
-        "gpustats.resume._STORED_TOGETHER = 5\n"
+        "gpustats.checkpoint.resume._STORED_TOGETHER = 5\n"
         "cpu._TELL = 0.0\n"  # an image a call: many transactions, however fast the machine
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
@@ -370,9 +370,9 @@ def test_a_full_disk(folder: Path, tmp_path: Path) -> None:
 
 _SLOW = """
 import sys, time
-import gpustats, gpustats.resume
+import gpustats, gpustats.checkpoint.resume
 from gpustats.engines import cpu
-gpustats.resume._STORED_TOGETHER = 20
+gpustats.checkpoint.resume._STORED_TOGETHER = 20
 cpu._TELL = 0.0  # an image a call
 real = cpu.CpuEngine.measure
 def measure(self, *others):

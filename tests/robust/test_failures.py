@@ -13,11 +13,10 @@ import pytest
 from PIL import Image, ImageFile
 
 import gpustats
-from gpustats.decode import Decoder
-from gpustats.failures import LISTED_AT_MOST, Failure, FailureLog, ImageError
-from gpustats.memory import MemoryBudget
+from gpustats.decode.decoder import Decoder
+from gpustats.failures import LISTED_AT_MOST, Failure, FailureLimit, FailureLog, ImageError
+from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import folder
-from gpustats.tolerance import FailureLimit
 from tests import badfiles
 from tests.images import encoded, photo, write_photos
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import gpustats
-from gpustats.interrupts import orderly_interrupts
+from gpustats.limits.interrupts import orderly_interrupts
 from tests.images import write_photos
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")

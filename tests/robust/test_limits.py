@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 import gpustats
-from gpustats.headers import jpeg_scans
-from gpustats.memory import MemoryBudget, parse_memory
+from gpustats.decode.headers import jpeg_scans
+from gpustats.limits.memory import MemoryBudget, parse_memory
 from tests import badfiles
 from tests.images import encoded, photo
 from tests.robust.test_failures import decode
@@ -26,9 +26,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 
 _PEAKS = """
 import importlib, json, pickle, sys
-from gpustats.decode import Decoder, whole_images_only
+from gpustats.decode.decoder import Decoder, whole_images_only
 from gpustats.failures import ImageError
-from gpustats.memory import MemoryBudget
+from gpustats.limits.memory import MemoryBudget
 
 for plugin in ("Jpeg", "Png", "WebP", "Gif", "Tiff", "Bmp", "Ppm", "Jpeg2K"):
     importlib.import_module(f"PIL.{plugin}ImagePlugin")
@@ -108,7 +108,7 @@ def test_scans_are_counted_only_where_they_can_hurt() -> None:
 
 
 def test_large_images_are_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpustats import decode as module
+    from gpustats.decode import decoder as decode as module
 
     images = {
         "P": photo(301, 203).quantize(50),

@@ -1,4 +1,4 @@
-"""Loads `kernels/*.cu` into CuPy and launches them; `gpustats.launch` says over what.
+"""Loads `kernels/*.cu` into CuPy and launches them; `gpustats.cuda.tiles` says over what.
 
 CuPy is imported when a `Reducer` is made, not with this module.
 """
@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.launch import LaunchPlan, Layout, plan_batch
-from gpustats.raw_moments import RawMoments, finish
+from gpustats.cuda.outputs import Outputs, finish
+from gpustats.cuda.tiles import LaunchPlan, Layout, plan_batch
 
 __all__ = [
     "COMPILE_OPTIONS",
     "KERNELS",
     "LaunchPlan",
     "Layout",
-    "PendingMoments",
-    "RawMoments",
+    "Outputs",
+    "PendingOutputs",
     "Reducer",
     "finish",
     "kernel_source",
@@ -46,15 +46,15 @@ KERNELS: dict[str, tuple[str, ...]] = {
 
 @functools.cache
 def kernel_source(name: str) -> Path:
-    """Path of a .cu file: inside the installed package, or beside it in a source tree.
+    """Path of a .cu file: inside the installed package, or beside the package in a source tree.
 
     Raises
     ------
     FileNotFoundError
         If it is in neither place.
     """
-    package = Path(__file__).resolve().parent
-    places = (package / "cuda" / name, package.parent / "kernels" / name)
+    here = Path(__file__).resolve().parent
+    places = (here / "kernels" / name, here.parent.parent / "kernels" / name)
     for place in places:
         if place.is_file():
             return place
@@ -90,14 +90,14 @@ class _Slot:
         self._sizes = (needed[0], needed[1], needed[2])
 
 
-class PendingMoments:
+class PendingOutputs:
     """A launch whose result is on its way; made by `Reducer.launch`."""
 
     def __init__(self, reducer: Reducer, plan: LaunchPlan, slot: _Slot) -> None:
         self._reducer = reducer
         self._plan = plan
         self._slot: _Slot | None = slot
-        self._result: RawMoments | None = None
+        self._result: Outputs | None = None
 
     @property
     def done(self) -> bool:
@@ -109,13 +109,13 @@ class PendingMoments:
         if self._slot is not None:
             self._slot.event.synchronize()
 
-    def result(self) -> RawMoments:
+    def result(self) -> Outputs:
         """Wait, check and return the moments; may be called again.
 
         Raises
         ------
         RuntimeError
-            If the kernel did not visit every pixel (see `gpustats.raw_moments.finish`).
+            If the kernel did not visit every pixel (see `gpustats.cuda.outputs.finish`).
         """
         if self._result is None:
             output = self._collect()
@@ -164,7 +164,7 @@ class Reducer:
         self._free: list[_Slot] = []
         self._lock = threading.Lock()
 
-    def launch(self, plan: LaunchPlan, stream: Any) -> PendingMoments:
+    def launch(self, plan: LaunchPlan, stream: Any) -> PendingOutputs:
         """Start a launch on a stream and return without waiting.
 
         Copies the table, clears the output, runs the kernel and copies the output back, all in the order of
@@ -178,7 +178,7 @@ class Reducer:
 
         Returns
         -------
-        PendingMoments
+        PendingOutputs
         """
         runtime = self._cupy.cuda.runtime
         to_device, to_host = runtime.memcpyHostToDevice, runtime.memcpyDeviceToHost
@@ -188,7 +188,7 @@ class Reducer:
                 slot = self._free.pop() if self._free else _Slot(self._cupy)
             with stream:
                 slot.fit(plan.table.nbytes, plan.output_bytes, plan.buffer_bytes)
-                pending = PendingMoments(self, plan, slot)
+                pending = PendingOutputs(self, plan, slot)
                 # Recorded again at the end; here so that an error half way leaves an event to wait for.
                 slot.event.record(stream)
                 if plan.output_bytes:

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.launch import LaunchPlan
+from gpustats.cuda.tiles import LaunchPlan
 
-__all__ = ["RawMoments", "finish"]
+__all__ = ["Outputs", "finish"]
 
 
 @dataclass(frozen=True, eq=False)
-class RawMoments:
-    """Moments of every image and channel of a batch, n images of C channels.
+class Outputs:
+    """What a kernel computed for every image and channel of a batch, n images of C channels.
 
     Attributes
     ----------
+    pixels : ndarray of uint64, shape (n,)
+        Pixels of an image.
     sum, sumsq : ndarray, shape (n, C)
         uint64 and exact; for float32 images float64 sums of (x - shift) and of its square.
     min, max : ndarray, shape (n, C)
@@ -31,6 +33,7 @@ class RawMoments:
         What was subtracted before summing; how many values were NaN or infinite and left out.
     """
 
+    pixels: NDArray[np.uint64]
     sum: NDArray[Any]
     sumsq: NDArray[Any]
     min: NDArray[Any]
@@ -41,7 +44,7 @@ class RawMoments:
     nonfinite: NDArray[np.uint64] | None = None
 
 
-def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> RawMoments:
+def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> Outputs:
     """Turn the output buffer of a launch into one row an image.
 
     Parameters
@@ -62,6 +65,9 @@ def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> RawMoments:
     at = plan.row_image * plan.channels + np.maximum(plan.row_channel, 0)
     place = at[:, None] + np.arange(width)
     shape = (plan.images, plan.channels)
+    pixels = np.zeros(plan.images, np.uint64)
+    np.add.at(pixels, plan.row_image, plan.row_pixels.astype(np.uint64))
+    pixels //= np.uint64(plan.channels // width)  # planes were counted one by one
 
     if plan.dtype.kind == "f":
         results = out["results"]
@@ -74,7 +80,7 @@ def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> RawMoments:
         low, high = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         low.reshape(-1)[place] = np.where(empty, np.float32(np.inf), results["min"])
         high.reshape(-1)[place] = np.where(empty, np.float32(-np.inf), results["max"])
-        return RawMoments(min=low, max=high, **fields)
+        return Outputs(pixels=pixels, min=low, max=high, **fields)
 
     def gathered(values: NDArray[Any]) -> NDArray[np.uint64]:
         """Sum rows (rows, width, ...) into (images, channels, ...)."""
@@ -96,7 +102,8 @@ def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> RawMoments:
         value = np.arange(256, dtype=np.uint64)
         seen = histogram > 0
         some = seen.any(axis=2)
-        return RawMoments(
+        return Outputs(
+            pixels=pixels,
             sum=histogram @ value,
             sumsq=histogram @ (value * value),
             min=np.where(some, seen.argmax(axis=2), most).astype(plan.dtype),
@@ -107,7 +114,8 @@ def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> RawMoments:
     flat = np.zeros((plan.images * plan.channels, 2), np.uint32)
     np.maximum.at(flat, place, out["extremes"])
     extremes = flat.reshape(*shape, 2)
-    return RawMoments(
+    return Outputs(
+        pixels=pixels,
         sum=gathered(sums[:, :width]),
         sumsq=gathered(sums[:, width : 2 * width]),
         min=(most - extremes[:, :, 0]).astype(plan.dtype),

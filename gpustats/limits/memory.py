@@ -6,7 +6,7 @@ import re
 import threading
 
 from gpustats.failures import ImageError
-from gpustats.resources import usable_memory
+from gpustats.limits.machine import usable_memory
 
 __all__ = ["PROCESS_BYTES", "MemoryBudget", "memory_in_flight", "parse_memory"]
 

@@ -1,28 +1,33 @@
-"""Checkpoint and resume: which images were read before and are unchanged, and which are still to be read."""
+"""An engine around an engine: takes what was read before from a file, has the rest measured, and keeps it there."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from gpustats.engines.base import NO_ROWS, Outcome
+from gpustats import __version__
+from gpustats.checkpoint.journal import Entry, Journal
+from gpustats.definition import Definition
+from gpustats.engines.base import Engine, Outcome
 from gpustats.failures import Failure
-from gpustats.journal import Entry, Journal
-from gpustats.rowcodec import pack, unpack
+from gpustats.limits.interrupts import whole_step
 from gpustats.sources import Batch
 from gpustats.sources.base import Item
 from gpustats.sources.files import public_url
+from gpustats.statistics.rows import NO_ROWS, Rows
 
-__all__ = ["Checkpoint", "describe"]
+__all__ = ["Resumed", "describe"]
 
 Stamp: TypeAlias = "tuple[int, int | bytes] | None"
 """Size and what tells a changed file (mtime or hash); None where an image cannot be recognised and is always read."""
@@ -47,29 +52,54 @@ def describe(data: object) -> str:
     return f"a {type(data).__name__}"
 
 
-class Checkpoint:
-    """Takes what was read before out of the batches of a run, and stores what the run reads.
+class Resumed:
+    """Measures with another engine what a checkpoint does not hold, and stores what that engine says.
 
     Parameters
     ----------
+    engine : Engine
+        Measures what is new or changed.
     path : path-like
         The file; see `Journal`.
     data : object
         The dataset as the user gave it.
+    definition : Definition
+        What is measured.
     settings : mapping of str to str
-        What rows depend on beside the files: options and versions.
+        What else rows depend on beside the files: options.
     changed : {"mtime", "hash"}
         How a changed file is told: by size and modification time, or by size and BLAKE2b hash of its content.
+
+    Raises
+    ------
+    DataError
+        Where the file is no checkpoint, or one of other data, options or versions, or is in use.
     """
 
     def __init__(
         self,
+        engine: Engine,
         path: str | os.PathLike[str],
         data: object,
+        definition: Definition,
         settings: Mapping[str, str],
         changed: Literal["mtime", "hash"] = "mtime",
     ) -> None:
-        self._journal = Journal(path, {**settings, "data": describe(data), "changed": changed})
+        report = engine.report()
+        self._engine = engine
+        self.max_bytes = engine.max_bytes
+        self._journal = Journal(
+            path,
+            {
+                "gpustats": __version__,
+                "engine": str(report["engine"]),
+                "decoders": json.dumps(report["decoders"], sort_keys=True),
+                "definition": json.dumps(definition.to_dict(), sort_keys=True),
+                **settings,
+                "data": describe(data),
+                "changed": changed,
+            },
+        )
         self._hash = changed == "hash"
         self._containers: dict[str, Stamp] = {}
         self._lock = threading.Lock()
@@ -81,9 +111,43 @@ class Checkpoint:
         self._source_failed = False
         self._pace = 0.0  # seconds to look at a file
         self._pool: ThreadPoolExecutor | None = None
-        self.images_reused = self.images_removed = 0
+        self._images_reused = self._images_removed = 0
 
-    def pending(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def report(self) -> dict[str, Any]:
+        """Return the provenance of what was measured so far, and what was taken from the checkpoint."""
+        found = {"images_reused": self._images_reused, "images_removed": self._images_removed}
+        return {**self._engine.report(), "checkpoint": found}
+
+    def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
+        """Yield what is found in the checkpoint and what the engine says, in any order."""
+        with closing(self._engine.outcomes(self._pending(batches))) as outcomes:
+            for outcome in outcomes:
+                try:
+                    yield outcome
+                finally:  # it counts, so it is kept, also when the run is stopped here
+                    with whole_step():
+                        self._record(outcome)
+                yield from self._drain()
+        with whole_step():
+            self._finish()
+        yield from self._drain()
+
+    def __enter__(self) -> Resumed:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Store the rest and close the file."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            try:
+                self._store()
+            finally:
+                self._journal.close()
+
+    def _pending(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yield each batch without the samples that need not be read, which may leave it empty.
 
         Files are looked at before they are read: one that changes in between is read again by the next run.
@@ -101,12 +165,12 @@ class Checkpoint:
         while window:
             yield self._sift(*window.popleft())
 
-    def record(self, outcome: Outcome) -> list[Outcome]:
-        """Store what became of some samples; return it with what was found stored meanwhile."""
+    def _record(self, outcome: Outcome) -> None:
+        """Keep what became of some samples."""
         with self._lock:
             rows = outcome.rows
             if len(rows):
-                form, blobs = pack(rows)
+                form, blobs = rows.pack()
                 for key, blob in zip(rows.keys, blobs, strict=True):
                     stamp = self._stamps.pop(key, None)
                     if stamp is not None:
@@ -119,33 +183,16 @@ class Checkpoint:
                     )
             if len(self._waiting) >= _STORED_TOGETHER or time.monotonic() > self._stored_at + _STORED_EVERY:
                 self._store()
-            return [outcome, *self._drain()]
 
-    def finish(self) -> list[Outcome]:
-        """Store the rest at the end of a whole run and forget images that are gone; return what was found stored."""
+    def _finish(self) -> None:
+        """Store the rest at the end of a whole run and forget images that are gone."""
         with self._lock:
             self._store()
             if not self._source_failed:  # what a source could not list is not gone
                 gone = [n for n in self._journal.numbers() if not self._seen[n >> 3] >> (n & 7) & 1]
                 if gone:
                     self._journal.remove(gone)
-                self.images_removed = len(gone)
-            return self._drain()
-
-    def __enter__(self) -> Checkpoint:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Store the rest and close the file."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        with self._lock:
-            try:
-                self._store()
-            finally:
-                self._journal.close()
+                self._images_removed = len(gone)
 
     def _sift(self, batch: Batch, stamping: Future[list[Stamp]]) -> Batch:
         stamps = stamping.result()
@@ -178,7 +225,7 @@ class Checkpoint:
                     self._stamps[key] = None if key in self._stamps else stamp
             if reused:
                 self._reused.extend(_outcomes(reused))
-                self.images_reused += len(reused)
+                self._images_reused += len(reused)
         return Batch(keys, groups, items, batch.failures)
 
     def _first(self, number: int) -> bool:
@@ -194,10 +241,9 @@ class Checkpoint:
             self._journal.store(waiting)
         self._stored_at = time.monotonic()
 
-    def _drain(self) -> list[Outcome]:
-        reused = list(self._reused)
-        self._reused.clear()
-        return reused
+    def _drain(self) -> Iterator[Outcome]:
+        while self._reused:
+            yield self._reused.popleft()
 
     def _submit(self, items: list[Item]) -> Future[list[Stamp]]:
         """Look at files at once while that is quick; in threads, ahead of time, on a slow drive or to hash them."""
@@ -246,7 +292,7 @@ def _outcomes(found: Sequence[tuple[str, str, Entry]]) -> Iterator[Outcome]:
         by_form[item[2].form].append(item)
     failures = [Failure(key, e.reason or "corrupt", e.message or "") for key, _, e in by_form.pop(None, ())]
     parts = [
-        unpack(form, [key for key, _, _ in part], [group for _, group, _ in part], [e.row or b"" for _, _, e in part])
+        Rows.unpack(form, [p[0] for p in part], [p[1] for p in part], [p[2].row or b"" for p in part])
         for form, part in by_form.items()
         if form is not None
     ]

@@ -1,7 +1,7 @@
 """What one kernel launch over a batch of images looks like; NumPy only.
 
 A batch becomes rows (an image, a plane of a planar image, or a slice of a large image) and rows become tiles,
-one CUDA block each. `plan_batch` decides all of it on the host; `gpustats.raw_moments.finish` puts the rows
+one CUDA block each. `plan_batch` decides all of it on the host; `gpustats.cuda.outputs.finish` puts the rows
 of an image together again. Both are the same whether a GPU ran the kernel in between or the tests' CPU
 stand-in did.
 """

@@ -23,9 +23,9 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from gpustats.decode.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
 from gpustats.failures import ImageError
-from gpustats.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
-from gpustats.memory import MemoryBudget
+from gpustats.limits.memory import MemoryBudget
 
 __all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "jpeg_header", "sniff", "versions", "whole_images_only"]
 

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["InterruptGuard", "interrupt_on_terminate", "orderly_interrupts"]
+__all__ = ["InterruptGuard", "interrupt_on_terminate", "orderly_interrupts", "whole_step"]
+
+_guards: list[InterruptGuard] = []
+"""The guards of the runs of the main thread, the innermost last."""
 
 
 class InterruptGuard:
@@ -30,12 +33,12 @@ class InterruptGuard:
     @contextmanager
     def step(self) -> Iterator[None]:
         """Run a step whole: a first Ctrl-C that comes meanwhile is raised after it."""
-        self._holding = True
+        outer, self._holding = self._holding, True
         try:
             yield
         finally:
-            self._holding = False
-        if self._pending:
+            self._holding = outer
+        if self._pending and not outer:
             self._pending = False
             raise KeyboardInterrupt
 
@@ -55,11 +58,23 @@ def orderly_interrupts() -> Iterator[InterruptGuard]:
     )
     if ours:
         signal.signal(signal.SIGINT, guard.on_signal)
+        _guards.append(guard)
     try:
         yield guard
     finally:
         if ours:
+            _guards.remove(guard)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def whole_step() -> Iterator[None]:
+    """Run a step of the current run whole, where its interrupts are ours to handle; see `orderly_interrupts`."""
+    if _guards and threading.current_thread() is threading.main_thread():
+        with _guards[-1].step():
+            yield
+    else:
+        yield
 
 
 def interrupt_on_terminate() -> None:

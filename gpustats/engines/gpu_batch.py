@@ -8,9 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CHANNELS", "POISON", "BatchReducer", "EncodedBatch", "EncodedImage", "Moments"]
+from gpustats.statistics.base import Columns, Kind
+
+__all__ = ["CHANNELS", "KIND", "POISON", "BatchReducer", "EncodedBatch", "EncodedImage", "PendingBatch"]
 
 CHANNELS = 3
+
+KIND = Kind(CHANNELS, "uint8")
+"""What DALI decodes to."""
 
 POISON = 0xA5
 """Written over pixels once they were reduced: a buffer that comes back full of it was never written by the decoder."""
@@ -63,25 +68,11 @@ class EncodedBatch:
         return parts
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Sums of a decoded batch, one row an image; arrays of shape (N, 3)."""
-
-    sum: NDArray[np.uint64]
-    sumsq: NDArray[np.uint64]
-    min: NDArray[np.uint8]
-    max: NDArray[np.uint8]
-
-    def result(self) -> Moments:
-        """Return itself: a launch on the host is finished when it returns."""
-        return self
-
-
 class PendingBatch(Protocol):
     """A launch under way. Until `result` returned, the decoded pixels must stay where they are."""
 
-    def result(self) -> Moments:
-        """Wait for the kernel and return its sums."""
+    def result(self) -> Columns:
+        """Wait for the kernel and return the columns of the rows, one row an image."""
         ...
 
 

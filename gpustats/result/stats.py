@@ -7,7 +7,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,96 +15,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats import __version__, display
-from gpustats.derive import derive
+from gpustats import __version__
+from gpustats.definition import UNNAMED, Definition
 from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
-from gpustats.float_moments import FloatAccumulator
-from gpustats.moments import Accumulator
+from gpustats.result import html, text
+from gpustats.result.version1 import from_version_1
+from gpustats.statistics import catalogue, for_kind
+from gpustats.statistics.base import Number
+from gpustats.statistics.totals import Totals
 
-__all__ = ["Definition", "PerImage", "Stats", "merge"]
+__all__ = ["Namespace", "Stats", "merge"]
 
-F64 = NDArray[np.float64]
-
-FORMAT = "gpustats.stats"
-FORMAT_VERSION = 1
-
-UNNAMED = "unnamed"
-"""The colour order of arrays whose channels have no letter."""
+FORMAT = "gpustats.result.stats"
+FORMAT_VERSION = 2
 
 
-def color_order(channels: int) -> str:
-    """Return the colour order of images of so many channels: what a decoder gives, or the custom for arrays."""
-    return {0: "RGB", 1: "L", 3: "RGB"}.get(channels, UNNAMED)
+class Namespace:
+    """Some numbers of a result under a common name, such as ``stats.per_image``.
 
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """What the numbers of a result are numbers of. Results with different definitions cannot be added.
-
-    Attributes
-    ----------
-    color_order : str
-        The order of the channels: ``"RGB"``, ``"L"`` for one channel, ``"unnamed"`` for arrays of another number.
-    transform : str
-        What was done to an image between decoding and measuring.
-    exif_transpose : bool
-        Whether images were turned as their EXIF orientation says.
-    frame : int
-        The frame of an animation that counts.
+    ``stats.per_image`` holds averages over images, each image with the same weight whatever its size.
     """
 
-    color_order: str = "RGB"
-    transform: str = "none"
-    exif_transpose: bool = False
-    frame: int = 0
+    def __init__(self, stats: Stats, name: str) -> None:
+        self._stats = stats
+        self._name = name
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain containers for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        return self._stats.number(f"{self._name}.{name}")
 
-    @classmethod
-    def from_dict(cls, data: Any) -> Definition:
-        """Read what `to_dict` wrote; raise `DataError` for anything else."""
-        expected = cls().to_dict()
-        if (
-            not isinstance(data, dict)
-            or data.keys() != expected.keys()
-            or any(type(data[name]) is not type(value) for name, value in expected.items())
-        ):
-            raise DataError(f"'definition' should hold {', '.join(expected)}, got {data!r:.200}")
-        return cls(**data)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PerImage:
-    """Numbers averaged over images, each image with the same weight whatever its size: the 'weak' method.
-
-    Attributes
-    ----------
-    mean : ndarray of float64, shape (C,)
-        Average over images of the image's mean.
-    std : ndarray of float64, shape (C,)
-        Average over images of the image's standard deviation with ddof=0.
-    std_unbiased : ndarray of float64, shape (C,)
-        The same with ddof=1, as ``torch.std`` has it. Images of a single pixel have none and are left out.
-    rms_std : ndarray of float64, shape (C,)
-        Square root of the average over images of the image's variance (ddof=0).
-    """
-
-    mean: F64
-    std: F64
-    std_unbiased: F64
-    rms_std: F64
+    def __dir__(self) -> list[str]:
+        prefix = self._name + "."
+        return [name[len(prefix) :] for name in self._stats.numbers() if name.startswith(prefix)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stats:
     """Statistics of an image dataset. All numbers are on [0, 1] (x/255), as torchvision's ``ToTensor`` gives values.
 
+    The derived numbers are attributes: ``stats.mean``, ``stats.std``, ``stats.per_image.std`` and the others in
+    `numbers`, each a read-only array. They are derived when they are read.
+
     Attributes
     ----------
-    totals : Accumulator or FloatAccumulator
+    totals : Totals
         The integers that everything else is derived from; for float images float64 moments.
     definition : Definition
         Colour order, transform and the like.
@@ -120,7 +74,7 @@ class Stats:
         The value that 1.0 of [0, 1] is shown as; see `scaled`.
     """
 
-    totals: Accumulator | FloatAccumulator
+    totals: Totals = field(default_factory=Totals)
     definition: Definition = field(default_factory=Definition)
     failures: FailureLog = field(default_factory=FailureLog)
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -151,60 +105,64 @@ class Stats:
     @property
     def exact(self) -> bool:
         """Whether the numbers come from exact integers; False for float images, whose sums depend on order."""
-        return isinstance(self.totals, Accumulator)
+        return self.totals.exact
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the channels: the letters of the colour order, "0", "1", ... where it is unnamed."""
-        count, order = self.totals.channels, self.definition.color_order
-        if count and order == UNNAMED:
-            return tuple(str(i) for i in range(count))
+        kind, order = self.totals.kind, self.definition.color_order
+        if kind is not None and order == UNNAMED:
+            return tuple(str(i) for i in range(kind.channels))
         return tuple(order)
 
-    @property
-    def mean(self) -> F64:
-        """Mean over all pixels of all images, per channel; float64, shape (C,)."""
-        return self._derived("mean")
+    def numbers(self) -> dict[str, Number]:
+        """Return the derived numbers that this result has, by name: ``mean``, ``per_image.std`` and so on."""
+        return {name: number for name, (_, number) in catalogue(self.totals.statistics).items()}
 
-    @property
-    def std(self) -> F64:
-        """Standard deviation over all pixels of all images (ddof=0), per channel; float64, shape (C,).
+    def number(self, name: str) -> NDArray[Any]:
+        """Return a derived number.
 
-        The 'strong' method, and what ``Normalize`` should get: ``sqrt(E[x^2] - E[x]^2)``, with
-        ``n * sum(x^2) - sum(x)^2`` subtracted in integers, then one division and one square root.
+        Parameters
+        ----------
+        name : str
+            One of `numbers`; ``stats.mean`` is ``stats.number("mean")``.
+
+        Returns
+        -------
+        ndarray
+            Of shape (C,) for most; NaN where there is too little data, and empty where there are no images.
+
+        Raises
+        ------
+        AttributeError
+            Where there is no such number, or its statistic was not computed.
         """
-        return self._derived("std")
-
-    @property
-    def std_unbiased(self) -> F64:
-        """As `std` with ddof=1; NaN where there are fewer than two pixels."""
-        return self._derived("std_unbiased")
-
-    @property
-    def per_image(self) -> PerImage:
-        """Averages over images, the 'weak' method; see `PerImage`."""
-        names = ("image_mean", "image_std", "image_std_unbiased", "image_rms_std")
-        return PerImage(*(self._derived(name) for name in names))
-
-    @property
-    def std_of_means(self) -> F64:
-        """Standard deviation over images (ddof=0) of the image means: how much images differ from each other."""
-        return self._derived("std_of_means")
-
-    @property
-    def min(self) -> F64:
-        """Smallest value of each channel; float64, shape (C,)."""
-        return self._derived("min")
-
-    @property
-    def max(self) -> F64:
-        """Largest value of each channel; float64, shape (C,)."""
-        return self._derived("max")
-
-    def _derived(self, name: str) -> F64:
-        values = derive(self.totals, name, self.scale)
+        statistic, number = catalogue().get(name, (None, None))
+        if number is None or statistic is None:
+            raise AttributeError(f"a result has no number {name!r}; it has {', '.join(self.numbers())}")
+        if statistic not in self.totals.statistics:
+            raise AttributeError(
+                f"{name!r} was not computed: it needs statistics=[{statistic!r}]"
+                + (" in every result that was pooled" if statistic in self.totals.left_out else "")
+            )
+        kind = self.totals.kind
+        if kind is None:
+            return np.empty([0 if size == "C" else int(size) for size in number.shape], number.dtype)
+        (measured,) = for_kind((statistic,), kind)
+        view = measured.view(self.totals[statistic])
+        values = number.evaluate(view, self.scale / kind.max_value if kind.max_value else self.scale)
         values.flags.writeable = False
         return values
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in _FIELDS:
+            raise AttributeError(name)
+        if any(known.startswith(name + ".") for known in catalogue()):
+            return Namespace(self, name)
+        return self.number(name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name.partition(".")[0] for name in self.numbers())})
 
     def scaled(self, scale: float | Fraction) -> Stats:
         """Return the same result with values on [0, `scale`]: ``stats.scaled(255)`` for pixel values.
@@ -223,17 +181,42 @@ class Stats:
         return merge([self, other]) if isinstance(other, Stats) else NotImplemented
 
     def __repr__(self) -> str:
-        return display.text(self)
+        return text.table(self._facts(), self._table(), self.failures, self.channels)
 
     def _repr_html_(self) -> str:
-        return display.html(self)
+        return html.table(self._facts(), self._table(), self.failures, self.channels)
+
+    def _facts(self) -> list[str]:
+        """Return what a table says above the numbers."""
+        t = self.totals
+        facts = [text.counted(t.images, t.pixels, self.width_range, self.height_range)]
+        if self.exact:
+            scale = f"values on [0, {self.scale}]"
+        else:
+            factor = "" if self.scale == 1 else f", times {self.scale}"
+            scale = f"float values as they are{factor} (float64 sums, not bit-exact)"
+        facts.append(f"{self.definition.color_order}, {scale}, transform: {self.definition.transform}")
+        return facts + text.provenance(self.runs, self.complete, t.left_out, self.failures, self.skipped)
+
+    def _table(self) -> list[tuple[str, NDArray[Any], str]]:
+        """Return name, values and meaning of every number that has a value a channel."""
+        if not self.n_images:
+            return []
+        shown = [number for number in self.numbers().values() if number.in_table]
+        return [(number.name, self.number(number.name), number.says) for number in shown]
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number, the provenance and the integers in plain containers (floats, ints, lists, str).
 
         NaN (an empty result) is given as None, so that the JSON is valid for every reader.
         """
-        per_image = self.per_image
+        derived: dict[str, Any] = {}
+        for name in self.numbers():
+            *namespace, last = name.split(".")
+            place = derived
+            for part in namespace:
+                place = place.setdefault(part, {})
+            place[last] = _plain(self.number(name).tolist())
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -244,20 +227,14 @@ class Stats:
             "exact": self.exact,
             "channels": list(self.channels),
             "scale": str(self.scale),
-            "mean": _plain(self.mean),
-            "std": _plain(self.std),
-            "std_unbiased": _plain(self.std_unbiased),
-            "per_image": {name: _plain(getattr(per_image, name)) for name in PerImage.__slots__},
-            "std_of_means": _plain(self.std_of_means),
-            "min": _plain(self.min),
-            "max": _plain(self.max),
+            **derived,
             "height_range": list(self.height_range),
             "width_range": list(self.width_range),
             "definition": self.definition.to_dict(),
             "failures": self.failures.to_dict(),
             "skipped": dict(sorted(self.skipped.items())),
             "runs": list(self.runs),
-            "integers" if self.exact else "moments": self.totals.to_dict(),
+            "totals": self.totals.to_dict(),
         }
 
     def to_json(self) -> str:
@@ -300,24 +277,24 @@ class Stats:
 
     @classmethod
     def from_dict(cls, data: Any) -> Stats:
-        """Read what `to_dict` returned. Only the integers count; the derived numbers are derived anew."""
+        """Read what `to_dict` returned. Only the totals count; the derived numbers are derived anew."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise DataError(f'not a gpustats result (no "format": "{FORMAT}")')
-        if data.get("version") != FORMAT_VERSION:
+        if data.get("version") == 1:
+            data = from_version_1(data)
+        elif data.get("version") != FORMAT_VERSION:
             raise DataError(
                 f"written in version {data.get('version')!r} of the result format, this gpustats ({__version__}) reads "
-                f"version {FORMAT_VERSION}; update gpustats"
+                f"versions 1 to {FORMAT_VERSION}; update gpustats"
             )
         try:
             skipped = {str(k): int(v) for k, v in data["skipped"].items()}
             runs = tuple(dict(run) for run in data["runs"])
             scale = Fraction(data["scale"])
             definition, failures, complete = data["definition"], data["failures"], data["complete"]
-            totals: Accumulator | FloatAccumulator
-            if data.get("exact", True) is True:
-                totals = Accumulator.from_dict(data["integers"])
-            else:
-                totals = FloatAccumulator.from_dict(data["moments"])
+            totals = Totals.from_dict(data["totals"])
+        except DataError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise DataError(f"the result is incomplete or damaged: {error!r}") from None
         if scale <= 0 or not isinstance(complete, bool):
@@ -349,7 +326,7 @@ def merge(results: Iterable[Stats]) -> Stats:
     Examples
     --------
     >>> import gpustats
-    >>> first, second = gpustats.Stats(gpustats.Accumulator()), gpustats.Stats(gpustats.Accumulator())
+    >>> first, second = gpustats.Stats(), gpustats.Stats()
     >>> gpustats.merge([first, second]).n_images
     0
     """
@@ -357,7 +334,7 @@ def merge(results: Iterable[Stats]) -> Stats:
     if not parts:
         raise MergeError("nothing to merge: give at least one result")
     first = next((part for part in parts if part.n_images), parts[0])
-    totals: Accumulator | FloatAccumulator = Accumulator() if first.exact else FloatAccumulator()
+    totals = Totals(first.totals.statistics)
     failures = FailureLog()
     skipped: Counter[str] = Counter()
     runs: list[dict[str, Any]] = []
@@ -366,7 +343,7 @@ def merge(results: Iterable[Stats]) -> Stats:
             raise MergeError(
                 f"results of different definitions cannot be pooled: {first.definition} and {part.definition}"
             )
-        totals.merge(part.totals)  # type: ignore[arg-type]  # integers with floats: the accumulator says no
+        totals.merge(part.totals)
         failures = failures.merged(part.failures)
         skipped.update(part.skipped)
         runs.extend(part.runs)
@@ -380,5 +357,10 @@ def merge(results: Iterable[Stats]) -> Stats:
     )
 
 
-def _plain(values: F64) -> list[float | None]:
-    return [None if math.isnan(value) else float(value) for value in values]
+_FIELDS = frozenset(item.name for item in fields(Stats))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

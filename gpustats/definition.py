@@ -1,0 +1,67 @@
+"""What is measured: made from the options before a run, and part of its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpustats.errors import DataError
+
+__all__ = ["UNNAMED", "Definition", "color_order"]
+
+UNNAMED = "unnamed"
+"""The colour order of arrays whose channels have no letter."""
+
+
+def color_order(channels: int) -> str:
+    """Return the colour order of images of so many channels: what a decoder gives, or the custom for arrays."""
+    return {0: "RGB", 1: "L", 3: "RGB"}.get(channels, UNNAMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What the numbers of a result are numbers of. Results with different definitions cannot be added.
+
+    Attributes
+    ----------
+    color_order : str
+        The order of the channels: ``"RGB"``, ``"L"`` for one channel, ``"unnamed"`` for arrays of another number.
+    transform : str
+        What was done to an image between decoding and measuring.
+    exif_transpose : bool
+        Whether images were turned as their EXIF orientation says.
+    frame : int
+        The frame of an animation that counts.
+    statistics : tuple of str
+        What is computed. Results that differ in nothing else can be added: they keep what both have.
+    """
+
+    color_order: str = "RGB"
+    transform: str = "none"
+    exif_transpose: bool = False
+    frame: int = 0
+    statistics: tuple[str, ...] = field(default=("moments",), compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain containers for JSON."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {**values, "statistics": list(self.statistics)}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Definition:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        DataError
+            For anything else.
+        """
+        expected = cls().to_dict()
+        if (
+            not isinstance(data, dict)
+            or data.keys() != expected.keys()
+            or any(type(data[name]) is not type(value) for name, value in expected.items())
+            or not all(isinstance(name, str) for name in data["statistics"])
+        ):
+            raise DataError(f"'definition' should hold {', '.join(expected)}, got {data!r:.200}")
+        return cls(**{**data, "statistics": tuple(data["statistics"])})

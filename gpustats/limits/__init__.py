@@ -1,0 +1,1 @@
+"""What a run may use: memory, cores, and how it is interrupted."""

@@ -1,0 +1,91 @@
+"""A result as plain text, at most a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpustats.failures import FailureLog, printable
+
+__all__ = ["FAILURES_SHOWN", "counted", "normalize_line", "provenance", "skipped", "table"]
+
+FAILURES_SHOWN = 5
+
+
+def normalize_line(mean: Sequence[float], std: Sequence[float]) -> str:
+    """Return the ready-to-paste torchvision line for a mean and std on [0, 1]."""
+    first, second = (", ".join(f"{value:.6f}" for value in values) for values in (mean, std))
+    return f"transforms.Normalize(mean=[{first}], std=[{second}])"
+
+
+def skipped(counts: Mapping[str, int]) -> str:
+    """Return what a source passed over, in words."""
+    words = {"non_image": "other than images", "hidden": "hidden", "linked_folder": "folders seen before"}
+    return ", ".join(f"{n:,} {words.get(kind, kind.replace('_', ' '))}" for kind, n in sorted(counts.items()))
+
+
+def counted(images: int, pixels: int, widths: tuple[int, int], heights: tuple[int, int]) -> str:
+    """Return how many images and pixels there are, and the range of their sizes."""
+    sizes = f", {_span(*widths)} x {_span(*heights)} (width x height)" if images else ""
+    return f"{images:,} image{'' if images == 1 else 's'}, {pixels:,} pixels{sizes}"
+
+
+def provenance(
+    runs: Sequence[Mapping[str, Any]],
+    complete: bool,
+    left_out: Sequence[str],
+    failures: FailureLog,
+    skipped_counts: Mapping[str, int],
+) -> list[str]:
+    """Return how the numbers came about, a line each."""
+    lines = [
+        "read by " + ", ".join(f"{printable(str(run[k]))}" for k in ("engine", "device") if k in run)
+        for run in runs[:1]
+    ]
+    if len(runs) > 1:
+        lines.append(f"pooled from {len(runs)} runs")
+    if left_out:
+        lines.append(f"left out, because not every pooled result has it: {', '.join(left_out)}")
+    if not complete:
+        lines.append("INCOMPLETE: the run was stopped before the end")
+    if len(failures):
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(failures.counts.items()))
+        lines.append(f"{len(failures):,} FAILED: {reasons}")
+    if skipped_counts:
+        lines.append(f"skipped: {skipped(skipped_counts)}")
+    return lines
+
+
+def table(
+    facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], failures: FailureLog, channels: Sequence[str]
+) -> str:
+    """Return facts, numbers and the first failures.
+
+    Parameters
+    ----------
+    facts : sequence of str
+        Lines above the numbers.
+    rows : sequence of (name, values, meaning)
+        A value for each channel.
+    failures : FailureLog
+        Of the result.
+    channels : sequence of str
+        Names of the channels.
+    """
+    lines = ["gpustats.Stats", *(f"  {fact}" for fact in facts)]
+    if rows:
+        lines.append("")
+        lines.append("  " + " " * 24 + "".join(f"{name:>12}" for name in channels))
+        for name, values, note in rows:
+            lines.append(f"  {name:<24}" + "".join(f"{value:>12.7g}" for value in values) + f"   {note}".rstrip())
+    listed = list(failures)
+    if listed:
+        lines.append("")
+        lines += [f"  {failure}" for failure in listed[:FAILURES_SHOWN]]
+        if len(failures) > FAILURES_SHOWN:
+            lines.append(f"  ... and {len(failures) - FAILURES_SHOWN:,} more: stats.failures")
+    return "\n".join(lines)
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low}-{high}"

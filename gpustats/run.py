@@ -1,0 +1,188 @@
+"""One run: takes outcomes from an engine, counts and lists them, and makes the result."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from gpustats import __version__
+from gpustats.definition import Definition, color_order
+from gpustats.engines.base import Engine, Outcome
+from gpustats.errors import DataError, GpustatsError, ImagesFailedWarning
+from gpustats.failures import Failure, FailureLimit, FailureLog, printable
+from gpustats.limits.interrupts import orderly_interrupts, whole_step
+from gpustats.result.stats import Stats
+from gpustats.result.text import skipped
+from gpustats.sources import Batch, Source
+from gpustats.statistics.totals import RowBuffer, Sink, Totals
+
+__all__ = ["Interrupted", "Run", "TooManyFailures"]
+
+
+class TooManyFailures(GpustatsError, RuntimeError):
+    """More images failed than ``max_failures`` allows.
+
+    Attributes
+    ----------
+    partial : Stats
+        What had been read by then, with ``complete=False``.
+    """
+
+    def __init__(self, message: str, partial: Stats) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was stopped by Ctrl-C; what had been read is kept.
+
+    Attributes
+    ----------
+    partial : Stats
+        The statistics of the images read by then, with ``complete=False``.
+    """
+
+    def __init__(self, partial: Stats) -> None:
+        super().__init__("interrupted; the partial result is in .partial")
+        self.partial = partial
+
+
+class Run:
+    """Reads a source with an engine, once.
+
+    Parameters
+    ----------
+    source : Source
+        Where the images come from.
+    engine : Engine
+        Measures them.
+    definition : Definition
+        What is measured.
+    limit : FailureLimit
+        How many failures are too many.
+    stop_at_first : bool
+        Whether the first failure ends the run.
+    advance : callable
+        Told how many more images are done.
+    on_failure : sequence of callable
+        Told every failure as it happens.
+    sinks : sequence of Sink
+        Take the rows, beside the totals of the result.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        engine: Engine,
+        definition: Definition,
+        *,
+        limit: FailureLimit,
+        stop_at_first: bool,
+        advance: Callable[[int], None],
+        on_failure: Sequence[Callable[[Failure], None]] = (),
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        self._source = source
+        self._engine = engine
+        self._definition = definition
+        self._limit = limit
+        self._stop_at_first = stop_at_first
+        self._advance = advance
+        self._failures = FailureLog()
+        self._on_failure = (self._failures.add, *on_failure)
+        self._totals = Totals(definition.statistics)
+        self._buffer = RowBuffer(self._totals, *sinks)
+        self._started = time.monotonic()
+
+    def stats(self) -> Stats:
+        """Read everything and return the result.
+
+        Raises
+        ------
+        DataError
+            Where there is no image; at the first failure, where that ends the run.
+        TooManyFailures, Interrupted
+            With the partial result.
+        """
+        with orderly_interrupts():
+            try:
+                with _closing(self._source) as batches, closing(self._engine.outcomes(batches)) as outcomes:
+                    for outcome in outcomes:
+                        with whole_step():
+                            self._account(outcome)
+                with whole_step():
+                    self._buffer.flush()
+            except KeyboardInterrupt:
+                raise Interrupted(self._result(complete=False)) from None
+            self._judge()
+            return self._result(complete=True)
+
+    def _account(self, outcome: Outcome) -> None:
+        self._buffer.add(outcome.rows)
+        for failure in outcome.failures:
+            for tell in self._on_failure:
+                tell(failure)
+            if self._stop_at_first:
+                raise DataError(str(failure))
+        self._check_limit(self._totals.images + len(self._buffer), final=False)
+        self._advance(len(outcome.rows) + len(outcome.failures))
+
+    def _check_limit(self, read: int, final: bool) -> None:
+        failed = len(self._failures)
+        if self._limit.exceeded(failed, failed + read, final):
+            raise TooManyFailures(
+                f"{failed:,} of {failed + read:,} images failed, more than max_failures={self._limit}; "
+                f"one of them: {next(iter(self._failures))}",
+                self._result(complete=final),
+            )
+
+    def _judge(self) -> None:
+        """Say what is to be said about a whole run."""
+        read, failed = self._totals.images, len(self._failures)
+        if not read and not failed:
+            others = skipped(self._source.skipped)
+            raise DataError(
+                f"{printable(self._source.label)}: no images found" + (f" (skipped: {others})" if others else "")
+            )
+        self._check_limit(read, final=True)
+        if failed:
+            first = next(iter(self._failures))
+            warnings.warn(
+                f"{failed:,} of {read + failed:,} images could not be read and do not count: {first}"
+                + (" ..." if failed > 1 else ""),
+                ImagesFailedWarning,
+                stacklevel=4,
+            )
+
+    def _result(self, complete: bool) -> Stats:
+        self._buffer.flush()
+        kind = self._totals.kind
+        run: dict[str, Any] = {
+            "source": printable(self._source.label),
+            "gpustats": __version__,
+            **self._engine.report(),
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        return Stats(
+            self._totals,
+            definition=replace(self._definition, color_order=color_order(kind.channels if kind else 0)),
+            failures=self._failures,
+            skipped=dict(self._source.skipped),
+            runs=(run,),
+            complete=complete,
+        )
+
+
+@contextmanager
+def _closing(source: Source) -> Iterator[Iterator[Batch]]:
+    """Close the source when the run is over."""
+    batches = source.batches()
+    try:
+        yield batches
+    finally:
+        with suppress(ValueError):  # a thread that was left behind still waits for the source
+            batches.close()

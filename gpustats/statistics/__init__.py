@@ -1,0 +1,78 @@
+"""What is measured of images. A statistic is one file here, and one line in the table below."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+from gpustats.errors import DataError
+from gpustats.statistics.base import Kind, Number, Statistic
+from gpustats.statistics.covariance import Covariance
+from gpustats.statistics.float_moments import FloatMoments
+from gpustats.statistics.histogram import Histogram
+from gpustats.statistics.moments import Moments
+
+__all__ = ["ALWAYS", "STATISTICS", "catalogue", "check_names", "for_kind"]
+
+ALWAYS = "moments"
+"""The statistic that every run has."""
+
+STATISTICS: dict[str, tuple[type[Statistic], ...]] = {
+    "moments": (Moments, FloatMoments),
+    "histogram": (Histogram,),
+    "covariance": (Covariance,),
+}
+"""The classes of every statistic by name; the first that takes a kind of image measures it."""
+
+
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the statistics of a run: `ALWAYS` and those asked for, each once, in the order of the table.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known.
+
+    Examples
+    --------
+    >>> check_names(["histogram"])
+    ('moments', 'histogram')
+    """
+    if isinstance(names, str):
+        names = (names,)
+    asked = {ALWAYS, *names}
+    for name in asked:
+        if name not in STATISTICS:
+            raise ValueError(f"unknown statistic {name!r}; known are {', '.join(STATISTICS)}")
+    return tuple(name for name in STATISTICS if name in asked)
+
+
+@functools.lru_cache(maxsize=64)
+def for_kind(names: tuple[str, ...], kind: Kind) -> tuple[Statistic, ...]:
+    """Return what measures images of a kind, one for each name.
+
+    Raises
+    ------
+    DataError
+        Where a statistic cannot be had of such images.
+    """
+    return tuple(_choose(name, kind) for name in names)
+
+
+def _choose(name: str, kind: Kind) -> Statistic:
+    problems = []
+    for statistic in STATISTICS[name]:
+        problem = statistic.problem(kind)
+        if problem is None:
+            return statistic(kind)
+        problems.append(problem)
+    raise DataError(f"the statistic {name!r} cannot be computed for images with {kind}: {'; '.join(problems)}")
+
+
+def catalogue(names: Iterable[str] | None = None) -> dict[str, tuple[str, Number]]:
+    """Return every number that some statistics have: by its name, the name of its statistic and the number itself."""
+    numbers: dict[str, tuple[str, Number]] = {}
+    for name in STATISTICS if names is None else names:
+        for number in STATISTICS[name][0].numbers:
+            numbers[number.name] = (name, number)
+    return numbers

@@ -1,0 +1,291 @@
+"""The contract of a statistic: columns of a row, how pixels fill them, how columns become totals, what totals mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpustats.errors import DataError
+
+if TYPE_CHECKING:
+    from gpustats.cuda.outputs import Outputs
+
+__all__ = ["Column", "Columns", "Kind", "Number", "Part", "Statistic", "View", "finite", "natural", "over"]
+
+Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
+"""Columns of rows by name, each of shape (N, ...)."""
+
+Part: TypeAlias = "dict[str, Any]"
+"""Totals of one statistic: names, and nested lists of Python integers (or floats where sums are not exact)."""
+
+View: TypeAlias = "Mapping[str, Any]"
+"""A part in the form that the catalogue of numbers reads; see `Statistic.view`."""
+
+_MAX_VALUES = {"uint8": 255, "uint16": 65535}
+_MOST_PIXELS = (1 << 32) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the pixels of an image are. Images of different kinds are never pooled.
+
+    Attributes
+    ----------
+    channels : int
+        Channels an image has.
+    dtype : {"uint8", "uint16", "float64"}
+        What pixels are measured as.
+    """
+
+    channels: int
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if type(self.channels) is not int or self.channels < 1 or self.dtype not in (*_MAX_VALUES, "float64"):
+            raise DataError(f"no kind of image has {self.channels!r:.80} channels of {self.dtype!r:.80}")
+
+    @property
+    def max_value(self) -> int:
+        """The value that stands for 1.0; 0 for floats, which are taken as they are."""
+        return _MAX_VALUES.get(self.dtype, 0)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether pixels are floating-point numbers."""
+        return self.dtype == "float64"
+
+    def __str__(self) -> str:
+        channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
+        return f"{channels} of {'floats' if self.is_float else f'{self.max_value.bit_length()} bits'}"
+
+
+class Column(NamedTuple):
+    """What a row holds under one name: a dtype, and a shape for each image."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A derived number. Attributes, tables, JSON and documentation all read it from here.
+
+    Attributes
+    ----------
+    name : str
+        The attribute of a result, with a dot below a namespace: ``std``, ``per_image.std``.
+    value : callable
+        Takes the view of a part and returns nested lists of `Fraction`, int or float, one entry a channel (or what
+        `shape` says), in units of pixel values.
+    says : str
+        One line for tables.
+    formula : str
+        The definition, for the documentation.
+    used_by : str
+        Who uses it, for the documentation.
+    power : int
+        How it scales with the pixel values: 1 for a mean, 2 for a variance, 0 for a count.
+    root : bool
+        Whether the square root of `value` is taken.
+    shape : tuple of str
+        ``("C",)`` for a number a channel.
+    dtype : str
+        Of the array.
+    in_table : bool
+        Whether tables show it, as a row with a value for each channel.
+    """
+
+    name: str
+    value: Callable[[View], Sequence[Any]]
+    says: str
+    formula: str
+    used_by: str = ""
+    power: int = 1
+    root: bool = False
+    shape: tuple[str, ...] = ("C",)
+    dtype: str = "float64"
+    in_table: bool = True
+
+    def evaluate(self, view: View, unit: Fraction) -> NDArray[Any]:
+        """Return the number as an array.
+
+        Parameters
+        ----------
+        view : mapping
+            What `Statistic.view` returned.
+        unit : Fraction
+            What a pixel value of 1 is shown as.
+        """
+        exact = unit**self.power
+        rounded = float(unit) ** (self.power / (1 + self.root))
+
+        def one(value: Any) -> Any:
+            if isinstance(value, list):
+                return [one(part) for part in value]
+            if isinstance(value, float):
+                return (math.sqrt(value) if self.root else value) * rounded
+            if not self.power:
+                return value if isinstance(value, int) else float(value)
+            # Rounded once, and once more by a square root.
+            number = float(value * exact)
+            return math.sqrt(number) if self.root else number
+
+        return np.array(one(list(self.value(view))), dtype=self.dtype)
+
+
+class Statistic:
+    """What is measured of every image. A subclass is one file, and one line in `gpustats.statistics`.
+
+    Parameters
+    ----------
+    kind : Kind
+        Of the images; `problem` has no objection to it.
+
+    Attributes
+    ----------
+    name : str
+        What users ask for, and the prefix of the columns.
+    exact : bool
+        Whether totals are integers, so that they do not depend on order.
+    combine : mapping of str to callable
+        The names of a part, and how two values of a name become one: ``operator.add``, ``min``, ``max``.
+    counts : frozenset of str
+        The names in `combine` that are integers although the statistic is not exact.
+    numbers : tuple of Number
+        What is derived from a part.
+    whole_pixels : bool
+        Whether a kernel needs the channels of a pixel together. Others are given planes one by one where images lie in
+        memory so.
+    most_pixels : int
+        Larger images fail as ``too_large``.
+    outputs : frozenset of str or None
+        What the CUDA kernels have to compute beside sums and extremes: ``"histogram"``, ``"cross"``. None where there
+        is no CUDA kernel.
+    """
+
+    name: ClassVar[str]
+    exact: ClassVar[bool] = True
+    combine: ClassVar[Mapping[str, Callable[[Any, Any], Any]]]
+    counts: ClassVar[frozenset[str]] = frozenset()
+    numbers: ClassVar[tuple[Number, ...]] = ()
+    whole_pixels: ClassVar[bool] = False
+    most_pixels: int = _MOST_PIXELS
+    outputs: ClassVar[frozenset[str] | None] = None
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    @classmethod
+    def problem(cls, kind: Kind) -> str | None:
+        """Return why images of this kind cannot have the statistic; None where they can."""
+        return None
+
+    def columns(self) -> Mapping[str, Column]:
+        """Return what a row holds, in the order of the arguments of the kernel."""
+        raise NotImplementedError
+
+    def kernel(self) -> Any:
+        """Return the function that fills a row on the CPU.
+
+        It is called as ``kernel(pixels, channels, row, first, *columns)``: a contiguous array of pixel values with
+        `channels` interleaved channels, the row to fill, the channel of the image that the first of these is, and the
+        columns, each of shape (N, ...).
+        """
+        raise NotImplementedError
+
+    def on_gpu(self, outputs: Outputs) -> Columns:
+        """Return the columns of a batch from what the CUDA kernels computed."""
+        raise NotImplementedError
+
+    def row_problem(self, columns: Columns, row: int) -> str | None:
+        """Return why an image cannot be measured, now that its row is filled; None where all is well."""
+        return None
+
+    def fold(self, columns: Columns) -> Part:
+        """Return the totals of the rows of a batch."""
+        raise NotImplementedError
+
+    def merge(self, a: Part, b: Part) -> Part:
+        """Return the totals of two parts together; both stay as they are."""
+        return {name: _combined(combine, a[name], b[name]) for name, combine in self.combine.items()}
+
+    def view(self, part: Part) -> View:
+        """Return a part as `numbers` read it."""
+        return part
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a total."""
+        return (self.kind.channels,)
+
+    def read(self, data: Any) -> Part:
+        """Read a part from plain containers.
+
+        Raises
+        ------
+        DataError
+            Where a number is missing, is of another type or number, or contradicts another.
+        """
+        if not isinstance(data, dict):
+            raise DataError(f"'{self.name}' should be a table of numbers, got {data!r:.80}")
+        part = {}
+        for name in self.combine:
+            check = natural if self.exact or name in self.counts else finite
+            part[name] = _numbers(data.get(name), self.shape(name), check, name)
+        if not self.consistent(part):
+            raise DataError("the integers contradict one another: the file was changed or damaged")
+        return part
+
+    def consistent(self, part: Part) -> bool:
+        """Tell whether the numbers of a part can be true together."""
+        return True
+
+
+def over(numerator: Any, denominator: int) -> Any:
+    """Return a quotient, exact for integers and fractions; NaN where there is nothing to divide by."""
+    if not denominator:
+        return math.nan
+    return numerator / denominator if isinstance(numerator, float) else Fraction(numerator) / denominator
+
+
+def natural(value: Any, name: str) -> int:
+    """Return an integer from a file as it is.
+
+    Raises
+    ------
+    DataError
+        Where it is none, or negative.
+    """
+    if type(value) is not int or value < 0:
+        raise DataError(f"'{name}' should be a non-negative integer, got {value!r:.80}")
+    return value
+
+
+def finite(value: Any, name: str) -> float:
+    """Return a number from a file as a float.
+
+    Raises
+    ------
+    DataError
+        Where it is none, or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"'{name}' should be a finite number, got {value!r:.80}")
+    return float(value)
+
+
+def _numbers(value: Any, shape: tuple[int, ...], check: Callable[[Any, str], Any], name: str) -> Any:
+    if not shape:
+        return check(value, name)
+    if not isinstance(value, list) or len(value) != shape[0]:
+        raise DataError(f"'{name}' should hold {shape[0]} numbers, got {value!r:.80}")
+    return [_numbers(item, shape[1:], check, name) for item in value]
+
+
+def _combined(combine: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+    return [_combined(combine, x, y) for x, y in zip(a, b, strict=True)] if isinstance(a, list) else combine(a, b)

@@ -1,0 +1,154 @@
+"""From the pixels of images to rows, for any statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpustats.errors import DataError
+from gpustats.failures import ImageError
+from gpustats.statistics import for_kind
+from gpustats.statistics.base import Kind
+from gpustats.statistics.compiled import ready
+from gpustats.statistics.rows import NO_ROWS, Rows, mixture
+
+__all__ = ["RowBuilder"]
+
+_UINT8 = np.dtype(np.uint8)
+# What pixels are measured as, and what a kernel is given.
+_MEASURED = {
+    np.dtype(np.uint8): ("uint8", np.uint8),
+    np.dtype(np.uint16): ("uint16", np.uint16),
+    np.dtype(np.float16): ("float64", np.float32),
+    np.dtype(np.float32): ("float64", np.float32),
+    np.dtype(np.float64): ("float64", np.float64),
+}
+
+
+class RowBuilder:
+    """Reduces the images of one batch to rows. All must be of one kind.
+
+    Parameters
+    ----------
+    count : int
+        Images at most.
+    statistics : tuple of str
+        What to measure.
+    """
+
+    def __init__(self, count: int, statistics: tuple[str, ...]) -> None:
+        self._count = count
+        self._names = statistics
+        self._keys: list[str] = []
+        self._groups: list[str] = []
+        self._size = np.empty((2, count), np.uint64)
+        self._kind: Kind | None = None
+        self._own: list[dict[str, NDArray[Any]]] = []  # columns of each statistic
+        self._calls: list[tuple[Any, bool, tuple[NDArray[Any], ...]]] = []  # kernel, whole pixels, columns
+        self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
+
+    def add(self, key: str, group: str, pixels: NDArray[Any]) -> None:
+        """Measure one image.
+
+        Parameters
+        ----------
+        key, group : str
+            Its name and group.
+        pixels : ndarray of uint8, uint16, float16, float32 or float64, shape (H, W) or (H, W, C)
+            Of any strides and byte order.
+
+        Raises
+        ------
+        ImageError
+            Where a value is not finite, or values of this type cannot be measured.
+        DataError
+            Where the image is of another kind than one before it, or a statistic cannot be had of its kind.
+        """
+        row = len(self._keys)
+        if pixels.shape[2:] == self._like and pixels.dtype is _UINT8 and pixels.flags.c_contiguous:
+            # What decoders give, thousands of times a second: nothing is left to check.
+            flat, channels = pixels.reshape(-1), pixels.shape[2]
+            for kernel, _, columns in self._calls:
+                kernel(flat, channels, row, 0, *columns)
+        else:
+            self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels)
+        self._size[0, row], self._size[1, row] = pixels.shape[:2]
+        self._keys.append(key)
+        self._groups.append(group)
+
+    def _measure(self, key: str, row: int, pixels: NDArray[Any]) -> None:
+        """Check an image, and fill its row."""
+        dtype = pixels.dtype.newbyteorder("=")
+        if dtype not in _MEASURED:
+            raise ImageError("unsupported", _type_advice(dtype))
+        height, width, channels = pixels.shape
+        measured, wanted = _MEASURED[dtype]
+        kind = Kind(channels, measured)
+        if row == 0:
+            if kind != self._kind:
+                self._allocate(kind)
+        elif kind != self._kind:
+            raise DataError(mixture((self._kind, self._keys[0]), (kind, key)))
+        statistics = for_kind(self._names, kind)
+        for statistic in statistics:
+            if height * width > statistic.most_pixels:
+                limit = f"images of more than {statistic.most_pixels:,} pixels are not measured ({statistic.name})"
+                raise ImageError("too_large", limit)
+        planes, interleaved = _planes(pixels, wanted)
+        whole = planes[0] if interleaved else None
+        for kernel, whole_pixels, columns in self._calls:
+            if whole is None and whole_pixels:
+                whole = np.ascontiguousarray(pixels, dtype=wanted).reshape(-1)
+            if whole is not None and (interleaved or whole_pixels):
+                kernel(whole, channels, row, 0, *columns)
+            else:
+                for channel, plane in enumerate(planes):
+                    kernel(plane, 1, row, channel, *columns)
+        for statistic, own in zip(statistics, self._own, strict=True):
+            problem = statistic.row_problem(own, row)
+            if problem:
+                raise ImageError("corrupt", problem)
+
+    def rows(self) -> Rows:
+        """Return the rows of the images added so far."""
+        done = len(self._keys)
+        if not done:
+            return NO_ROWS
+        columns = {
+            f"{statistic}.{name}": column[:done]
+            for statistic, own in zip(self._names, self._own, strict=True)
+            for name, column in own.items()
+        }
+        return Rows(self._kind, self._keys, self._groups, self._size[0, :done], self._size[1, :done], columns)
+
+    def _allocate(self, kind: Kind) -> None:
+        statistics = for_kind(self._names, kind)
+        self._kind = kind
+        self._own = [
+            {name: np.empty((self._count, *column.shape), column.dtype) for name, column in s.columns().items()}
+            for s in statistics
+        ]
+        self._calls = [
+            (ready(statistic.kernel()), statistic.whole_pixels, tuple(own.values()))
+            for statistic, own in zip(statistics, self._own, strict=True)
+        ]
+        if kind.dtype == "uint8":
+            self._like = (kind.channels,)
+
+
+def _planes(pixels: NDArray[Any], dtype: Any) -> tuple[Sequence[NDArray[Any]], bool]:
+    """Return contiguous flat arrays and whether they are one with interleaved channels or one a channel."""
+    if pixels.dtype == dtype and not pixels.flags.c_contiguous:
+        planar = pixels.transpose(2, 0, 1)  # CHW in memory is reduced channel by channel, without a copy
+        if planar.flags.c_contiguous:
+            return [plane.reshape(-1) for plane in planar], False
+    return [np.ascontiguousarray(pixels, dtype=dtype).reshape(-1)], True
+
+
+def _type_advice(dtype: np.dtype[Any]) -> str:
+    if dtype.kind == "b":
+        return "pixels of type bool are masks, not images; convert them first, for example with .astype('uint8') * 255"
+    return f"pixels of type {dtype} are not measured; convert them to uint8, uint16 or a float type"

@@ -1,0 +1,427 @@
+"""Sum, sum of squares, smallest and largest value of integer images: mean and std under every definition.
+
+All sums are integers. What is not an integer for an image (its mean, standard deviation and variance) is rounded once
+to a multiple of 2**-40 and added as an integer, so it has no order either.
+
+On the CPU an array is walked as rows whose length is a multiple of the channels, so a position in the row ("lane")
+always belongs to the same channel and the compiler vectorises across lanes without shuffling colours apart. Rows of 96
+bytes do for 1, 2, 3 and 4 channels and every vector width; four rows are taken at a time, so that a lane is loaded and
+stored once for four values. Integer lanes are uint32 and are emptied into uint64 before they can overflow.
+On the GPU: ``kernels/moments.cu``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from operator import add
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View, over
+from gpustats.statistics.compiled import compiled
+from gpustats.statistics.exact import FRACTION_BITS, column_sums, fixed_point_sums, multiply, squared_deviation
+from gpustats.statistics.lanes import lanes_of
+
+if TYPE_CHECKING:
+    from gpustats.cuda.outputs import Outputs
+
+__all__ = ["NUMBERS", "Moments", "moments_u8", "moments_u16"]
+
+_UNIT = 1 << FRACTION_BITS
+
+NUMBERS = (
+    Number(
+        "mean", lambda v: v["mean"], "all pixels pooled", "sum(x) / n, over all pixels of all images", "`Normalize`"
+    ),
+    Number(
+        "std",
+        lambda v: list(map(over, v["deviation"], v["n"])),
+        "all pixels pooled, ddof=0: what Normalize should get",
+        "sqrt(sum((x - mean)^2) / n), over all pixels of all images",
+        "the 'strong' method; what `Normalize` should get",
+        power=2,
+        root=True,
+    ),
+    Number(
+        "std_unbiased",
+        lambda v: [over(d, n and n - 1) for d, n in zip(v["deviation"], v["n"], strict=True)],
+        "the same with ddof=1",
+        "sqrt(sum((x - mean)^2) / (n - 1))",
+        "`numpy.std(ddof=1)` over all pixels",
+        power=2,
+        root=True,
+        in_table=False,
+    ),
+    Number(
+        "per_image.mean",
+        lambda v: v["image_mean"],
+        "average of the images' means",
+        "average over images of each image's mean",
+        "the 'weak' method",
+    ),
+    Number(
+        "per_image.std",
+        lambda v: list(map(over, v["image_std"], v["images"])),
+        "average of the images' stds, ddof=0",
+        "average over images of each image's std with ddof=0",
+        "the 'weak' method",
+    ),
+    Number(
+        "per_image.std_unbiased",
+        lambda v: list(map(over, v["image_std_unbiased"], v["images_unbiased"])),
+        "the same with ddof=1 (torch.std)",
+        "average over images of each image's std with ddof=1; images of one pixel have none",
+        "how ImageNet's 0.229, 0.224, 0.225 came about "
+        "([pytorch/vision#1965](https://github.com/pytorch/vision/pull/1965))",
+    ),
+    Number(
+        "per_image.rms_std",
+        lambda v: list(map(over, v["image_var"], v["images"])),
+        "root of the average variance",
+        "square root of the average over images of the image's variance",
+        "scripts that average batch variances",
+        power=2,
+        root=True,
+    ),
+    Number(
+        "std_of_means",
+        lambda v: list(map(over, v["image_mean_deviation"], v["images"])),
+        "how much images differ",
+        "std over images of the image means, ddof=0",
+        "how much images differ from each other",
+        power=2,
+        root=True,
+    ),
+    Number("min", lambda v: v["min"], "smallest value", "smallest value of any pixel", "range checks"),
+    Number("max", lambda v: v["max"], "largest value", "largest value of any pixel", "range checks"),
+)
+"""What integer and float images have in common. The functions read views: see `Moments.view`."""
+
+
+class Moments(Statistic):
+    """Sums of 8- and 16-bit images.
+
+    The totals, each a list with one integer a channel: ``n`` pixels, ``sum`` and ``sumsq`` of their values, ``min`` and
+    ``max``; ``images``, and ``images_unbiased`` of more than one pixel; and the sums over images of the image's mean,
+    std (ddof 0 and 1) and variance (``image_mean``, ``image_std``, ``image_std_unbiased``, ``image_var``) in units of
+    2**-40, and of its squared mean (``image_mean_sq``) in units of 2**-80.
+    """
+
+    name = "moments"
+    outputs = frozenset()
+    combine: ClassVar = {
+        "n": add,
+        "images": add,
+        "images_unbiased": add,
+        "sum": add,
+        "sumsq": add,
+        "min": min,
+        "max": max,
+        "image_mean": add,
+        "image_mean_sq": add,
+        "image_std": add,
+        "image_std_unbiased": add,
+        "image_var": add,
+    }
+    numbers = NUMBERS
+
+    @classmethod
+    def problem(cls, kind: Kind) -> str | None:
+        """Integers only."""
+        return "sums are exact for integers only" if kind.is_float else None
+
+    def columns(self) -> Mapping[str, Column]:
+        """Return pixels, sum, sum of squares, min and max of each channel."""
+        channels = (self.kind.channels,)
+        wide, narrow = Column("uint64", channels), Column(self.kind.dtype, channels)
+        return {"n": wide, "sum": wide, "sumsq": wide, "min": narrow, "max": narrow}
+
+    def kernel(self) -> Any:
+        """Return the function for 8- or 16-bit images."""
+        return row_u8 if self.kind.dtype == "uint8" else row_u16
+
+    def on_gpu(self, outputs: Outputs) -> Columns:
+        """Return the columns from the sums and extremes of the kernel."""
+        n = np.repeat(outputs.pixels[:, None], self.kind.channels, axis=1)
+        return {"n": n, "sum": outputs.sum, "sumsq": outputs.sumsq, "min": outputs.min, "max": outputs.max}
+
+    def fold(self, columns: Columns) -> Part:
+        """Return the totals of the rows; about 0.2 ms a call and 2 microseconds a row."""
+        n, total, squares = columns["n"], columns["sum"], columns["sumsq"]
+        count = n.astype(np.float64)
+        present, several = n > 0, n > 1
+        deviation = squared_deviation(n, total, squares)
+
+        def divided(numerator: Any, denominator: Any, where: Any) -> NDArray[np.float64]:
+            quotient: NDArray[np.float64] = np.divide(numerator, denominator, out=np.zeros(count.shape), where=where)
+            return quotient
+
+        # sqrt, division and multiplication are correctly rounded by IEEE 754: the same bits on every machine.
+        mean = np.rint(divided(total.astype(np.float64), count, present) * float(_UNIT)).astype(np.uint64)
+        mean_sq_high, mean_sq_low = multiply(mean, mean)
+        return {
+            "n": column_sums(n),
+            "images": column_sums(present),
+            "images_unbiased": column_sums(several),
+            "sum": column_sums(total),
+            "sumsq": column_sums(squares),
+            "min": [int(x) for x in columns["min"].min(axis=0)],
+            "max": [int(x) for x in columns["max"].max(axis=0)],
+            "image_mean": column_sums(mean),
+            "image_mean_sq": [
+                (high << 64) + low
+                for high, low in zip(column_sums(mean_sq_high), column_sums(mean_sq_low), strict=True)
+            ],
+            "image_std": fixed_point_sums(divided(np.sqrt(deviation), count, present)),
+            "image_std_unbiased": fixed_point_sums(np.sqrt(divided(deviation, count * (count - 1.0), several))),
+            "image_var": fixed_point_sums(divided(deviation, count * count, present)),
+        }
+
+    def view(self, part: Part) -> View:
+        """Return means and sums of squared deviations as fractions: nothing is rounded before a number is read."""
+        channels = range(self.kind.channels)
+        n, images = part["n"], part["images"]
+        fixed = {name: [Fraction(x, _UNIT) for x in part[name]] for name in _FIXED_POINT}
+        return {
+            **part,
+            **fixed,
+            "mean": [over(part["sum"][c], n[c]) for c in channels],
+            "deviation": [over(n[c] * part["sumsq"][c] - part["sum"][c] ** 2, n[c]) for c in channels],
+            "image_mean": [over(part["image_mean"][c], images[c] * _UNIT) for c in channels],
+            "image_mean_deviation": [
+                over(images[c] * part["image_mean_sq"][c] - part["image_mean"][c] ** 2, images[c] * _UNIT**2)
+                for c in channels
+            ],
+        }
+
+    def consistent(self, part: Part) -> bool:
+        """Check what holds for the sums of any images."""
+        top = self.kind.max_value
+        names = ("n", "images", "images_unbiased", "sum", "sumsq", "min", "max")
+        return all(
+            several <= images <= n
+            and bool(images) == bool(n)
+            and low * n <= s <= high * n
+            and low <= high <= top
+            and s * s <= n * q
+            and q <= s * top
+            for n, images, several, s, q, low, high in zip(*(part[name] for name in names), strict=True)
+        )
+
+
+_FIXED_POINT = ("image_std", "image_std_unbiased", "image_var")
+
+# Steps of four rows until the lanes are emptied. They must stay below 2**32: a lane of 8-bit squares grows by at most
+# 4 * 255**2 a step (16,512 steps), one of 16-bit values by 4 * 65535 (16,384).
+_STEPS = 16384
+
+
+@compiled
+def moments_u8(
+    pixels: NDArray[np.uint8],
+    channels: int,
+    total: NDArray[np.uint64],
+    squares: NDArray[np.uint64],
+    low: NDArray[np.uint8],
+    high: NDArray[np.uint8],
+) -> None:
+    """Write sum, sum of squares, min and max of each channel of interleaved 8-bit pixels.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H * W * channels,)
+        Contiguous, channels interleaved.
+    channels : int
+        Any number.
+    total, squares : ndarray of uint64, shape (channels,)
+        Outputs.
+    low, high : ndarray of uint8, shape (channels,)
+        Outputs.
+    """
+    total[:] = 0
+    squares[:] = 0
+    low[:] = 255
+    high[:] = 0
+    lanes = lanes_of(channels, 96, 1)
+    lane_sum = np.empty(lanes, np.uint32)
+    lane_squares = np.empty(lanes, np.uint32)
+    lane_low = np.full(lanes, 255, np.uint8)
+    lane_high = np.zeros(lanes, np.uint8)
+    done = 0
+    steps_left = pixels.size // (4 * lanes)
+    while steps_left > 0:
+        steps = min(steps_left, _STEPS)
+        # Indexed by loop variables only, which the compiler sees are not negative; otherwise it asks for every value.
+        rows = pixels[done : done + steps * 4 * lanes].reshape(steps, 4, lanes)
+        lane_sum[:] = 0
+        lane_squares[:] = 0
+        for step in range(rows.shape[0]):
+            for j in range(rows.shape[2]):
+                a = rows[step, 0, j]
+                b = rows[step, 1, j]
+                c = rows[step, 2, j]
+                d = rows[step, 3, j]
+                # One value after the other, each result cut to 32 bits: sums of several are computed in 64.
+                n = lane_sum[j]
+                n = np.uint32(n + np.uint32(a))
+                n = np.uint32(n + np.uint32(b))
+                n = np.uint32(n + np.uint32(c))
+                lane_sum[j] = np.uint32(n + np.uint32(d))
+                n = lane_squares[j]
+                n = np.uint32(n + np.uint32(np.uint32(a) * np.uint32(a)))
+                n = np.uint32(n + np.uint32(np.uint32(b) * np.uint32(b)))
+                n = np.uint32(n + np.uint32(np.uint32(c) * np.uint32(c)))
+                lane_squares[j] = np.uint32(n + np.uint32(np.uint32(d) * np.uint32(d)))
+                lane_low[j] = min(lane_low[j], min(min(a, b), min(c, d)))
+                lane_high[j] = max(lane_high[j], max(max(a, b), max(c, d)))
+        for channel in range(channels):
+            for j in range(channel, lanes, channels):
+                total[channel] += lane_sum[j]
+                squares[channel] += lane_squares[j]
+        done += steps * 4 * lanes
+        steps_left -= steps
+    for channel in range(channels):
+        for j in range(channel, lanes, channels):
+            low[channel] = min(low[channel], lane_low[j])
+            high[channel] = max(high[channel], lane_high[j])
+    channel = 0  # `done` is a multiple of the channels
+    for i in range(done, pixels.size):
+        x = pixels[i]
+        total[channel] += np.uint64(x)
+        squares[channel] += np.uint64(x) * np.uint64(x)
+        low[channel] = min(low[channel], x)
+        high[channel] = max(high[channel], x)
+        channel += 1
+        if channel == channels:
+            channel = 0
+
+
+@compiled
+def row_u8(
+    pixels: NDArray[np.uint8],
+    channels: int,
+    row: int,
+    first: int,
+    n: NDArray[np.uint64],
+    total: NDArray[np.uint64],
+    squares: NDArray[np.uint64],
+    low: NDArray[np.uint8],
+    high: NDArray[np.uint8],
+) -> None:
+    """Fill a row from 8-bit pixels; see `Statistic.kernel`."""
+    own = slice(first, first + channels)
+    n[row, own] = pixels.size // channels
+    moments_u8(pixels, channels, total[row, own], squares[row, own], low[row, own], high[row, own])
+
+
+@compiled
+def row_u16(
+    pixels: NDArray[np.uint16],
+    channels: int,
+    row: int,
+    first: int,
+    n: NDArray[np.uint64],
+    total: NDArray[np.uint64],
+    squares: NDArray[np.uint64],
+    low: NDArray[np.uint16],
+    high: NDArray[np.uint16],
+) -> None:
+    """Fill a row from 16-bit pixels; see `Statistic.kernel`."""
+    own = slice(first, first + channels)
+    n[row, own] = pixels.size // channels
+    moments_u16(pixels, channels, total[row, own], squares[row, own], low[row, own], high[row, own])
+
+
+@compiled
+def moments_u16(
+    pixels: NDArray[np.uint16],
+    channels: int,
+    total: NDArray[np.uint64],
+    squares: NDArray[np.uint64],
+    low: NDArray[np.uint16],
+    high: NDArray[np.uint16],
+) -> None:
+    """Write sum, sum of squares, min and max of each channel of interleaved 16-bit pixels.
+
+    Exact for up to 2**32 pixels: a pixel adds less than 2**32 to the sum of squares.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint16, shape (H * W * channels,)
+        Contiguous, channels interleaved.
+    channels : int
+        Any number.
+    total, squares : ndarray of uint64, shape (channels,)
+        Outputs.
+    low, high : ndarray of uint16, shape (channels,)
+        Outputs.
+    """
+    total[:] = 0
+    squares[:] = 0
+    low[:] = 65535
+    high[:] = 0
+    lanes = lanes_of(channels, 48, 2)
+    lane_sum = np.empty(lanes, np.uint32)
+    # The sum of squares in two lanes of 32 bits: all of it, which wraps around, and that of the upper halves.
+    # Their difference is the sum of the lower halves, which stays below 2**32.
+    lane_squares = np.empty(lanes, np.uint32)
+    lane_upper = np.empty(lanes, np.uint32)
+    lane_low = np.full(lanes, 65535, np.uint16)
+    lane_high = np.zeros(lanes, np.uint16)
+    half = np.uint32(16)
+    done = 0
+    steps_left = pixels.size // (4 * lanes)
+    while steps_left > 0:
+        steps = min(steps_left, _STEPS)
+        rows = pixels[done : done + steps * 4 * lanes].reshape(steps, 4, lanes)
+        lane_sum[:] = 0
+        lane_squares[:] = 0
+        lane_upper[:] = 0
+        for step in range(rows.shape[0]):
+            for j in range(rows.shape[2]):
+                a = rows[step, 0, j]
+                b = rows[step, 1, j]
+                c = rows[step, 2, j]
+                d = rows[step, 3, j]
+                aa = np.uint32(np.uint32(a) * np.uint32(a))
+                bb = np.uint32(np.uint32(b) * np.uint32(b))
+                cc = np.uint32(np.uint32(c) * np.uint32(c))
+                dd = np.uint32(np.uint32(d) * np.uint32(d))
+                n = lane_sum[j]
+                n = np.uint32(n + np.uint32(a))
+                n = np.uint32(n + np.uint32(b))
+                n = np.uint32(n + np.uint32(c))
+                lane_sum[j] = np.uint32(n + np.uint32(d))
+                n = lane_squares[j]
+                n = np.uint32(n + aa)
+                n = np.uint32(n + bb)
+                n = np.uint32(n + cc)
+                lane_squares[j] = np.uint32(n + dd)
+                n = lane_upper[j]
+                n = np.uint32(n + np.uint32(aa >> half))
+                n = np.uint32(n + np.uint32(bb >> half))
+                n = np.uint32(n + np.uint32(cc >> half))
+                lane_upper[j] = np.uint32(n + np.uint32(dd >> half))
+                lane_low[j] = min(lane_low[j], min(min(a, b), min(c, d)))
+                lane_high[j] = max(lane_high[j], max(max(a, b), max(c, d)))
+        for channel in range(channels):
+            for j in range(channel, lanes, channels):
+                upper = np.uint64(lane_upper[j]) << np.uint64(16)
+                lower = np.uint32(lane_squares[j] - np.uint32(upper))
+                total[channel] += lane_sum[j]
+                squares[channel] += upper + np.uint64(lower)
+        done += steps * 4 * lanes
+        steps_left -= steps
+    for channel in range(channels):
+        for j in range(channel, lanes, channels):
+            low[channel] = min(low[channel], lane_low[j])
+            high[channel] = max(high[channel], lane_high[j])
+        for i in range(done + channel, pixels.size, channels):  # `done` is a multiple of the channels
+            x = pixels[i]
+            total[channel] += np.uint64(x)
+            squares[channel] += np.uint64(x) * np.uint64(x)
+            low[channel] = min(low[channel], x)
+            high[channel] = max(high[channel], x)

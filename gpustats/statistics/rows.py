@@ -1,0 +1,157 @@
+"""Images of a batch, one row each: who they are, and a column for every number that was measured."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpustats.errors import DataError
+from gpustats.failures import printable
+from gpustats.statistics.base import Columns, Kind
+
+__all__ = ["NO_ROWS", "Rows", "mixture"]
+
+_NO_SIZES = np.empty(0, np.uint64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Exact numbers of a batch of images of one kind, kept as a struct of arrays.
+
+    Attributes
+    ----------
+    kind : Kind or None
+        What the images are; None where there is none.
+    keys : sequence of str
+        The name of each image, unique in its dataset.
+    groups : sequence of str
+        The group of each image (first-level folder, class label), ``""`` where there is none.
+    height, width : ndarray of uint64, shape (N,)
+        Size in pixels.
+    columns : mapping of str to ndarray, each of shape (N, ...)
+        By the name of the statistic and of the column: ``"moments.sum"``.
+    """
+
+    kind: Kind | None = None
+    keys: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    height: NDArray[np.uint64] = field(default_factory=lambda: _NO_SIZES)
+    width: NDArray[np.uint64] = field(default_factory=lambda: _NO_SIZES)
+    columns: Columns = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.groups), len(self.height), len(self.width), *map(len, self.columns.values())}
+        if lengths != {len(self.keys)}:
+            raise ValueError(f"{len(self.keys)} keys, but columns of {sorted(lengths)} rows")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def of(self, statistic: str) -> Columns:
+        """Return the columns of one statistic by their own names."""
+        prefix = statistic + "."
+        return {name[len(prefix) :]: column for name, column in self.columns.items() if name.startswith(prefix)}
+
+    def take(self, which: NDArray[Any]) -> Rows:
+        """Return some of the rows; `which` is an array of places, or of a truth value for each row."""
+        places: list[int] = (np.flatnonzero(which) if which.dtype == bool else which).tolist()
+        return Rows(
+            self.kind,
+            [self.keys[i] for i in places],
+            [self.groups[i] for i in places],
+            self.height[places],
+            self.width[places],
+            {name: column[places] for name, column in self.columns.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """Return the rows of all parts.
+
+        Raises
+        ------
+        DataError
+            Where their images are of different kinds.
+        """
+        parts = [part for part in parts if len(part)]
+        if len(parts) < 2:
+            return parts[0] if parts else NO_ROWS
+        first = parts[0]
+        for part in parts[1:]:
+            if part.kind != first.kind:
+                raise DataError(mixture((first.kind, first.keys[0]), (part.kind, part.keys[0])))
+        return cls(
+            first.kind,
+            [key for part in parts for key in part.keys],
+            [group for part in parts for group in part.groups],
+            np.concatenate([part.height for part in parts]),
+            np.concatenate([part.width for part in parts]),
+            {name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns},
+        )
+
+    def pack(self) -> tuple[str, list[bytes]]:
+        """Return the form of the rows, as text, and one blob a row: its numbers, little-endian.
+
+        Keys and groups are not in it.
+        """
+        assert self.kind is not None
+        arrays = {"height": self.height, "width": self.width, **self.columns}
+        form, record = _form(
+            (self.kind.channels, self.kind.dtype),
+            tuple((name, array.dtype.newbyteorder("<").str, array.shape[1:]) for name, array in arrays.items()),
+        )
+        packed = np.empty(len(self), record)
+        for name, array in arrays.items():
+            packed[name] = array
+        data, size = packed.tobytes(), record.itemsize
+        return form, [data[i : i + size] for i in range(0, len(data), size)]
+
+    @classmethod
+    def unpack(cls, form: str, keys: Sequence[str], groups: Sequence[str], blobs: Sequence[bytes]) -> Rows:
+        """Return the rows that `pack` took apart.
+
+        Raises
+        ------
+        DataError
+            Where form and blobs do not fit.
+        """
+        try:
+            described = json.loads(form)
+            record = _record(described["columns"])
+            packed = np.frombuffer(b"".join(blobs), record)
+            if len(packed) != len(keys) or any(len(blob) != record.itemsize for blob in blobs):
+                raise ValueError("a row is incomplete")
+            columns = {
+                name: packed[name].astype(np.dtype(dtype).newbyteorder("=")) for name, dtype, _ in described["columns"]
+            }
+            return cls(Kind(*described["kind"]), keys, groups, columns.pop("height"), columns.pop("width"), columns)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"stored rows are damaged: {error}") from None
+
+
+NO_ROWS = Rows()
+"""The rows of an outcome that has none."""
+
+
+@functools.lru_cache(maxsize=32)
+def _form(kind: tuple[int, str], columns: tuple[Any, ...]) -> tuple[str, np.dtype[Any]]:
+    return json.dumps({"kind": kind, "columns": columns}, sort_keys=True), _record(columns)
+
+
+def _record(columns: Any) -> np.dtype[Any]:
+    return np.dtype([(name, dtype, tuple(shape)) for name, dtype, shape in columns])
+
+
+def mixture(a: tuple[Kind | None, str], b: tuple[Kind | None, str]) -> str:
+    """Return the message about two images, each with its kind and key, that cannot be pooled."""
+    (kind_a, key_a), (kind_b, key_b) = sorted(((str(kind), key) for kind, key in (a, b)))
+    return (
+        f"the images differ: {printable(key_a)} has {kind_a}, {printable(key_b)} has {kind_b}; "
+        "these cannot be pooled, compute them separately"
+    )
