@@ -12,7 +12,7 @@ import simplejpeg
 import gpustats
 from benchmarks.timing import seconds, summary
 from gpustats.moments import ImageMoments
-from gpustats.reduce import moments_u8
+from gpustats.statistics.moments import moments_u8
 from gpustats.rows import RowBuffer
 from gpustats.sources import load, open_source
 from gpustats.sources.base import batched

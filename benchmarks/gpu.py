@@ -28,11 +28,11 @@ from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import gpu_problem
 from gpustats.engines.gpu import GpuEngine
 from gpustats.engines.gpu_batch import BatchReducer, EncodedBatch, EncodedImage
-from gpustats.engines.host_reduce import HostReducer
+from tests.gpu.host_reduce import HostReducer
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning, choose
 from gpustats.limits.machine import usable_cpus
-from gpustats.moments import Accumulator
+from gpustats.statistics.totals import Totals
 from gpustats.result.stats import Stats
 from gpustats.sources import Batch, open_source
 from gpustats.sources.base import batched, load
@@ -254,8 +254,8 @@ def rate(work: Callable[[], None], count: int) -> float:
     return count / (time.perf_counter() - started)
 
 
-def _totals(engine: GpuEngine | CpuEngine, images: list[bytes], count: int) -> Accumulator:
-    totals = Accumulator()
+def _totals(engine: GpuEngine | CpuEngine, images: list[bytes], count: int) -> Totals:
+    totals = Totals()
     for outcome in engine.outcomes(repeated(images, count)):
         totals.fold(outcome.rows)
     return totals

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpustats import Accumulator, DataError, ImageMoments, MergeError
+from gpustats import Totals, DataError, ImageMoments, MergeError
 from gpustats.moments import FRACTION_BITS, _column_sums, _fixed_point_sums, _multiply, _squared_deviation
 from gpustats.rows import RowBuffer
 
@@ -75,7 +75,7 @@ def test_squared_deviation_has_no_cancellation(pixels: int, a: int, b: int) -> N
 @given(st.data(), st.integers(0, 2**32), st.sampled_from([np.uint8, np.uint16]))
 def test_any_split_order_and_merge_gives_the_same_integers(data: st.DataObject, seed: int, dtype: type) -> None:
     images = random_images(seed, 12, dtype)
-    whole = Accumulator()
+    whole = Totals()
     whole.fold(rows_of(images))
     order = data.draw(st.permutations(range(12)))
     cuts = sorted(data.draw(st.lists(st.integers(0, 12), max_size=4)))
@@ -86,16 +86,16 @@ def test_any_split_order_and_merge_gives_the_same_integers(data: st.DataObject, 
             buffer.add(rows_of([images[i]], first=i))
         buffer.flush()
         parts.append(buffer.totals)
-    left, right = Accumulator(), Accumulator()
+    left, right = Totals(), Totals()
     for part in parts:
         left.merge(part)
     for part in reversed(parts):
-        right.merge(Accumulator.from_dict(part.to_dict()))
+        right.merge(Totals.from_dict(part.to_dict()))
     assert left == whole == right
 
 
 def test_the_empty_accumulator_is_the_identity() -> None:
-    full, empty = Accumulator(), Accumulator()
+    full, empty = Totals(), Totals()
     full.fold(rows_of(random_images(1, 3)))
     before = full.to_dict()
     full.merge(empty)
@@ -107,7 +107,7 @@ def test_the_empty_accumulator_is_the_identity() -> None:
 
 
 def test_different_depths_do_not_mix() -> None:
-    accumulator = Accumulator()
+    accumulator = Totals()
     accumulator.fold(rows_of(random_images(0, 2, np.uint8)))
     with pytest.raises(MergeError, match=r"of 8 bits .* of 16 bits"):
         accumulator.fold(rows_of(random_images(0, 2, np.uint16)))
@@ -117,7 +117,7 @@ def test_an_image_without_pixels_is_refused() -> None:
     rows = rows_of([np.zeros((1, 1, 3), np.uint8)])
     rows.height[0] = 0
     with pytest.raises(ValueError, match="'image0' has no pixels"):
-        Accumulator().fold(rows)
+        Totals().fold(rows)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_an_image_without_pixels_is_refused() -> None:
     ],
 )
 def test_damaged_integers_are_refused(name: str, value: object, message: str) -> None:
-    accumulator = Accumulator()
+    accumulator = Totals()
     accumulator.fold(rows_of(random_images(3, 4)))
     with pytest.raises(DataError, match=message):
-        Accumulator.from_dict(accumulator.to_dict() | {name: value})
+        Totals.from_dict(accumulator.to_dict() | {name: value})

@@ -13,7 +13,7 @@ import pytest
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.gpu import GpuEngine
 from gpustats.engines.gpu_batch import EncodedBatch
-from gpustats.engines.host_reduce import HostReducer
+from tests.gpu.host_reduce import HostReducer
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.sources import Batch
 from tests.gpu.fake_dali import FakePipeline, Sample, TensorList

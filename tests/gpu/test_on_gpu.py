@@ -14,7 +14,7 @@ from gpustats import ImagesFailedWarning, Stats
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import open_engine
 from gpustats.engines.gpu import GpuEngine
-from gpustats.moments import Accumulator
+from gpustats.statistics.totals import Totals
 from gpustats.sources import Batch, open_source
 from tests.gpu.test_engine import HARD, batch_of, photos_of, run
 
@@ -94,7 +94,7 @@ def test_batches_are_not_let_go_before_their_kernel(monkeypatch: pytest.MonkeyPa
             keys = list(images)[start : start + 16]
             yield Batch(keys, [""] * 16, [images[key] for key in keys])
 
-    def totals() -> Accumulator:
+    def totals() -> Totals:
         return run(gpu_engine(batch_size=16, hw_decoder_load=0.0), batches())[0]
 
     expected = totals()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import gpustats
-from gpustats.moments import Accumulator
+from gpustats.statistics.totals import Totals
 from gpustats.sources import SourceOptions, open_source
 from tests.sources.packing import PACKERS
 
@@ -18,7 +18,7 @@ from tests.sources.packing import PACKERS
 def integers(data: Any, **options: Any) -> dict[str, Any]:
     """All integers but the hash of the keys: keys are those of the container."""
     stats = gpustats.compute(data, progress=False, device="cpu", **options)
-    assert isinstance(stats.totals, Accumulator)
+    assert isinstance(stats.totals, Totals)
     numbers = stats.totals.to_dict()
     del numbers["key_hash"]
     return numbers
