@@ -52,7 +52,7 @@ def _of_integers(t: Accumulator, name: str, scale: Fraction) -> F64:
         return np.array([n * top / bottom if bottom else math.nan for n in numerators], dtype=np.float64)
 
     if name in ("min", "max"):
-        return ratios(getattr(t, name), 1)
+        return ratios(getattr(t, name), 1 if t.images else 0)
     if name == "mean":
         return ratios(t.sum, t.pixels)
     if name in ("std", "std_unbiased"):
@@ -77,7 +77,7 @@ def _of_floats(t: FloatAccumulator, name: str, scale: Fraction) -> F64:
     if name in ("min", "max", "mean", "image_mean"):
         values = ratios(getattr(t, name), 1 if t.images else 0)
     elif name in ("std", "std_unbiased"):
-        values = np.sqrt(ratios(t.deviation, t.pixels - (name == "std_unbiased")))
+        values = np.sqrt(ratios(t.deviation, max(t.pixels - (name == "std_unbiased"), 0)))
     elif name == "image_std":
         values = ratios(t.image_std, t.images)
     elif name == "image_std_unbiased":
