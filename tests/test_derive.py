@@ -111,7 +111,7 @@ def test_two_pixels_have_an_unbiased_std(dtype: type) -> None:
 @pytest.mark.parametrize("kind", [Accumulator, FloatAccumulator])
 def test_no_images_give_no_numbers(kind: type) -> None:
     """Neither an empty result nor one that knows its channels but holds no image."""
-    data = kind().to_dict() | {"channels": 2} | dict.fromkeys(kind.per_channel, [0, 0])
+    data = kind().to_dict() | {"channels": 2} | {name: [0, 0] for name in kind.per_channel}
     for totals, count in [(kind(), 0), (kind.from_dict(data), 2)]:
         stats = Stats(totals)
         for name, read in NAMES.items():

@@ -186,6 +186,7 @@ def test_every_number_of_another_kind_is_noticed(kind: str) -> None:
         for bad in (-1, 1.0, "1", None, True, False, [1]):
             with pytest.raises(DataError, match=rf"'{name}' should be a non-negative integer, got "):
                 type(totals).from_dict(data | {name: bad})
+    kinds = "(finite number|non-negative integer)"
     for name in totals.per_channel:
         for bad in (None, 1, "1" * channels, tuple(data[name]), dict.fromkeys(range(channels)), data[name] + [1], []):
             with pytest.raises(DataError, match=rf"'{name}' should list {channels} numbers, got "):
@@ -193,9 +194,7 @@ def test_every_number_of_another_kind_is_noticed(kind: str) -> None:
         for bad in (None, "1", True, [1]):
             for place in range(channels):
                 values = [*data[name][:place], bad, *data[name][place + 1 :]]
-                with pytest.raises(
-                    DataError, match=rf"'{name}' should be a (finite number|non-negative integer), got "
-                ):
+                with pytest.raises(DataError, match=rf"'{name}' should be a {kinds}, got "):
                     type(totals).from_dict(data | {name: values})
     for bad in ("xyz", "", None, 12, 1.5):
         with pytest.raises(DataError, match="the numbers are incomplete or damaged: "):
