@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from gpustats.errors import DataError
+from gpustats.totals import natural
 
 __all__ = ["LISTED_AT_MOST", "REASONS", "Failure", "FailureLog", "ImageError", "Reason", "printable"]
 
@@ -106,8 +107,10 @@ class FailureLog:
     def from_dict(cls, data: Any) -> FailureLog:
         """Read what `to_dict` wrote; raise `DataError` for anything else."""
         try:
-            counts = Counter({str(k): int(v) for k, v in data["by_reason"].items()})
+            counts = Counter({str(k): natural(v, k) for k, v in data["by_reason"].items()})
             listed = [Failure(str(f["key"]), str(f["reason"]), str(f["message"])) for f in data["listed"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the list of failures in the file is damaged: {error!r}") from None
+        if len(listed) > counts.total():
+            raise DataError("the list of failures in the file is damaged: it is longer than their count")
         return cls(counts, sorted(listed))

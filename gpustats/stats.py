@@ -21,6 +21,7 @@ from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
 from gpustats.float_moments import FloatAccumulator
 from gpustats.moments import Accumulator
+from gpustats.totals import natural
 
 __all__ = ["Definition", "PerImage", "Stats", "merge"]
 
@@ -309,7 +310,7 @@ class Stats:
                 f"version {FORMAT_VERSION}; update gpustats"
             )
         try:
-            skipped = {str(k): int(v) for k, v in data["skipped"].items()}
+            skipped = {str(k): natural(v, k) for k, v in data["skipped"].items()}
             runs = tuple(dict(run) for run in data["runs"])
             scale = Fraction(data["scale"])
             definition, failures, complete = data["definition"], data["failures"], data["complete"]
@@ -318,7 +319,7 @@ class Stats:
                 totals = Accumulator.from_dict(data["integers"])
             else:
                 totals = FloatAccumulator.from_dict(data["moments"])
-        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise DataError(f"the result is incomplete or damaged: {error!r}") from None
         if scale <= 0 or not isinstance(complete, bool):
             raise DataError(f"the result is damaged: scale {scale}, complete {complete!r}")
