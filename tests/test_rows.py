@@ -184,6 +184,12 @@ def test_images_that_differ_are_named_in_any_order() -> None:
             assert str(caught.value) == message
 
 
+def test_rows_are_of_8_bits_unless_they_say_so() -> None:
+    rows = rows_of(random_images(0, 1))
+    values = {name: getattr(rows, name) for name in ARRAYS[ImageMoments]}
+    assert ImageMoments(rows.keys, rows.groups, **values).kind == "3 channels of 8 bits"
+
+
 def test_rows_are_joined_in_order() -> None:
     images = random_images(1, 6)
     parts = [rows_of(images[:2]), rows_of(images[:1]), rows_of(images[2:6], first=2)]
