@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, TextIO, get_args
 
 from gpustats.errors import DataError
+from gpustats.saved import natural
 
 __all__ = [
     "JUDGED_FROM",
@@ -118,10 +119,12 @@ class FailureLog:
     def from_dict(cls, data: Any) -> FailureLog:
         """Read what `to_dict` wrote; raise `DataError` for anything else."""
         try:
-            counts = Counter({str(k): int(v) for k, v in data["by_reason"].items()})
+            counts = Counter({str(k): natural(v, k) for k, v in data["by_reason"].items()})
             listed = [Failure(str(f["key"]), str(f["reason"]), str(f["message"])) for f in data["listed"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"the list of failures in the file is damaged: {error!r}") from None
+        if len(listed) > counts.total():
+            raise DataError("the list of failures in the file is damaged: it is longer than their count")
         return cls(counts, sorted(listed))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,29 +235,6 @@ def test_closing_early_stops_the_workers(photos: Path) -> None:
     next(outcomes)
     outcomes.close()
     assert gpustats_threads() == []
-
-
-def test_memory_budget_takes_large_images_one_at_a_time() -> None:
-    budget = MemoryBudget(1600, workers=2)
-    assert (budget.share, budget.common) == (100, 1200)
-    assert budget.reserve(100) == 0, "a share needs no reservation"
-    held = budget.reserve_all(500)
-    assert held == 1200
-    entered = threading.Event()
-
-    def second() -> None:
-        reserved = budget.reserve(300)
-        entered.set()
-        budget.release(reserved)
-
-    thread = threading.Thread(target=second)
-    thread.start()
-    time.sleep(0.05)
-    assert not entered.is_set()
-    budget.release(held)
-    thread.join(5)
-    assert entered.is_set()
-    assert budget.reserve(1200) == 1200, "all of it came back"
 
 
 def test_images_larger_than_a_share_are_read_one_after_the_other() -> None:

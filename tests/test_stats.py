@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,8 @@ import pytest
 import gpustats
 from gpustats import Totals, DataError, MergeError, Stats
 from gpustats.failures import Failure, FailureLog
-from gpustats.result.stats import Definition
+from gpustats.float_moments import FloatAccumulator, FloatMoments
+from gpustats.stats import Definition, color_order
 from tests.test_moments import random_images, rows_of
 
 
@@ -148,6 +152,295 @@ def test_load_says_what_is_wrong(tmp_path: Path, content: bytes, message: str) -
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         Stats.load(path)
+
+
+def result() -> Stats:
+    log = FailureLog()
+    log.extend([Failure("a", "corrupt", "x"), Failure("b", "missing", "y"), Failure("c", "corrupt", "z")])
+    return stats_of(random_images(8, 3), failures=log, skipped={"hidden": 2}, runs=({"engine": "cpu"},))
+
+
+MISSING = ["skipped", "runs", "scale", "definition", "failures", "complete", "integers"]
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_result_without_one_of_its_parts_is_refused(name: str) -> None:
+    data = result().to_dict()
+    assert Stats.from_dict(data).to_dict() == data
+    del data[name]
+    with pytest.raises(DataError, match=rf"the result is incomplete or damaged: KeyError\('{name}'\)"):
+        Stats.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, 'not a gpustats result \\(no "format": "gpustats.stats"\\)'),
+        (
+            {"version": 2},
+            "written in version 2 of the result format, this gpustats .* reads version 1; update gpustats",
+        ),
+        ({"version": None}, "written in version None"),
+        ({"version": "1"}, "written in version '1'"),
+        *(({"skipped": bad}, "incomplete or damaged") for bad in (None, [1], {"a": "x"}, {"a": None})),
+        *(
+            ({"skipped": {"a": bad}}, "incomplete or damaged|non-negative")
+            for bad in (math.inf, math.nan, -1, 1.5, True)
+        ),
+        *(({"runs": bad}, "incomplete or damaged") for bad in (None, 3, [3], ["x"])),
+        *(({"scale": bad}, "incomplete or damaged") for bad in (None, "x", "1/0", [], math.inf, math.nan)),
+        *(({"scale": bad}, "the result is damaged: scale") for bad in ("0", "-1", 0, -0.5)),
+        *(({"complete": bad}, "the result is damaged: .* complete") for bad in (None, 1, "true", 0)),
+        ({"exact": False}, r"incomplete or damaged: KeyError\('moments'\)"),
+        ({"exact": 1}, r"incomplete or damaged: KeyError\('moments'\)"),
+        ({"integers": None}, "the numbers are incomplete or damaged"),
+        ({"definition": None}, "'definition' should hold color_order, transform, exif_transpose, frame, got None"),
+        ({"failures": None}, "the list of failures in the file is damaged"),
+    ],
+)
+def test_a_damaged_result_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Stats.from_dict(result().to_dict() | change)
+
+
+@pytest.mark.parametrize("bad", [None, 3, "text", [], ["format"], {}])
+def test_what_is_no_result_is_refused(bad: object) -> None:
+    with pytest.raises(DataError, match="not a gpustats result"):
+        Stats.from_dict(bad)
+
+
+def test_a_result_of_integers_need_not_say_so() -> None:
+    data = result().to_dict()
+    del data["exact"]
+    assert Stats.from_dict(data).totals == result().totals
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"color_order": 1},
+        {"color_order": None},
+        {"transform": 0},
+        {"exif_transpose": 0},
+        {"exif_transpose": None},
+        {"frame": True},
+        {"frame": "0"},
+        {"frame": 0.0},
+        {"another": 1},
+    ],
+)
+def test_a_damaged_definition_is_refused(change: dict[str, Any]) -> None:
+    data = Definition("BGR", "resize", True, 3).to_dict()
+    assert data == {"color_order": "BGR", "transform": "resize", "exif_transpose": True, "frame": 3}
+    assert Definition.from_dict(data) == Definition("BGR", "resize", True, 3)
+    with pytest.raises(DataError, match="'definition' should hold color_order, transform, exif_transpose, frame, got "):
+        Definition.from_dict(data | change)
+
+
+@pytest.mark.parametrize("name", ["color_order", "transform", "exif_transpose", "frame"])
+def test_a_definition_without_one_of_its_parts_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match="'definition' should hold"):
+        Definition.from_dict({k: v for k, v in Definition().to_dict().items() if k != name})
+    with pytest.raises(DataError, match="'definition' should hold"):
+        Definition.from_dict(list(Definition().to_dict()))
+
+
+LISTED = [{"key": "a", "reason": "corrupt", "message": "m"}]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        [],
+        {},
+        {"by_reason": {}},
+        {"listed": []},
+        {"by_reason": [], "listed": []},
+        {"by_reason": {}, "listed": None},
+        {"by_reason": {}, "listed": ["a"]},
+        {"by_reason": {}, "listed": LISTED},
+        *({"by_reason": {"corrupt": bad}, "listed": []} for bad in (None, "x", -1, 1.5, True, math.inf, math.nan)),
+        *(
+            {"by_reason": {"corrupt": 1}, "listed": [{k: v for k, v in LISTED[0].items() if k != name}]}
+            for name in LISTED[0]
+        ),
+    ],
+)
+def test_a_damaged_list_of_failures_is_refused(bad: object) -> None:
+    assert len(FailureLog.from_dict({"by_reason": {"corrupt": 5}, "listed": LISTED})) == 5
+    with pytest.raises(DataError, match="the list of failures in the file is damaged"):
+        FailureLog.from_dict(bad)
+
+
+def test_failures_are_counted_by_reason_and_listed_in_order() -> None:
+    log = result().failures
+    assert log.to_dict() == {
+        "count": 3,
+        "by_reason": {"corrupt": 2, "missing": 1},
+        "listed": [
+            {"key": "a", "reason": "corrupt", "message": "x"},
+            {"key": "b", "reason": "missing", "message": "y"},
+            {"key": "c", "reason": "corrupt", "message": "z"},
+        ],
+    }
+    backwards = log.to_dict() | {"listed": log.to_dict()["listed"][::-1]}
+    assert FailureLog.from_dict(backwards) == log
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_failures_beyond_the_list_are_counted(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpustats.failures.LISTED_AT_MOST", limit)
+    failures = [Failure(name, "corrupt", "") for name in "cadb"]
+    log, other = FailureLog(), FailureLog()
+    log.extend(failures[:2])
+    other.extend(failures[2:])
+    merged = log.merged(other)
+    log.extend(failures[2:])
+    for one in (log, merged):
+        assert (len(one), [f.key for f in one]) == (4, list("abcd")[:limit])
+    assert len(other) == 2, "a merge changes no part"
+
+
+def test_every_counter_is_merged() -> None:
+    first, second = result(), replace(result(), skipped={"hidden": 1, "non_image": 5}, runs=({"a": 1}, {"b": 2}))
+    empty = Stats(Accumulator(), skipped={"hidden": 10}, runs=({"c": 3},), definition=Definition("L"))
+    both = first + second
+    assert both.skipped == {"hidden": 3, "non_image": 5}
+    assert both.runs == ({"engine": "cpu"}, {"a": 1}, {"b": 2})
+    assert both.failures.counts == {"corrupt": 4, "missing": 2}
+    assert len(list(both.failures)) == 6
+    assert (both.n_images, both.n_pixels) == (6, 2 * first.n_pixels)
+    assert both.complete
+    for parts in ([empty, first, second], [first, second, empty], [first, empty, second]):
+        whole = gpustats.merge(iter(parts))
+        assert whole.totals == both.totals
+        assert whole.skipped == {"hidden": 13, "non_image": 5}
+        assert whole.failures == both.failures
+        assert sorted(map(str, whole.runs)) == sorted(map(str, (*both.runs, {"c": 3})))
+        assert whole.definition == first.definition, "that of the first part with images"
+    assert first.skipped == {"hidden": 2}
+    assert gpustats.merge([empty, empty]).definition == Definition("L")
+    assert gpustats.merge([empty]).skipped == {"hidden": 10}
+
+
+@pytest.mark.parametrize("incomplete", [0, 1, 2])
+def test_one_part_that_was_stopped_makes_the_whole_incomplete(incomplete: int) -> None:
+    parts = [replace(result(), complete=i != incomplete) for i in range(3)]
+    assert not gpustats.merge(parts).complete
+    assert not Stats.from_dict(parts[incomplete].to_dict()).complete
+    assert not gpustats.merge([result(), Stats(Accumulator(), complete=False)]).complete
+
+
+def test_the_scale_of_a_merge_is_that_of_its_first_images() -> None:
+    assert (result().scaled(255) + result().scaled(3)).scale == 255
+    assert (Stats(Accumulator()) + result().scaled(3)).scale == 3
+
+
+def test_a_result_of_floats_may_follow_an_empty_one() -> None:
+    totals = FloatAccumulator()
+    one = np.ones((1, 3))
+    totals.fold(FloatMoments(["a"], [""], np.ones(1, np.uint64), np.ones(1, np.uint64), one, one * 0, one, one))
+    for parts in ([Stats(Accumulator()), Stats(totals)], [Stats(totals), Stats(Accumulator())]):
+        assert gpustats.merge(parts).totals == totals
+
+
+def test_everything_is_in_the_json() -> None:
+    stats = replace(result(), complete=False).scaled(Fraction(1, 3))
+    data = json.loads(stats.to_json())
+    assert data == stats.to_dict()
+    per_image = {name: getattr(stats.per_image, name).tolist() for name in ("mean", "std", "std_unbiased", "rms_std")}
+    arrays = {
+        name: getattr(stats, name).tolist() for name in ("mean", "std", "std_unbiased", "std_of_means", "min", "max")
+    }
+    assert data == arrays | {
+        "format": "gpustats.stats",
+        "version": 1,
+        "gpustats": gpustats.__version__,
+        "complete": False,
+        "images": 3,
+        "pixels": stats.n_pixels,
+        "exact": True,
+        "channels": ["R", "G", "B"],
+        "scale": "1/3",
+        "per_image": per_image,
+        "height_range": list(stats.height_range),
+        "width_range": list(stats.width_range),
+        "definition": {"color_order": "RGB", "transform": "none", "exif_transpose": False, "frame": 0},
+        "failures": stats.failures.to_dict(),
+        "skipped": {"hidden": 2},
+        "runs": [{"engine": "cpu"}],
+        "integers": stats.totals.to_dict(),
+    }
+
+
+@pytest.mark.parametrize(("channels", "order"), [(0, "RGB"), (1, "L"), (2, "unnamed"), (3, "RGB"), (4, "unnamed")])
+def test_color_order_of_arrays(channels: int, order: str) -> None:
+    assert color_order(channels) == order
+
+
+def test_channels_are_the_letters_of_the_color_order() -> None:
+    assert replace(result(), definition=Definition("BGR")).channels == ("B", "G", "R")
+    assert replace(result(), definition=Definition("unnamed")).channels == ("0", "1", "2")
+    assert Stats(Accumulator(), definition=Definition("unnamed")).channels == tuple("unnamed")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, bytes]:
+    """A file with a result in it, and its bytes."""
+    path = tmp_path / "stats.json"
+    result().save(path)
+    return path, path.read_bytes()
+
+
+def unchanged(saved: tuple[Path, bytes]) -> bool:
+    path, content = saved
+    return path.read_bytes() == content and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(saved: tuple[Path, bytes]) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))  # a full disk, after 300 bytes
+        with pytest.raises(DataError, match=r"stats\.json: cannot be written: File too large"):
+            replace(result(), skipped={}).save(saved[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert unchanged(saved)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(13, "Permission denied")])
+def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(
+    saved: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def failing(*paths: object) -> None:
+        raise error
+
+    monkeypatch.setattr("os.replace", failing)
+    with pytest.raises((DataError, KeyboardInterrupt)) as caught:
+        replace(result(), skipped={}).save(saved[0])
+    assert isinstance(caught.value, KeyboardInterrupt) or "cannot be written: Permission denied" in str(caught.value)
+    assert unchanged(saved)
+
+
+def test_a_saved_result_replaces_the_old_one(saved: tuple[Path, bytes]) -> None:
+    other = replace(result(), skipped={"other": 1})
+    other.save(str(saved[0]))
+    assert Stats.load(str(saved[0])).to_dict() == other.to_dict()
+    assert saved[0].read_bytes().endswith(b"}\n")
+    assert list(saved[0].parent.iterdir()) == [saved[0]]
+
+
+@pytest.mark.parametrize("error", [b"{", b"[1, 2", b"nonsense", b'{"format": "gpustats.stats"'])
+def test_cut_json_is_named(tmp_path: Path, error: bytes) -> None:
+    (tmp_path / "s.json").write_bytes(error)
+    with pytest.raises(DataError, match=r"s\.json: not a gpustats result \(no JSON: "):
+        Stats.load(tmp_path / "s.json")
 
 
 def test_load_and_save_say_which_file(tmp_path: Path) -> None:

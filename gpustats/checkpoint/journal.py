@@ -65,7 +65,7 @@ class Journal:
             self._db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             with self._explained("opened"):
-                self._open(settings)
+                self._open({name: _text(value) for name, value in settings.items()})
         except BaseException:
             self._db.close()
             raise
@@ -141,7 +141,7 @@ class Journal:
                     f" stamp = CASE WHEN id > {self.last_id} THEN NULL ELSE excluded.stamp END,"
                     " form = excluded.form, row = excluded.row, reason = excluded.reason, message = excluded.message",
                     [
-                        (key, size, stamp, form and self._forms[form], row, reason, message)
+                        (key, size, stamp, form and self._forms[form], row, reason, message and _text(message))
                         for key, size, stamp, form, row, reason, message in entries
                     ],
                 )
@@ -195,3 +195,8 @@ class Journal:
                 "disk I/O error": " (a full or failing disk); what was stored before is kept",
             }.get(message, "")
             raise DataError(f"{self._name}: the checkpoint cannot be {verb}: {message}{hint}") from None
+
+
+def _text(value: str) -> str:
+    """Return text as SQLite takes it: what a path or message holds that is not UTF-8 becomes an escape."""
+    return value.encode("utf-8", "backslashreplace").decode()

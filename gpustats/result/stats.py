@@ -21,13 +21,14 @@ from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
 from gpustats.result import html, text
 from gpustats.result.version1 import from_version_1
+from gpustats.saved import natural
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.totals import Totals
 
 __all__ = ["Namespace", "Stats", "merge"]
 
-FORMAT = "gpustats.result.stats"
+FORMAT = "gpustats.stats"
 FORMAT_VERSION = 2
 
 
@@ -288,14 +289,14 @@ class Stats:
                 f"versions 1 to {FORMAT_VERSION}; update gpustats"
             )
         try:
-            skipped = {str(k): int(v) for k, v in data["skipped"].items()}
+            skipped = {str(k): natural(v, k) for k, v in data["skipped"].items()}
             runs = tuple(dict(run) for run in data["runs"])
             scale = Fraction(data["scale"])
             definition, failures, complete = data["definition"], data["failures"], data["complete"]
             totals = Totals.from_dict(data["totals"])
         except DataError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise DataError(f"the result is incomplete or damaged: {error!r}") from None
         if scale <= 0 or not isinstance(complete, bool):
             raise DataError(f"the result is damaged: scale {scale}, complete {complete!r}")

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.errors import DataError
+from gpustats.saved import finite, natural
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["Column", "Columns", "Kind", "Number", "Part", "Statistic", "View", "finite", "natural", "over"]
+__all__ = ["Column", "Columns", "Kind", "Number", "Part", "Statistic", "View", "over"]
 
 Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
 """Columns of rows by name, each of shape (N, ...)."""
@@ -251,32 +252,6 @@ def over(numerator: Any, denominator: int) -> Any:
     if not denominator:
         return math.nan
     return numerator / denominator if isinstance(numerator, float) else Fraction(numerator) / denominator
-
-
-def natural(value: Any, name: str) -> int:
-    """Return an integer from a file as it is.
-
-    Raises
-    ------
-    DataError
-        Where it is none, or negative.
-    """
-    if type(value) is not int or value < 0:
-        raise DataError(f"'{name}' should be a non-negative integer, got {value!r:.80}")
-    return value
-
-
-def finite(value: Any, name: str) -> float:
-    """Return a number from a file as a float.
-
-    Raises
-    ------
-    DataError
-        Where it is none, or not finite.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"'{name}' should be a finite number, got {value!r:.80}")
-    return float(value)
 
 
 def _numbers(value: Any, shape: tuple[int, ...], check: Callable[[Any, str], Any], name: str) -> Any:

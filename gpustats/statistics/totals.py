@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from gpustats.errors import DataError, MergeError
+from gpustats.saved import natural
 from gpustats.statistics import ALWAYS, STATISTICS, check_names, for_kind
-from gpustats.statistics.base import Kind, Part, natural
+from gpustats.statistics.base import Kind, Part
 from gpustats.statistics.rows import Rows, mixture
 
 __all__ = ["Grouped", "RowBuffer", "Sink", "Totals"]

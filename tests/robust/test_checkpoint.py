@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -301,13 +300,21 @@ def test_what_is_no_checkpoint_is_refused_and_left_alone(folder: Path, tmp_path:
 
 
 def test_a_damaged_checkpoint_is_named(folder: Path, tmp_path: Path) -> None:
+    """Rows that SQLite can read but that are no rows, and a file that it cannot read; neither is changed."""
     checkpoint = tmp_path / "run.gpustats"
     compute(folder, checkpoint)
-    data = bytearray(checkpoint.read_bytes())
-    data[4096:] = random.Random(0).randbytes(len(data) - 4096)
-    checkpoint.write_bytes(data)
-    with pytest.raises(gpustats.DataError, match=r"run\.gpustats: .*(damaged|malformed|cannot be)"):
+    whole = checkpoint.read_bytes()
+    with closing(sqlite3.connect(checkpoint)) as database:
+        database.execute("UPDATE images SET row = substr(row, 2) WHERE key = ?", (b"a/0001.jpg",))
+        database.commit()
+    with pytest.raises(gpustats.DataError, match=r"stored rows are damaged: "):
         compute(folder, checkpoint)
+    checkpoint.write_bytes(whole[:4096] + random.Random(0).randbytes(len(whole) - 4096))
+    before = checkpoint.read_bytes()
+    with pytest.raises(gpustats.DataError) as caught:
+        compute(folder, checkpoint)
+    assert str(caught.value) == f"{checkpoint}: the checkpoint is damaged; delete it to start anew"
+    assert checkpoint.read_bytes() == before
 
 
 def test_no_such_folder_for_the_checkpoint(folder: Path, tmp_path: Path) -> None:
@@ -378,12 +385,11 @@ real = cpu.CpuEngine.measure
 def measure(self, *others):
     time.sleep(0.01)
     outcome, used = real(self, *others)
-    print("ready", flush=True)  # the first takes long, since it loads the compiled code
     with open(sys.argv[3], "a") as log:
         log.writelines(key + "\\n" for key in [*outcome.rows.keys, *(f.key for f in outcome.failures)])
     return outcome, used
 cpu.CpuEngine.measure = measure
-gpustats.compute(sys.argv[1], checkpoint=sys.argv[2], workers=2, progress=False)
+gpustats.compute(sys.argv[1], checkpoint=sys.argv[2], workers=2, progress=lambda images: print("done", flush=True))
 """
 
 
@@ -398,8 +404,8 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         command = [sys.executable, "-W", "ignore", "-c", _SLOW, str(folder), str(checkpoint), str(log)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(dice.uniform(0, 0.5))
+            for _ in range(dice.randrange(20, 30)):  # images that count
+                process.stdout.readline()
             process.send_signal(signal.SIGKILL)
     with closing(sqlite3.connect(checkpoint)) as database:
         stored = database.execute("SELECT count(*), count(DISTINCT key) FROM images").fetchone()

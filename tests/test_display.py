@@ -1,0 +1,199 @@
+"""What a result looks like: every row and every fact, as text and as HTML, word by word."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+from html import unescape
+
+import numpy as np
+import pytest
+
+from gpustats import Accumulator, Stats
+from gpustats.display import normalize_line, skipped
+from gpustats.failures import Failure, FailureLog
+from gpustats.float_moments import FloatAccumulator
+from gpustats.rows import RowBuilder
+from gpustats.stats import Definition
+from tests.test_moments import rows_of
+
+IMAGES = [np.array([[[51, 0, 255], [102, 0, 255]]], np.uint8), np.array([[[0, 0, 255]], [[0, 51, 255]]], np.uint8)]
+
+
+def integers(images: list[np.ndarray] = IMAGES) -> Stats:
+    totals = Accumulator()
+    totals.fold(rows_of(images))
+    channels = images[0].shape[2]
+    return Stats(totals, Definition(color_order={1: "L", 3: "RGB"}.get(channels, "unnamed")))
+
+
+def floats() -> Stats:
+    builder, totals = RowBuilder(2), FloatAccumulator()
+    builder.add("a", "", np.array([[[0.5, 2], [1.5, 2]]]))
+    builder.add("b", "", np.array([[[3.0, 4], [5.0, 4]]]))
+    totals.fold(builder.rows())  # type: ignore[arg-type]
+    return Stats(totals, Definition(color_order="unnamed"))
+
+
+def failures(count: int) -> FailureLog:
+    log = FailureLog()
+    log.extend(Failure(f"<{i}>\x1b.jpg", "corrupt" if i % 3 else "truncated", "<b>") for i in range(count))
+    return log
+
+
+EMPTY = """\
+gpustats.Stats
+  0 images, 0 pixels
+  RGB, values on [0, 1], transform: none"""
+
+ONE = """\
+gpustats.Stats
+  1 image, 2 pixels, 2 x 1 (width x height)
+  RGB, values on [0, 1], transform: none
+
+                                     R           G           B
+  mean                             0.3           0           1   all pixels pooled
+  std                              0.1           0           0   all pixels pooled, ddof=0: what Normalize should get
+  per_image.mean                   0.3           0           1   average of the images' means
+  per_image.std                    0.1           0           0   average of the images' stds, ddof=0
+  per_image.std_unbiased     0.1414214           0           0   the same with ddof=1 (torch.std)
+  per_image.rms_std                0.1           0           0   root of the average variance
+  std_of_means                       0           0           0   how much images differ
+  min                              0.2           0           1
+  max                              0.4           0           1"""
+
+WHOLE = """\
+gpustats.Stats
+  2 images, 4 pixels, 1-2 x 1-2 (width x height)
+  RGB, values on [0, 255], transform: resize
+  read by cpu, gpu\\x1b
+  pooled from 3 runs
+  INCOMPLETE: the run was stopped before the end
+  7 FAILED: 4 corrupt, 3 truncated
+  skipped: 1 hidden, 1,234 other than images
+
+                                     R           G           B
+  mean                           38.25       12.75         255   all pixels pooled
+  std                         42.28697    22.08365           0   all pixels pooled, ddof=0: what Normalize should get
+  per_image.mean                 38.25       12.75         255   average of the images' means
+  per_image.std                  12.75       12.75           0   average of the images' stds, ddof=0
+  per_image.std_unbiased      18.03122    18.03122           0   the same with ddof=1 (torch.std)
+  per_image.rms_std           18.03122    18.03122           0   root of the average variance
+  std_of_means                   38.25       12.75           0   how much images differ
+  min                                0           0         255
+  max                              102          51         255
+
+  <0>\\x1b.jpg: truncated: <b>
+  <1>\\x1b.jpg: corrupt: <b>
+  <2>\\x1b.jpg: corrupt: <b>
+  <3>\\x1b.jpg: truncated: <b>
+  <4>\\x1b.jpg: corrupt: <b>
+  ... and 2 more: stats.failures"""
+
+FLOATS = """\
+gpustats.Stats
+  2 images, 4 pixels, 2 x 1 (width x height)
+  unnamed, float values as they are, times 2 (float64 sums, not bit-exact), transform: none
+  read by cpu
+  1 FAILED: 1 truncated
+
+                                     0           1
+  mean                               5           6   all pixels pooled
+  std                         3.391165           2   all pixels pooled, ddof=0: what Normalize should get
+  per_image.mean                     5           6   average of the images' means
+  per_image.std                    1.5           0   average of the images' stds, ddof=0
+  per_image.std_unbiased       2.12132           0   the same with ddof=1 (torch.std)
+  per_image.rms_std           1.581139           0   root of the average variance
+  std_of_means                       3           2   how much images differ
+  min                                1           4
+  max                               10           8
+
+  <0>\\x1b.jpg: truncated: <b>"""
+
+SCREENS = {
+    "empty": (Stats(Accumulator()), EMPTY),
+    "one": (integers(IMAGES[:1]), ONE),
+    "whole": (
+        replace(
+            integers().scaled(255),
+            definition=Definition(transform="resize"),
+            failures=failures(7),
+            skipped={"non_image": 1234, "hidden": 1},
+            runs=({"engine": "cpu", "device": "gpu\x1b", "seconds": 3}, {"engine": "gpu"}, {"engine": "cpu"}),
+            complete=False,
+        ),
+        WHOLE,
+    ),
+    "floats": (replace(floats().scaled(2), failures=failures(1), runs=({"engine": "cpu"},)), FLOATS),
+}
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_text(screen: str) -> None:
+    stats, text = SCREENS[screen]
+    assert repr(stats) == text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_html_says_the_same(screen: str) -> None:
+    """Facts, rows and failures are those of the text; every name from outside is escaped."""
+    stats, text = SCREENS[screen]
+    html = stats._repr_html_()
+    facts, _, rest = text.partition("\n\n")
+    title, *lines = facts.splitlines()
+    start = f"<div><b>{title}</b><br>" + "<br>".join(line.strip() for line in lines)
+    assert html.startswith(start + "<table><thead><tr><th></th>")
+    assert html.endswith("</div>")
+    for tag in ("div", "table", "thead", "tbody", "tr", "ul", "li", "b"):
+        assert html.count(f"<{tag}>") == html.count(f"</{tag}>"), tag
+    rows, _, failed = rest.partition("\n\n")
+    cells = [
+        [unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", html)
+    ]
+    names = list(stats.channels)
+    assert cells[0] == ["", *names, ""]
+    expected = []
+    for row in rows.splitlines()[1:]:
+        name, *numbers = row.split(maxsplit=1 + len(names))
+        expected.append([name, *numbers[: len(names)], numbers[len(names)] if len(numbers) > len(names) else ""])
+    assert cells[1:] == expected
+    listed = [unescape(item) for item in re.findall(r"<li>(.*?)</li>", html)]
+    assert listed == [line.strip() for line in failed.splitlines() if not line.startswith("  ...")]
+    assert "\x1b" not in html
+    assert "<0>" not in html
+    assert ("<ul>" in html) == bool(failed)
+
+
+def test_five_failures_are_shown_whole_and_six_are_not() -> None:
+    five, six = (repr(replace(integers(), failures=failures(count))) for count in (5, 6))
+    assert five.endswith("\n  <4>\\x1b.jpg: corrupt: <b>")
+    assert six.endswith("\n  <4>\\x1b.jpg: corrupt: <b>\n  ... and 1 more: stats.failures")
+    only = Stats(Accumulator(), failures=failures(1))
+    assert repr(only) == EMPTY + "\n  1 FAILED: 1 truncated\n\n  <0>\\x1b.jpg: truncated: <b>"
+
+
+def test_many_are_counted_with_commas() -> None:
+    log = FailureLog()
+    log.counts.update({"corrupt": 12345, "missing": 1000})
+    log.listed.append(Failure("a", "corrupt", "b"))
+    text = repr(replace(integers([np.zeros((40, 50, 1), np.uint8)] * 3), failures=log))
+    assert "3 images, 6,000 pixels, 50 x 40 (width x height)" in text
+    assert "13,345 FAILED: 12,345 corrupt, 1,000 missing" in text
+    assert text.endswith("... and 13,340 more: stats.failures")
+
+
+def test_what_was_skipped_in_words() -> None:
+    assert skipped({}) == ""
+    assert skipped({"non_image": 2, "linked_folder": 1, "hidden": 3000, "other_kind": 4}) == (
+        "3,000 hidden, 1 folders seen before, 2 other than images, 4 other kind"
+    )
+
+
+def test_the_line_to_paste_is_always_on_0_to_1() -> None:
+    line = "transforms.Normalize(mean=[0.150000, 0.050000, 1.000000], std=[0.165831, 0.086603, 0.000000])"
+    assert normalize_line(integers()) == line
+    assert normalize_line(integers().scaled(255)) == line
+    assert "values on [0, 1/3]" in repr(integers().scaled(Fraction(1, 3)))
