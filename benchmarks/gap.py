@@ -12,10 +12,10 @@ import simplejpeg
 import gpustats
 from benchmarks.timing import seconds, summary
 from gpustats.moments import ImageMoments
-from gpustats.statistics.moments import moments_u8
 from gpustats.rows import RowBuffer
 from gpustats.sources import load, open_source
 from gpustats.sources.base import batched
+from gpustats.statistics.moments import moments_u8
 
 __all__ = ["gap"]
 

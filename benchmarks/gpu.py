@@ -28,14 +28,14 @@ from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import gpu_problem
 from gpustats.engines.gpu import GpuEngine
 from gpustats.engines.gpu_batch import BatchReducer, EncodedBatch, EncodedImage
-from tests.gpu.host_reduce import HostReducer
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning, choose
 from gpustats.limits.machine import usable_cpus
-from gpustats.statistics.totals import Totals
 from gpustats.result.stats import Stats
 from gpustats.sources import Batch, open_source
 from gpustats.sources.base import batched, load
+from gpustats.statistics.totals import Totals
+from tests.gpu.host_reduce import HostReducer
 
 __all__ = ["run"]
 

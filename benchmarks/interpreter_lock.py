@@ -33,8 +33,8 @@ from benchmarks.files import link_images, write_sized
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, summary
 from gpustats.limits.machine import usable_cpus
-from gpustats.statistics.moments import moments_u8
 from gpustats.sources import open_source
+from gpustats.statistics.moments import moments_u8
 
 __all__ = ["report", "run"]
 

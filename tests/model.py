@@ -21,7 +21,7 @@ def key_hash(keys: Sequence[str]) -> int:
 
 
 def integers(images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, Any]:
-    """Return what `Accumulator.to_dict` should give for 8- or 16-bit images of shape (H, W, C)."""
+    """Return what `Totals.to_dict` should give for 8- or 16-bit images of shape (H, W, C)."""
     channels = images[0].shape[2]
     pixels = [image.shape[0] * image.shape[1] for image in images]
     totals: dict[str, Any] = {

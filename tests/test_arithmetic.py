@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gpustats import Accumulator, ImageMoments
+from gpustats import ImageMoments
 from gpustats.moments import _column_sums, _fixed_point_sums, _multiply, _squared_deviation
 from gpustats.reduce import moments_u8, moments_u16
 from tests import model
@@ -103,7 +103,7 @@ def test_16_bit_images_of_a_megapixel() -> None:
         np.clip(rng.normal(level, spread, (1000, 1000, 1)), 0, 65535).astype(np.uint16)
         for level, spread in [(30000, 1), (30000, 40), (60000, 3000), (65530, 4), (20000, 9000), (45000, 0)]
     ]
-    totals, borrowed = Accumulator(), []
+    totals, borrowed = Totals(), []
     total, squares = np.zeros((2, len(images), 1), np.uint64)
     low, high = np.zeros((2, len(images), 1), np.uint16)
     for i, image in enumerate(images):
@@ -125,7 +125,7 @@ def test_every_total_against_the_model(dtype: type, channels: int) -> None:
     shapes = [(1, 1), (1, 2), (3, 5), (7, 4), (1, 1), (2, 9), (6, 6)]
     images = [rng.integers(0, top + 1, (*shape, channels)).astype(dtype) for shape in shapes]
     images.append(np.full((5, 3, channels), top, dtype))
-    totals = Accumulator()
+    totals = Totals()
     totals.fold(rows_of(images))
     assert totals.to_dict() == model.integers(images, [f"image{i}" for i in range(len(images))])
 

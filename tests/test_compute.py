@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 import gpustats
 from gpustats import DataError, DeviceError, ImagesFailedWarning, Interrupted, TooManyFailures
 from gpustats.engines.cpu import CpuEngine
-from gpustats.limits.memory import MemoryBudget
-from gpustats.statistics.totals import Totals
 from gpustats.sources import Batch, open_source
 from gpustats.sources.base import batched
+from gpustats.statistics.totals import Totals
 from tests.images import encoded, photo, pillow_pixels
 
 

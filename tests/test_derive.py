@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpustats
-from gpustats import Accumulator, Stats
+from gpustats import Stats, Totals
 from gpustats.derive import derive
 from gpustats.float_moments import FloatAccumulator
 from tests import model
@@ -108,7 +108,7 @@ def test_two_pixels_have_an_unbiased_std(dtype: type) -> None:
         assert NAMES[name](stats)[0] == pytest.approx(math.sqrt(2), rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", [Accumulator, FloatAccumulator])
+@pytest.mark.parametrize("kind", [Totals, FloatAccumulator])
 def test_no_images_give_no_numbers(kind: type) -> None:
     """Neither an empty result nor one that knows its channels but holds no image."""
     data = kind().to_dict() | {"channels": 2} | {name: [0, 0] for name in kind.per_channel}
@@ -121,7 +121,7 @@ def test_no_images_give_no_numbers(kind: type) -> None:
         assert Stats.from_dict(stats.to_dict()).totals == totals
 
 
-@pytest.mark.parametrize("kind", [Accumulator, FloatAccumulator])
+@pytest.mark.parametrize("kind", [Totals, FloatAccumulator])
 def test_a_number_of_no_name_is_an_error(kind: type) -> None:
     with pytest.raises(KeyError, match="median"):
         derive(kind(), "median", Fraction(1))
@@ -139,16 +139,16 @@ def test_a_scale_may_be_a_fraction() -> None:
 
 def test_totals_beyond_float64_are_divided_as_integers() -> None:
     """A mean and a std of totals near 2**1100, which no float holds, and a std that is a part in 2**60 of the mean."""
-    totals = Accumulator()
+    totals = Totals()
     totals.fold(rows_of([np.array([[[254], [255]]], np.uint8)]))
     data = totals.to_dict()
     for name in ("images", "pixels", "images_unbiased"):
         data[name] <<= 1100
-    for name in Accumulator.per_channel:
+    for name in Totals.per_channel:
         if name not in ("min", "max"):
             data[name] = [value << 1100 for value in data[name]]
-    stats = Stats(Accumulator.from_dict(data)).scaled(255)
+    stats = Stats(Totals.from_dict(data)).scaled(255)
     assert (stats.mean[0], stats.std[0], stats.std_unbiased[0], stats.per_image.std[0]) == (254.5, 0.5, 0.5, 0.5)
     n = 1 << 120  # one pixel of 255, all others of 254
     far = data | {"pixels": n, "images": 1, "sum": [254 * n + 1], "sumsq": [254**2 * n + 255**2 - 254**2]}
-    assert Stats(Accumulator.from_dict(far)).scaled(255).std[0] == pytest.approx(2.0**-60, rel=1e-15)
+    assert Stats(Totals.from_dict(far)).scaled(255).std[0] == pytest.approx(2.0**-60, rel=1e-15)

@@ -10,19 +10,19 @@ from html import unescape
 import numpy as np
 import pytest
 
-from gpustats import Accumulator, Stats
-from gpustats.display import normalize_line, skipped
+from gpustats import Stats, Totals
 from gpustats.failures import Failure, FailureLog
 from gpustats.float_moments import FloatAccumulator
+from gpustats.result.stats import Definition
+from gpustats.result.text import normalize_line, skipped
 from gpustats.rows import RowBuilder
-from gpustats.stats import Definition
 from tests.test_moments import rows_of
 
 IMAGES = [np.array([[[51, 0, 255], [102, 0, 255]]], np.uint8), np.array([[[0, 0, 255]], [[0, 51, 255]]], np.uint8)]
 
 
 def integers(images: list[np.ndarray] = IMAGES) -> Stats:
-    totals = Accumulator()
+    totals = Totals()
     totals.fold(rows_of(images))
     channels = images[0].shape[2]
     return Stats(totals, Definition(color_order={1: "L", 3: "RGB"}.get(channels, "unnamed")))
@@ -112,7 +112,7 @@ gpustats.Stats
   <0>\\x1b.jpg: truncated: <b>"""
 
 SCREENS = {
-    "empty": (Stats(Accumulator()), EMPTY),
+    "empty": (Stats(Totals()), EMPTY),
     "one": (integers(IMAGES[:1]), ONE),
     "whole": (
         replace(
@@ -171,7 +171,7 @@ def test_five_failures_are_shown_whole_and_six_are_not() -> None:
     five, six = (repr(replace(integers(), failures=failures(count))) for count in (5, 6))
     assert five.endswith("\n  <4>\\x1b.jpg: corrupt: <b>")
     assert six.endswith("\n  <4>\\x1b.jpg: corrupt: <b>\n  ... and 1 more: stats.failures")
-    only = Stats(Accumulator(), failures=failures(1))
+    only = Stats(Totals(), failures=failures(1))
     assert repr(only) == EMPTY + "\n  1 FAILED: 1 truncated\n\n  <0>\\x1b.jpg: truncated: <b>"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpustats.failures import ImageError
-from gpustats.memory import PROCESS_BYTES, MemoryBudget, memory_in_flight, parse_memory
+from gpustats.limits.memory import PROCESS_BYTES, MemoryBudget, memory_in_flight, parse_memory
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -77,7 +77,7 @@ def test_a_share_of_too_little_is_refused() -> None:
     ],
 )
 def test_what_is_left_for_images(monkeypatch: pytest.MonkeyPatch, memory: Any, usable: int, expected: int) -> None:
-    monkeypatch.setattr("gpustats.memory.usable_memory", lambda: usable)
+    monkeypatch.setattr("gpustats.limits.memory.usable_memory", lambda: usable)
     assert memory_in_flight(memory) == expected
     assert PROCESS_BYTES == 256 * MIB
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpustats import Totals, DataError, ImageMoments, MergeError
+from gpustats import DataError, ImageMoments, MergeError, Totals
 from gpustats.moments import FRACTION_BITS, _column_sums, _fixed_point_sums, _multiply, _squared_deviation
 from gpustats.rows import RowBuffer
 

@@ -11,9 +11,9 @@ import pytest
 from gpustats import DataError, ImageMoments
 from gpustats.failures import ImageError
 from gpustats.float_moments import FloatAccumulator, FloatMoments
-from gpustats.moments import Accumulator
 from gpustats.rowcodec import pack, unpack
 from gpustats.rows import RowBuffer, RowBuilder, joined
+from gpustats.statistics.totals import Totals
 from tests.test_moments import random_images, rows_of
 
 ARRAYS = {ImageMoments: ("height", "width", "sum", "sumsq", "min", "max"),
@@ -211,8 +211,8 @@ def test_rows_are_joined_in_order() -> None:
 
 def test_a_buffer_folds_when_it_is_full_and_when_it_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     folds: list[int] = []
-    real = Accumulator.fold
-    monkeypatch.setattr(Accumulator, "fold", lambda self, rows: folds.append(len(rows)) or real(self, rows))
+    real = Totals.fold
+    monkeypatch.setattr(Totals, "fold", lambda self, rows: folds.append(len(rows)) or real(self, rows))
     images = random_images(2, 12)
     buffer = RowBuffer(rows=5)
     buffer.flush()
@@ -229,7 +229,7 @@ def test_a_buffer_folds_when_it_is_full_and_when_it_is_flushed(monkeypatch: pyte
     buffer.flush()
     buffer.flush()
     assert (folds, len(buffer)) == ([5, 6, 1], 0)
-    whole = Accumulator()
+    whole = Totals()
     real(whole, rows_of(images))
     assert buffer.totals == whole
     assert RowBuffer()._limit == 512
@@ -237,7 +237,7 @@ def test_a_buffer_folds_when_it_is_full_and_when_it_is_flushed(monkeypatch: pyte
 
 def test_a_buffer_of_floats() -> None:
     buffer = RowBuffer(rows=2)
-    assert type(buffer.totals) is Accumulator
+    assert type(buffer.totals) is Totals
     for i in range(5):
         buffer.add(float_rows(1, first=i))
     buffer.flush()

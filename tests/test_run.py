@@ -15,9 +15,7 @@ import pytest
 
 import gpustats
 from gpustats import DataError, ImagesFailedWarning, Interrupted, TooManyFailures
-from gpustats.failure_file import FailureFile
-from gpustats.failures import Failure, printable
-from gpustats.tolerance import FailureLimit
+from gpustats.failures import Failure, FailureFile, FailureLimit, printable
 from tests.images import encoded, photo
 
 BAD = np.zeros((2, 2, 3), bool)
@@ -324,7 +322,7 @@ def test_a_checkpoint_is_of_one_layout_decoder_and_definition(tmp_path: Path, mo
         with pytest.raises(DataError, match=refused + r'decoders was \{"pillow": .*\}, now \{"pillow": "0"\}\. Give'):
             compute(images, layout="NHWC", checkpoint=checkpoint)
     with monkeypatch.context() as patch:
-        patch.setattr("gpustats.api.Definition", lambda **_: gpustats.stats.Definition(transform="other"))
+        patch.setattr("gpustats.api.Definition", lambda **_: gpustats.result.stats.Definition(transform="other"))
         with pytest.raises(DataError, match=refused + r'definition was \{"color_order": .*, now .*"other"'):
             compute(images, layout="NHWC", checkpoint=checkpoint)
     with monkeypatch.context() as patch:

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import gpustats
-from gpustats import Totals, DataError, MergeError, Stats
+from gpustats import DataError, MergeError, Stats, Totals
 from gpustats.failures import Failure, FailureLog
 from gpustats.float_moments import FloatAccumulator, FloatMoments
-from gpustats.stats import Definition, color_order
+from gpustats.result.stats import Definition, color_order
 from tests.test_moments import random_images, rows_of
 
 
@@ -143,8 +143,8 @@ def test_integers_beyond_float64_survive(tmp_path: Path) -> None:
         (b"", "not a gpustats result"),
         (b"\xff\xfe", "not text"),
         (b"[1]", "not a gpustats result"),
-        (b'{"format": "gpustats.result.stats", "version": 99}', "version 99"),
-        (b'{"format": "gpustats.result.stats", "version": 1}', "incomplete or damaged"),
+        (b'{"format": "gpustats.stats", "version": 99}', "version 99"),
+        (b'{"format": "gpustats.stats", "version": 1}', "incomplete or damaged"),
     ],
 )
 def test_load_says_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
@@ -304,7 +304,7 @@ def test_failures_beyond_the_list_are_counted(limit: int, monkeypatch: pytest.Mo
 
 def test_every_counter_is_merged() -> None:
     first, second = result(), replace(result(), skipped={"hidden": 1, "non_image": 5}, runs=({"a": 1}, {"b": 2}))
-    empty = Stats(Accumulator(), skipped={"hidden": 10}, runs=({"c": 3},), definition=Definition("L"))
+    empty = Stats(Totals(), skipped={"hidden": 10}, runs=({"c": 3},), definition=Definition("L"))
     both = first + second
     assert both.skipped == {"hidden": 3, "non_image": 5}
     assert both.runs == ({"engine": "cpu"}, {"a": 1}, {"b": 2})
@@ -329,19 +329,19 @@ def test_one_part_that_was_stopped_makes_the_whole_incomplete(incomplete: int) -
     parts = [replace(result(), complete=i != incomplete) for i in range(3)]
     assert not gpustats.merge(parts).complete
     assert not Stats.from_dict(parts[incomplete].to_dict()).complete
-    assert not gpustats.merge([result(), Stats(Accumulator(), complete=False)]).complete
+    assert not gpustats.merge([result(), Stats(Totals(), complete=False)]).complete
 
 
 def test_the_scale_of_a_merge_is_that_of_its_first_images() -> None:
     assert (result().scaled(255) + result().scaled(3)).scale == 255
-    assert (Stats(Accumulator()) + result().scaled(3)).scale == 3
+    assert (Stats(Totals()) + result().scaled(3)).scale == 3
 
 
 def test_a_result_of_floats_may_follow_an_empty_one() -> None:
     totals = FloatAccumulator()
     one = np.ones((1, 3))
     totals.fold(FloatMoments(["a"], [""], np.ones(1, np.uint64), np.ones(1, np.uint64), one, one * 0, one, one))
-    for parts in ([Stats(Accumulator()), Stats(totals)], [Stats(totals), Stats(Accumulator())]):
+    for parts in ([Stats(Totals()), Stats(totals)], [Stats(totals), Stats(Totals())]):
         assert gpustats.merge(parts).totals == totals
 
 
@@ -382,7 +382,7 @@ def test_color_order_of_arrays(channels: int, order: str) -> None:
 def test_channels_are_the_letters_of_the_color_order() -> None:
     assert replace(result(), definition=Definition("BGR")).channels == ("B", "G", "R")
     assert replace(result(), definition=Definition("unnamed")).channels == ("0", "1", "2")
-    assert Stats(Accumulator(), definition=Definition("unnamed")).channels == tuple("unnamed")
+    assert Stats(Totals(), definition=Definition("unnamed")).channels == tuple("unnamed")
 
 
 @pytest.fixture

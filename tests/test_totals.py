@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gpustats
-from gpustats import Accumulator, DataError, MergeError
+from gpustats import DataError, MergeError, Totals
 from gpustats.float_moments import FloatAccumulator, FloatMoments
 from tests import model
 from tests.images import encoded, photo
@@ -19,8 +19,8 @@ from tests.test_moments import random_images, rows_of
 NAMES = ["a.jpg", "", "ü/日本.jpg", os.fsdecode(b"caf\xe9/\xff.jpg"), *(f"{i}" for i in range(60))]
 
 
-def integers_of(images: list[np.ndarray], names: list[str] | None = None) -> Accumulator:
-    rows, totals = rows_of(images), Accumulator()
+def integers_of(images: list[np.ndarray], names: list[str] | None = None) -> Totals:
+    rows, totals = rows_of(images), Totals()
     if names is not None:
         rows.keys[:] = names  # type: ignore[index]
     totals.fold(rows)
@@ -76,8 +76,8 @@ def test_an_image_whose_name_is_not_utf8_counts(tmp_path: Path) -> None:
 
 def test_a_small_hash_keeps_its_zeros() -> None:
     data = integers_of(random_images(0, 1)).to_dict() | {"key_hash": "0" * 31 + "f"}
-    assert Accumulator.from_dict(data).key_hash == 15
-    assert Accumulator.from_dict(data).to_dict() == data
+    assert Totals.from_dict(data).key_hash == 15
+    assert Totals.from_dict(data).to_dict() == data
 
 
 SHAPES = [(2, 9), (1, 1), (5, 1), (1, 7), (9, 2), (3, 3)]
@@ -110,7 +110,7 @@ def test_the_range_of_sizes() -> None:
 def test_the_empty_totals_are_the_identity_on_either_side(kind: str) -> None:
     full = BOTH[kind]()
     before = full.to_dict()
-    for empty in (Accumulator(), FloatAccumulator()):
+    for empty in (Totals(), FloatAccumulator()):
         full.merge(empty)
         assert full.to_dict() == before
     empty = type(full)()
@@ -147,7 +147,7 @@ def test_integers_floats_and_channels_do_not_mix() -> None:
         (color, floats, "images of 3 channels of 8 bits cannot be pooled with images of 2 channels of floats"),
         (floats, color, "images of 2 channels of floats cannot be pooled with images of 3 channels of 8 bits"),
         (floats, floats_of(channels=1), "2 channels of floats cannot be pooled with images of 1 channel of floats"),
-        (Accumulator(), floats, r"images of 0 channels of 0 bits cannot be pooled with"),
+        (Totals(), floats, r"images of 0 channels of 0 bits cannot be pooled with"),
         (FloatAccumulator(), color, "images of 0 channels of floats cannot be pooled with"),
     ]:
         before = a.to_dict()
@@ -159,10 +159,10 @@ def test_integers_floats_and_channels_do_not_mix() -> None:
 def test_equality_and_printing() -> None:
     a, floats = BOTH["integers"](), floats_of()
     assert a == BOTH["integers"]()
-    assert a != Accumulator()
+    assert a != Totals()
     assert a != floats
     assert a != 1
-    assert repr(a) == f"Accumulator(images=4, pixels={a.pixels}, channels=3)"
+    assert repr(a) == f"Totals(images=4, pixels={a.pixels}, channels=3)"
     assert repr(floats) == "FloatAccumulator(images=4, pixels=30, channels=2)"
     with pytest.raises(TypeError, match="unhashable"):
         hash(a)
@@ -181,7 +181,7 @@ def test_every_missing_number_is_noticed(kind: str) -> None:
 @pytest.mark.parametrize("kind", BOTH)
 def test_every_number_of_another_kind_is_noticed(kind: str) -> None:
     totals = BOTH[kind]()
-    data, channels = totals.to_dict(), totals.channels
+    data, channels = totals.to_dict(), totals.kind.channels
     for name in totals.scalars:
         for bad in (-1, 1.0, "1", None, True, False, [1]):
             with pytest.raises(DataError, match=rf"'{name}' should be a non-negative integer, got "):
@@ -206,7 +206,7 @@ def test_every_number_of_another_kind_is_noticed(kind: str) -> None:
 
 def test_a_long_value_is_cut_in_the_message() -> None:
     with pytest.raises(DataError) as caught:
-        Accumulator.from_dict(BOTH["integers"]().to_dict() | {"sum": ["x" * 1000] * 3})
+        Totals.from_dict(BOTH["integers"]().to_dict() | {"sum": ["x" * 1000] * 3})
     assert len(str(caught.value)) < 150
 
 
@@ -224,7 +224,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
 
 def consistent() -> dict[str, Any]:
     """Two images, six pixels: channel 0 has the sum 180, channel 1 the sum 120."""
-    return Accumulator().to_dict() | {
+    return Totals().to_dict() | {
         "channels": 2, "images": 2, "pixels": 6, "images_unbiased": 2, "max_value": 255, "height_min": 1,
         "height_max": 3, "width_min": 1, "width_max": 3, "sum": [180, 120], "sumsq": [18000, 3000], "min": [2, 10],
         "max": [200, 50], "image_mean": [0, 0], "image_mean_sq": [0, 0], "image_std": [0, 0],
@@ -234,16 +234,16 @@ def consistent() -> dict[str, Any]:
 
 @pytest.mark.parametrize("what", CONTRADICTIONS)
 def test_integers_that_contradict_one_another(what: str) -> None:
-    Accumulator.from_dict(consistent())
+    Totals.from_dict(consistent())
     with pytest.raises(DataError, match="the integers contradict one another: the file was changed or damaged"):
-        Accumulator.from_dict(consistent() | CONTRADICTIONS[what])
+        Totals.from_dict(consistent() | CONTRADICTIONS[what])
 
 
 def test_a_minimum_above_the_maximum_of_nothing() -> None:
     empty = {"images": 0, "pixels": 0, "sum": [0, 0], "sumsq": [0, 0], "min": [0, 0], "max": [0, 0]}
-    Accumulator.from_dict(consistent() | empty)
+    Totals.from_dict(consistent() | empty)
     with pytest.raises(DataError, match="contradict"):
-        Accumulator.from_dict(consistent() | empty | {"min": [0, 3], "max": [0, 2]})
+        Totals.from_dict(consistent() | empty | {"min": [0, 3], "max": [0, 2]})
 
 
 @pytest.mark.parametrize("value", [0, 7, 255])
@@ -251,9 +251,9 @@ def test_a_minimum_above_the_maximum_of_nothing() -> None:
 def test_integers_at_their_limits_are_read(value: int, shape: tuple[int, int]) -> None:
     """min = mean = max; images = pixels; sumsq = sum * 255."""
     totals = integers_of([np.full((*shape, 2), value, np.uint8)] * 3)
-    assert Accumulator.from_dict(totals.to_dict()) == totals
+    assert Totals.from_dict(totals.to_dict()) == totals
     black_and_white = integers_of([np.array([[[0, 255]], [[255, 0]]], np.uint8)])
-    assert Accumulator.from_dict(black_and_white.to_dict()) == black_and_white
+    assert Totals.from_dict(black_and_white.to_dict()) == black_and_white
 
 
 @pytest.mark.parametrize(

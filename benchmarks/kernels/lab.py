@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustats.cuda.launcher import COMPILE_OPTIONS, LaunchPlan, RawMoments, Reducer, kernel_source, plan_batch
+from gpustats.cuda.launcher import COMPILE_OPTIONS, LaunchPlan, Outputs, Reducer, kernel_source, plan_batch
 
 HERE = Path(__file__).parent
 ROTATED_BYTES = 2 * 2**30
@@ -223,7 +223,7 @@ class _VariantReducer(Reducer):
         return self._given
 
 
-def verify(case: Case, data: Any, moments: RawMoments) -> None:
+def verify(case: Case, data: Any, moments: Outputs) -> None:
     """Compare with NumPy in wider numbers; raises RuntimeError on the first difference."""
     import cupy
 

@@ -13,7 +13,7 @@ import pytest
 
 import gpustats
 from gpustats import DataError, ImagesFailedWarning
-from gpustats.cuda.outputs import RawMoments, finish
+from gpustats.cuda.outputs import Outputs, finish
 from gpustats.cuda.tiles import LaunchPlan
 from gpustats.engines import cuda_arrays
 
@@ -46,7 +46,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice) -> list[Lau
     plans: list[LaunchPlan] = []
     one_at_a_time = threading.Lock()  # the stand-in has one "device"
 
-    def launch(device_id: int, plan: LaunchPlan) -> RawMoments:
+    def launch(device_id: int, plan: LaunchPlan) -> Outputs:
         plans.append(plan)
         with one_at_a_time:
             return finish(plan, cpu_device.run(plan))

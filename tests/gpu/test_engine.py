@@ -19,13 +19,13 @@ from gpustats.engines import dali, device
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.gpu import GpuEngine, sample_pointers
 from gpustats.engines.gpu_batch import POISON
-from tests.gpu.host_reduce import HostReducer
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning, choose
 from gpustats.failures import Failure, ImageError
-from gpustats.statistics.totals import Totals
 from gpustats.sources import Batch, open_source
+from gpustats.statistics.totals import Totals
 from tests.gpu.fake_dali import FakePipeline, Fault, TensorList
+from tests.gpu.host_reduce import HostReducer
 from tests.images import encoded, photo
 
 needs_dali = pytest.mark.skipif(

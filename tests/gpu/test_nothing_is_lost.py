@@ -13,10 +13,10 @@ import pytest
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.gpu import GpuEngine
 from gpustats.engines.gpu_batch import EncodedBatch
-from tests.gpu.host_reduce import HostReducer
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.sources import Batch
 from tests.gpu.fake_dali import FakePipeline, Sample, TensorList
+from tests.gpu.host_reduce import HostReducer
 from tests.gpu.test_engine import batch_of, engine_for, fake, photos_of
 
 IMAGES = photos_of(40)

@@ -14,8 +14,8 @@ from gpustats import ImagesFailedWarning, Stats
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import open_engine
 from gpustats.engines.gpu import GpuEngine
-from gpustats.statistics.totals import Totals
 from gpustats.sources import Batch, open_source
+from gpustats.statistics.totals import Totals
 from tests.gpu.test_engine import HARD, batch_of, photos_of, run
 
 pytestmark = pytest.mark.gpu

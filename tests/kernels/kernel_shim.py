@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustats.cuda.launcher import KERNELS, LaunchPlan, RawMoments, finish, kernel_source, plan_batch
+from gpustats.cuda.launcher import KERNELS, LaunchPlan, Outputs, finish, kernel_source, plan_batch
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.hpp")
 
@@ -141,7 +141,7 @@ class Batch:
         widths = [image.shape[1] for image in self.images]
         return plan_batch(self.pointers, heights, widths, self.channels, self.dtype, self.layout, **options)
 
-    def check(self, moments: RawMoments, *, cross: bool = False, histogram: bool = False) -> None:
+    def check(self, moments: Outputs, *, cross: bool = False, histogram: bool = False) -> None:
         """Compare with NumPy: integers exactly, floats against correctly rounded sums."""
         if self.dtype.kind == "f":
             self._check_floats(moments)
@@ -164,7 +164,7 @@ class Batch:
         assert (moments.cross is not None) == cross
         assert (moments.histogram is not None) == histogram
 
-    def _check_floats(self, moments: RawMoments) -> None:
+    def _check_floats(self, moments: Outputs) -> None:
         for k, image in enumerate(self.images):
             for c in range(self.channels):
                 x = image[:, :, c].astype(np.float64).ravel()
@@ -180,5 +180,5 @@ class Batch:
                 assert moments.max[k, c] == good.max(initial=-np.inf), about
 
 
-def compute(device: Any, plan: LaunchPlan) -> RawMoments:
+def compute(device: Any, plan: LaunchPlan) -> Outputs:
     return finish(plan, device.run(plan))

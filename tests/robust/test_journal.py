@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gpustats import DataError
-from gpustats.journal import Entry, Journal
+from gpustats.checkpoint.journal import Entry, Journal
 
 SETTINGS = {"data": "/photos", "engine": "cpu"}
 

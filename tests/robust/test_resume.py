@@ -16,10 +16,10 @@ import pytest
 
 import gpustats
 from gpustats import DataError
+from gpustats.checkpoint.journal import Journal
+from gpustats.checkpoint.resume import Checkpoint, describe
 from gpustats.engines.base import Outcome
 from gpustats.failures import Failure
-from gpustats.journal import Journal
-from gpustats.resume import Checkpoint, describe
 from gpustats.rows import RowBuilder
 from gpustats.sources import Batch
 from tests.images import encoded, photo
@@ -396,8 +396,8 @@ def test_results_are_stored_on_the_way(
     files: Path, path: Path, monkeypatch: pytest.MonkeyPatch, together: int, every: float, expected: list[int]
 ) -> None:
     """When enough wait, or when it is time; the rest on the way out, an error or not."""
-    monkeypatch.setattr("gpustats.resume._STORED_TOGETHER", together)
-    monkeypatch.setattr("gpustats.resume._STORED_EVERY", every)
+    monkeypatch.setattr("gpustats.checkpoint.resume._STORED_TOGETHER", together)
+    monkeypatch.setattr("gpustats.checkpoint.resume._STORED_EVERY", every)
     sizes: list[int] = []
     real = Journal.store
     monkeypatch.setattr(Journal, "store", lambda self, entries: (sizes.append(len(entries)), real(self, entries))[1])

@@ -373,6 +373,10 @@ def test_arrays_in_gpu_memory_stay_there(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(cupy, "asnumpy", None)
     for data in (cupy.asarray(images), list(cupy.asarray(images.transpose(0, 3, 1, 2)))):
         totals = compute(data).totals
-        assert (totals["moments"]["sum"], totals["moments"]["sumsq"], totals["moments"]["image_std"]) == (expected.sum, expected.sumsq, expected.image_std)
+        assert (totals["moments"]["sum"], totals["moments"]["sumsq"], totals["moments"]["image_std"]) == (
+            expected.sum,
+            expected.sumsq,
+            expected.image_std,
+        )
     floats = compute(cupy.asarray(images / 255))
     assert np.allclose(floats.mean, compute(images).mean, rtol=1e-14)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import gpustats
-from gpustats.statistics.totals import Totals
 from gpustats.sources import SourceOptions, open_source
+from gpustats.statistics.totals import Totals
 from tests.sources.packing import PACKERS
 
 
