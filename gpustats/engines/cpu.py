@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpustats.decode.decoder import decoder as decode
+from gpustats.decode import decoder as decode
 from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device

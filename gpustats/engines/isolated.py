@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from gpustats.decode.decoder import decoder as decode
+from gpustats.decode import decoder as decode
 from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.cpu import _DEFAULT, CpuEngine

@@ -49,7 +49,7 @@ def main() -> None:
     with suppress(OSError):  # Linux: when memory runs out, this process goes and not the one with the results
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
-    from gpustats.decode.decoder import decoder as decode
+    from gpustats.decode import decoder as decode
     from gpustats.engines.cpu import CpuEngine
     from gpustats.engines.shared_batches import SharedBatch
     from gpustats.errors import DataError

@@ -108,7 +108,7 @@ def test_scans_are_counted_only_where_they_can_hurt() -> None:
 
 
 def test_large_images_are_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpustats.decode.decoder import decoder as module
+    from gpustats.decode import decoder as module
 
     images = {
         "P": photo(301, 203).quantize(50),
