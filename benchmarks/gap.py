@@ -11,11 +11,11 @@ import simplejpeg
 
 import gpustats
 from benchmarks.timing import seconds, summary
-from gpustats.moments import ImageMoments
-from gpustats.rows import RowBuffer
 from gpustats.sources import load, open_source
 from gpustats.sources.base import batched
-from gpustats.statistics.moments import moments_u8
+from gpustats.statistics import check_names
+from gpustats.statistics.builder import RowBuilder
+from gpustats.statistics.totals import RowBuffer, Totals
 
 __all__ = ["gap"]
 
@@ -46,10 +46,8 @@ def _steps(paths: Sequence[str]) -> dict[str, float]:
     rows = []
     for batch in batches:
         count = len(batch)
-        size = np.empty((2, count), np.uint64)
-        sums = np.empty((2, count, 3), np.uint64)
-        extremes = np.empty((2, count, 3), np.uint8)
-        for row, item in enumerate(batch.items):
+        builder = RowBuilder(count, check_names(()))
+        for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
             begin = clock()
             data = load(item, 1 << 30)
             read = clock()
@@ -59,9 +57,8 @@ def _steps(paths: Sequence[str]) -> dict[str, float]:
                 buffer = np.empty(height * width * 3, np.uint8)
             pixels = simplejpeg.decode_jpeg(data, "RGB", buffer=buffer[: height * width * 3])
             decoded = clock()
-            moments_u8(pixels.reshape(-1), 3, *sums[:, row], *extremes[:, row])
+            builder.add(key, group, pixels)
             reduced = clock()
-            size[:, row] = height, width
             for name, value in (
                 ("read", read - begin),
                 ("header", header - read),
@@ -69,9 +66,9 @@ def _steps(paths: Sequence[str]) -> dict[str, float]:
                 ("reduce", reduced - decoded),
             ):
                 spent[name] += value
-        rows.append(ImageMoments(batch.keys, batch.groups, *size, *sums, *extremes))
+        rows.append(builder.rows())
     started = clock()
-    folding = RowBuffer()
+    folding = RowBuffer(Totals())
     for part in rows:
         folding.add(part)
     folding.flush()

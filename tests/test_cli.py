@@ -44,7 +44,7 @@ def test_json_to_stdout_and_to_a_file(photos: Path, tmp_path: Path) -> None:
     done = cli("compute", photos, "--json", "-")
     data = json.loads(done.stdout)
     expected = gpustats.compute(photos, progress=False)
-    assert data["integers"] == expected.totals.to_dict()
+    assert data["totals"] == expected.totals.to_dict()
     file = tmp_path / "stats.json"
     assert cli("compute", photos, "--json", file, "--quiet").returncode == 0
     assert gpustats.Stats.load(file).totals == expected.totals
@@ -56,7 +56,7 @@ def test_json_to_stdout_and_to_a_file(photos: Path, tmp_path: Path) -> None:
 
 def test_the_same_bytes_of_integers_for_any_number_of_workers(photos: Path) -> None:
     one, seven = (json.loads(cli("compute", photos, "--json", "-", "--workers", n).stdout) for n in ("1", "7"))
-    assert json.dumps(one["integers"]) == json.dumps(seven["integers"])
+    assert json.dumps(one["totals"]) == json.dumps(seven["totals"])
 
 
 def test_several_paths(photos: Path) -> None:

@@ -16,7 +16,7 @@ from gpustats.engines.gpu_batch import EncodedBatch
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.sources import Batch
 from tests.gpu.fake_dali import FakePipeline, Sample, TensorList
-from tests.gpu.host_reduce import HostReducer
+from tests.gpu.host_reduce import Done, HostReducer
 from tests.gpu.test_engine import batch_of, engine_for, fake, photos_of
 
 IMAGES = photos_of(40)
@@ -39,8 +39,9 @@ def measured(engine: GpuEngine | CpuEngine, batches: Iterator[Batch]) -> tuple[l
     rows: list[Any] = []
     failures: list[str] = []
     for outcome in engine.outcomes(batches):
-        part = outcome.rows
-        rows += zip(part.keys, part.sum.tolist(), part.sumsq.tolist(), part.min.tolist(), strict=True)
+        columns = outcome.rows.of("moments")
+        numbers = (columns[name].tolist() for name in ("sum", "sumsq", "min")) if columns else ()
+        rows += zip(outcome.rows.keys, *numbers, strict=True)
         failures += [failure.key for failure in outcome.failures]
     return sorted(rows), sorted(failures)
 
@@ -53,11 +54,11 @@ def expected() -> tuple[list[Any], list[str]]:
 class LateResult:
     """A launch whose result is asked for later, as on a device."""
 
-    def __init__(self, moments: Any) -> None:
-        self._moments = moments
+    def __init__(self, done: Done) -> None:
+        self._done = done
 
     def result(self) -> Any:
-        return self._moments
+        return self._done.result()
 
 
 def launch_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import gpustats
 from gpustats import DataError, ImagesFailedWarning
 from gpustats.cuda.outputs import Outputs, finish
 from gpustats.cuda.tiles import LaunchPlan
-from gpustats.engines import cuda_arrays
+from gpustats.engines import device_arrays
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
 from kernel_shim import CpuDevice, why_not
@@ -51,7 +51,7 @@ def launches(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice) -> list[Lau
         with one_at_a_time:
             return finish(plan, cpu_device.run(plan))
 
-    monkeypatch.setattr(cuda_arrays, "_launch_with_cupy", launch)
+    monkeypatch.setattr(device_arrays, "_launch_with_cupy", launch)
     return plans
 
 
