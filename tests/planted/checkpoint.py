@@ -123,13 +123,13 @@ FAULTS = [
         "gpustats/resume.py",
         "found = stamp = None",
         "found = None",
-        "tests/robust/test_checkpoint.py::test_members_of_one_name_are_not_taken_for_each_other",
+        _RESUME + "two_members_of_one_name_in_one_container",
     ),
     Fault(
         "gpustats/resume.py",
         "self._stamps[key] = None if key in self._stamps else stamp",
         "self._stamps[key] = stamp",
-        _RESUME + "two_images_of_one_name_in_one_run",
+        _RESUME + "two_images_of_one_name_that_are_done_in_another_order",
     ),
     Fault(
         "gpustats/resume.py",
@@ -202,5 +202,17 @@ FAULTS = [
         'settings = {"max_pixels": str(max_pixels), **_described(options)}',
         "settings = _described(options)",
         _RUN + "a_checkpoint_is_of_one_set_of_options",
+    ),
+    Fault(
+        "gpustats/resume.py",
+        "if self._pool is None:",
+        "if True:",
+        _RESUME + "files_are_hashed_by_a_few_threads_that_end_with_the_run",
+    ),
+    Fault(
+        "gpustats/resume.py",
+        "/ max(len(items), 1) - self._pace) / 8",
+        "/ 1 - self._pace) / 8",
+        _RESUME + "files_are_looked_at_ahead_of_time_once_they_prove_slow",
     ),
 ]
