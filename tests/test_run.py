@@ -124,6 +124,12 @@ def test_a_share_is_judged_on_the_way_from_1000_images_on() -> None:
     assert len(first_bad.failures) == 300, "a bad beginning is no verdict"
 
 
+def test_a_share_counts_every_image_seen() -> None:
+    """Those too that were read but not yet added to the totals: 38 of 100 fail all along, 40 may."""
+    stats = quiet((BAD if i % 50 < 19 else GOOD for i in range(3000)), max_failures=0.4, workers=1)
+    assert (stats.n_images, len(stats.failures)) == (1860, 1140)
+
+
 def test_a_share_is_judged_at_the_end_whatever_the_number() -> None:
     error = stopped(999, lambda i: i % 2 == 0, max_failures=0.4)
     assert error.partial.complete, "everything was read"

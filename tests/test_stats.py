@@ -6,7 +6,7 @@ import json
 import math
 import os
 import signal
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,11 @@ def test_results_cannot_be_written_to() -> None:
     stats = stats_of(random_images(6, 2))
     with pytest.raises(ValueError, match="read-only"):
         stats.mean[0] = 1
+    for thing, name in [(stats, "complete"), (stats.per_image, "mean"), (stats.definition, "frame")]:
+        with pytest.raises(FrozenInstanceError):
+            setattr(thing, name, 1)
+    assert stats != replace(stats), "an identity, since arrays have no single answer"
+    assert stats == stats
 
 
 def test_merge_is_the_result_of_one_run() -> None:

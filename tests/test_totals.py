@@ -104,6 +104,12 @@ def test_the_range_of_sizes() -> None:
     tall = integers_of([np.zeros((30, 2, 1), np.uint8), np.zeros((20, 4, 1), np.uint8)])
     assert (tall.height_min, tall.height_max, tall.width_min, tall.width_max) == (20, 30, 2, 4)
     assert (tall.images, tall.pixels, tall.images_unbiased) == (2, 140, 2)
+    wide = integers_of([np.zeros((10, 50, 1), np.uint8), np.zeros((25, 60, 1), np.uint8)])
+    for a, b in ((tall, wide), (wide, tall)):
+        both = Accumulator()
+        both.merge(a)
+        both.merge(b)
+        assert (both.height_min, both.height_max, both.width_min, both.width_max) == (10, 30, 2, 60)
 
 
 @pytest.mark.parametrize("kind", BOTH)

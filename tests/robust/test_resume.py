@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -258,6 +259,26 @@ def test_a_name_that_becomes_two_is_read_again(files: Path, path: Path) -> None:
         assert sorted(sums) == [1, 2]
 
 
+def test_two_members_of_one_name_in_one_container(files: Path, path: Path) -> None:
+    """They have the same stamp: that of the file. One was stored before there were two."""
+    write(files, {"c.tar": "container"})
+    members = [Batch(["k"], [""], [data], container=str(files / "c.tar")) for data in (b"x", b"xx")]
+    Run(path, members[:1])
+    for _ in range(3):
+        run = Run(path, members)
+        assert sorted(int(total[0]) for outcome in run.outcomes for total in outcome.rows.sum) == [1, 2]
+
+
+def test_two_images_of_one_name_that_are_done_in_another_order(files: Path, path: Path) -> None:
+    write(files, {"c.tar": "container"})
+    both = Batch(["k", "k"], ["", ""], [b"x", b"xx"], container=str(files / "c.tar"))
+    with Checkpoint(path, "data", {}) as checkpoint:
+        (left,) = checkpoint.pending(iter([both]))
+        checkpoint.record(measured(Batch(left.keys, left.groups, left.items[::-1])))
+    run = Run(path, [both])
+    assert sorted(int(total[0]) for outcome in run.outcomes for total in outcome.rows.sum) == [1, 2]
+
+
 NAMES = ["plain", "ü 日本", "caf\udce9", "\ud800"]
 
 
@@ -349,6 +370,50 @@ def test_batches_keep_their_order_and_none_is_lost(files: Path, path: Path, coun
                 found.append(batch.keys)
                 assert len(given) - len(found) <= 16, "no more is taken ahead of what is worked on"
         assert found == expected
+
+
+@pytest.mark.parametrize(("seconds", "at_once"), [(2e-6, 30), (5e-5, 30), (2e-4, 6), (1.0, 1)])
+def test_files_are_looked_at_ahead_of_time_once_they_prove_slow(
+    files: Path, path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, at_once: int
+) -> None:
+    """Seconds a file, with a clock that only looking moves: an eighth of each batch counts, more than 1e-4 is slow."""
+    now, lookers = [0.0], []
+    main = threading.current_thread()
+
+    def look(self: Checkpoint, name: str) -> tuple[int, int]:
+        now[0] += seconds
+        lookers.append(threading.current_thread() is main)
+        return 1, 1
+
+    monkeypatch.setattr("gpustats.resume.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(Checkpoint, "_file_stamp", look)
+    with Checkpoint(path, "data", {}) as checkpoint:
+        list(checkpoint.pending(iter([batch_of(files, [f"{i}.{j}" for j in range(10)]) for i in range(30)])))
+    assert lookers.count(True) == 10 * at_once
+    assert all(lookers[: 10 * at_once])
+
+
+def test_files_are_hashed_by_a_few_threads_that_end_with_the_run(
+    files: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {f"{i}": "x" for i in range(60)}
+    write(files, names)
+    threads: set[threading.Thread] = set()
+    real = Checkpoint._file_stamp
+
+    def look(self: Checkpoint, name: str) -> Any:
+        threads.add(threading.current_thread())
+        return real(self, name)
+
+    monkeypatch.setattr(Checkpoint, "_file_stamp", look)
+    with Checkpoint(path, "data", {}, "hash") as checkpoint:
+        list(checkpoint.pending(iter([batch_of(files, [name]) for name in names])))
+        pool = checkpoint._pool
+    assert len(threads) <= 8
+    assert {thread.name.partition("_")[0] for thread in threads} == {"gpustats-stamp"}
+    assert pool is not None
+    pool.shutdown(wait=True)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpustats-stamp")]
 
 
 def test_groups_items_and_failures_stay_with_their_keys(files: Path, path: Path) -> None:
