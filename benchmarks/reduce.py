@@ -7,6 +7,7 @@ gigapixel, as far as memory allows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+import gpustats
 from benchmarks.report import Bars, Table, spread
 from benchmarks.timing import interleaved, ratio, seconds, summary
-from gpustats import reduce
 from gpustats.limits.machine import usable_memory
+from gpustats.statistics import ALWAYS, STATISTICS, for_kind
+from gpustats.statistics.base import Kind
+from gpustats.statistics.builder import RowBuilder
+from gpustats.statistics.compiled import ready
+from gpustats.statistics.totals import Totals
 
 __all__ = ["methods", "report", "run"]
 
@@ -59,39 +65,36 @@ def _read(words: Array) -> Any:  # pragma: no cover - compiled
     return a.sum()
 
 
-def _kernel(pixels: Array) -> Callable[[], tuple[Array, ...]] | None:
-    """Return the call that the engine makes for such pixels, with its outputs; None where gpustats has none."""
-    names = {"uint8": "moments_u8", "uint16": "moments_u16", "float32": "moments_float"}
-    function = getattr(reduce, names[pixels.dtype.name], None)
-    if function is None:
-        return None
-    channels = pixels.shape[-1]
+def _kernels(pixels: Array) -> dict[str, Callable[[], Any]]:
+    """Return the calls that the engine makes for such pixels, one for each statistic, with their outputs."""
+    measured = "float64" if pixels.dtype.kind == "f" else pixels.dtype.name
+    kind = Kind(pixels.shape[-1], measured)
     flat = pixels.reshape(-1)
-    sums, limits = ("uint64", pixels.dtype) if pixels.dtype.kind == "u" else ("float64", "float64")
-    outputs = tuple(np.empty(channels, dtype) for dtype in (sums, sums, limits, limits))
+    calls: dict[str, Callable[[], Any]] = {}
+    for name, classes in STATISTICS.items():
+        if not any(statistic.problem(kind) is None for statistic in classes):
+            continue
+        (statistic,) = for_kind((name,), kind)
+        columns = [np.empty((1, *column.shape), column.dtype) for column in statistic.columns().values()]
+        calls[f"gpustats, {name} alone"] = partial(ready(statistic.kernel()), flat, kind.channels, 0, 0, *columns)
+    return calls
 
-    def call() -> tuple[Array, ...]:
-        function(flat, channels, *outputs)
-        return outputs
 
-    return call
-
-
-def _mean_and_std(pixels: Array, first: Array, second: Array) -> tuple[list[float], list[float]]:
-    n = pixels.size // pixels.shape[-1]
-    if pixels.dtype.kind == "f":
-        return first.tolist(), [(d / n) ** 0.5 for d in second.tolist()]
-    variances = [(n * int(q) - int(s) ** 2) / n**2 for s, q in zip(first, second, strict=True)]
-    return [int(s) / n for s in first], [v**0.5 for v in variances]
+def _moments(pixels: Array) -> tuple[Array, Array]:
+    """Return mean and std as a run has them: a row, folded and read."""
+    builder = RowBuilder(1, (ALWAYS,))
+    builder.add("", "", pixels)
+    totals = Totals()
+    totals.fold(builder.rows())
+    stats = gpustats.Stats(totals, scale=Fraction(totals.kind.max_value or 1) if totals.kind else Fraction(1))
+    return stats.mean, stats.std
 
 
 def methods(pixels: Array) -> dict[str, Method]:
     """Return the methods that can do this array: functions of it that return mean and std a channel."""
     flat = pixels.reshape(-1, pixels.shape[-1])
     found: dict[str, Method] = {}
-    kernel = _kernel(pixels)
-    if kernel is not None:
-        found["gpustats"] = lambda x: _mean_and_std(x, *kernel()[:2])
+    found["gpustats"] = _moments
     found["NumPy mean + std"] = lambda x: (x.mean(axis=(0, 1)), x.std(axis=(0, 1)))
 
     def naive(x: Array) -> Any:
@@ -173,9 +176,7 @@ def _measure(rng: np.random.Generator, dtype: str, shape: tuple[int, int, int], 
                 skipped[name] = f"wrong by {off:.1e} of the mean"
                 continue
         works[name] = partial(method, pixels)
-    kernel = _kernel(pixels)
-    if kernel is not None:
-        works["gpustats, the integers only" if pixels.dtype.kind == "u" else "gpustats, the sums only"] = kernel
+    works |= _kernels(pixels)
     words = pixels.reshape(-1)[: pixels.size * pixels.itemsize // 64 * 64 // pixels.itemsize].view(np.uint64)
     works["read alone"] = lambda: _read(words)
     for work in works.values():
