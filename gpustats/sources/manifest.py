@@ -155,7 +155,7 @@ class ManifestSource(ShardSource):
                 for row in reader:
                     yield reader.line_num, row
             except csv.Error as error:
-                raise ImageError("corrupt", f"line {reader.line_num}: {error}") from None
+                raise ImageError("corrupt", f"line {reader.reader.line_num}: {error}") from None
 
 
 def _json_lines(text: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:

@@ -51,7 +51,8 @@ class NumpyFileSource(ShardSource):
             if self.file.name.lower().endswith(".npz"):
                 yield from self._archive()
             elif self.file.path is not None:
-                array = np.load(self.file.path, mmap_mode="r", allow_pickle=False)
+                # Not np.load, which would take an archive of arrays for one.
+                array = np.lib.format.open_memmap(self.file.path, mode="r")
                 yield from array_samples(array, self._options.layout, self.key, self._options.max_bytes)
             else:
                 with self.file.open() as stream:
