@@ -8,7 +8,7 @@ import os
 
 from gpustats.errors import DataError
 from gpustats.failures import printable
-from gpustats.sources.base import IMAGE_SUFFIXES, Batch, Source, load, suffix
+from gpustats.sources.base import IMAGE_SUFFIXES, Batch, Part, Source, load, suffix
 from gpustats.sources.files import LocalFile
 from gpustats.sources.folder import FolderSource
 from gpustats.sources.kinds import CONTAINER_ENDINGS, LIST_SUFFIXES, kind_of, kind_of_content, open_container, takes_of
@@ -57,7 +57,7 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
             raise DataError("the list is empty: give at least one path or image")
         labelled = isinstance(data, tuple) and is_image_object(data) and not is_image_object(data[-1])
         if not labelled and not all(map(is_image_object, data)):
-            return ListSource(data, lambda entry, key: _open(entry, key, options), options.given)
+            return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
         data = [data] if labelled else data
     return open_object(data, key, options)
 
@@ -110,18 +110,21 @@ def _open_missing(path: str, key: str, options: SourceOptions) -> Source | None:
 
             return Hdf5Source(LocalFile(outer), key or os.path.basename(outer), options, inner)
     if has_braces(path):
-        return BraceSource(path, lambda entry, name: _open_path(entry, name, options))
+        return BraceSource(path, lambda entry, name: Part(name, _open_path, (entry, name, options)), options.given)
     if glob.has_magic(path):
-        return GlobSource(path, lambda entry, name: _open_match(entry, name, options))
+        return GlobSource(path, lambda match, name: _match(match, name, options), options.given)
     return None
 
 
-def _open_match(path: str, key: str, options: SourceOptions) -> Source | None:
-    """Open what a glob found: a folder, whose keys begin with `key`, or a container."""
+def _match(path: str, key: str, options: SourceOptions) -> Part | None:
+    """Return the part for what a glob found: a folder, whose keys begin with `key`, or a container."""
     if os.path.isdir(path):
-        return _open_folder(path, key, options, group_prefix=key + "/" if key else "")
-    kind = kind_of(os.path.basename(path))
-    return open_container(kind, LocalFile(path), key, options) if kind is not None else None
+        return Part(key, _open_folder, (path, key, options, key + "/" if key else ""))
+    return _shard(kind_of(os.path.basename(path)), path, key, options)
+
+
+def _shard(kind: str | None, path: str, key: str, options: SourceOptions) -> Part | None:
+    return None if kind is None else Part(key, open_container, (kind, LocalFile(path), key, options))
 
 
 def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str = "") -> Source:
@@ -135,21 +138,24 @@ def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str 
     prefix = key + "/" if key else ""
     special = _published(path)
     if special:
-        entries = [os.path.join(path, entry) for entry in special]
+        entries = [os.path.join(path, name) for name in special]
 
-        def open_entry(entry: object, _: str) -> Source:
-            return _open(entry, prefix + os.path.basename(str(entry)), options)
+        def entry(file: object, _: str) -> Part:
+            name = prefix + os.path.basename(str(file))
+            return Part(name, _open_path, (file, name, options))
 
-        return ListSource(entries, open_entry, options.given, path)
+        source = ListSource(entries, entry, options.given)
+        source.label = path
+        return source
     kind = _kind_within(path)
     if kind is None:
         return FolderSource(path, prefix, group_prefix=group_prefix)
 
-    def open_shard(shard: str, shard_key: str) -> Source | None:
+    def shard(file: str, name: str) -> Part | None:
         # Of one kind, so that a table of labels beside the shards is not taken for images.
-        return open_container(kind, LocalFile(shard), shard_key, options) if kind_of(shard) == kind else None
+        return _shard(kind, file, name, options) if kind_of(file) == kind else None
 
-    folder = FolderSource(path, prefix, group_prefix=group_prefix, open_shard=open_shard)
+    folder = FolderSource(path, prefix, group_prefix=group_prefix, shard=shard)
     folder.takes = takes_of(kind)  # type: ignore[misc]
     return folder
 

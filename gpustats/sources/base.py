@@ -22,7 +22,9 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "OUTSIDE",
     "Batch",
+    "Entry",
     "Item",
+    "Part",
     "Pixels",
     "Sample",
     "ShardSource",
@@ -33,6 +35,8 @@ __all__ = [
     "load",
     "member_kind",
     "suffix",
+    "takes_of_parts",
+    "within",
 ]
 
 BATCH_SIZE = 64
@@ -88,11 +92,36 @@ class Batch:
         return len(self.keys)
 
 
-class Source:
-    """Where images come from. A subclass says `label` and yields `samples`; everything else is here.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A source within another that is not open yet: a shard, an entry of a list, some row groups of a table.
 
-    Sources run under a lock, one thread at a time, so `samples` should do little; what can run in parallel belongs into
-    items that are functions.
+    Attributes
+    ----------
+    key : str
+        What a failure of the part as a whole is called.
+    open : callable
+        Returns the source; a function or class of a module, so that a part can be pickled.
+    args : tuple
+        What `open` is called with: plain data and options.
+    count : int or None
+        How many samples there are, where that is known without opening it.
+    """
+
+    key: str
+    open: Callable[..., Source]
+    args: tuple[object, ...]
+    count: int | None = None
+
+
+Entry: TypeAlias = "Sample | Failure | Within | Part"
+
+
+class Source:
+    """Where images come from. A subclass says `label` and yields its `parts`; everything else is here.
+
+    `parts` runs in one thread at a time, so it should do little; what can run in parallel belongs into items that are
+    functions, or into parts of their own.
 
     Attributes
     ----------
@@ -109,9 +138,13 @@ class Source:
         self.label = label
         self.skipped: Counter[str] = Counter()
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
-        """Yield the samples in an order that is the same in every run, and failures where a part cannot be read."""
+    def parts(self) -> Iterator[Entry]:
+        """Yield samples, parts that are not open yet, and failures, in an order that is the same in every run."""
         raise NotImplementedError
+
+    def samples(self) -> Iterator[Sample | Failure | Within]:
+        """Yield the samples and failures of all parts in order."""
+        return _flat(self.parts(), self.skipped)
 
     def batches(self) -> Generator[Batch, None, None]:
         """Yield the samples in batches of at most `BATCH_SIZE`."""
@@ -157,6 +190,75 @@ def batched(samples: Iterable[Sample | Failure | Within], size: int = BATCH_SIZE
         yield Batch(keys, groups, items, tuple(failures), container)
 
 
+def _flat(entries: Iterable[Entry], skipped: Counter[str]) -> Iterator[Sample | Failure | Within]:
+    for entry in entries:
+        if isinstance(entry, Part):
+            yield from _flat(within(entry, skipped), skipped)
+        else:
+            yield entry
+
+
+def within(part: Part, skipped: Counter[str]) -> Iterator[Entry]:
+    """Open a part and yield what it holds. An error of the part, at its opening or later, is a failure of it.
+
+    Parameters
+    ----------
+    part : Part
+        What to open.
+    skipped : Counter
+        What the part passes over is added here.
+    """
+    source: Source | None = None
+    try:
+        source = part.open(*part.args)
+        yield from source.parts()
+    except DataError as error:
+        missing = isinstance(error.__context__, FileNotFoundError)
+        yield Failure(part.key, "missing" if missing else "unreadable", str(error))
+    except _READ_ERRORS as error:
+        yield _failure(part.key, error)
+    finally:
+        if source is not None:
+            skipped.update(source.skipped)
+
+
+def takes_of_parts(parts: Iterable[Entry], given: frozenset[str]) -> frozenset[str]:
+    """Return which options have a use for any of the parts; as many are opened as are needed to find all of `given`."""
+    takes: frozenset[str] = frozenset()
+    for part in parts if given else ():
+        if isinstance(part, Part):
+            try:
+                takes |= part.open(*part.args).takes
+            except DataError:  # a failure when its turn comes; it may have had a use for them
+                takes |= given
+            if given <= takes:
+                break
+    return takes
+
+
+_READ_ERRORS = (
+    *(ImageError, DataError, OSError, MemoryError),
+    *(ValueError, ArithmeticError, LookupError, RecursionError, struct.error),
+)
+
+
+def _failure(key: str, error: Exception) -> Failure:
+    """Return what one of `_READ_ERRORS` says of the source that raised it."""
+    match error:
+        case ImageError():
+            return Failure(key, error.reason, str(error))
+        case FileNotFoundError():
+            return Failure(key, "missing", "no such file")
+        case MemoryError():
+            return Failure(key, "too_large", "not enough memory to read on in this file")
+        case OSError():
+            return Failure(key, "unreadable", error.strerror or str(error))
+        case DataError():
+            return Failure(key, "unsupported", str(error))
+    # A library's word for damage that no test knows: one shard, named, and not the end of a run.
+    return Failure(key, "corrupt", f"the file cannot be read: {type(error).__name__}: {error}")
+
+
 class ShardSource(Source):
     """One container file. A subclass yields `members`; an error in between becomes a failure of the shard.
 
@@ -181,24 +283,13 @@ class ShardSource(Source):
         """Return the path of the file that holds every member whole; None where more than one file does."""
         return self.file.path if self.file.path is not None and os.path.isfile(self.file.path) else None
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
+    def parts(self) -> Iterator[Entry]:
         """Yield the members, and a failure where the container itself is damaged."""
         yield Within(self.container())
         try:
             yield from self.members()
-        except ImageError as error:
-            yield Failure(self.key, error.reason, str(error))
-        except FileNotFoundError:
-            yield Failure(self.key, "missing", "no such file")
-        except MemoryError:
-            yield Failure(self.key, "too_large", "not enough memory to read on in this file")
-        except OSError as error:
-            yield Failure(self.key, "unreadable", error.strerror or str(error))
-        except DataError as error:
-            yield Failure(self.key, "unsupported", str(error))
-        except (ValueError, ArithmeticError, LookupError, RecursionError, struct.error) as error:
-            # A library's word for damage that no test knows: one shard, named, and not the end of a run.
-            yield Failure(self.key, "corrupt", f"the file cannot be read: {type(error).__name__}: {error}")
+        except _READ_ERRORS as error:
+            yield _failure(self.key, error)
         yield Within(None)
 
 

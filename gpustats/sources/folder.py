@@ -6,9 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from gpustats.errors import DataError
 from gpustats.failures import Failure
-from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, Within, suffix
+from gpustats.sources.base import IMAGE_SUFFIXES, Entry, Part, Source, suffix
 
 __all__ = ["FolderSource"]
 
@@ -28,9 +27,9 @@ class FolderSource(Source):
         Put before every key: "" or a path that ends in "/".
     group_prefix : str, optional
         What of the prefix counts for the group; by default all of it.
-    open_shard : callable, optional
+    shard : callable, optional
         Read files that hold many images (archives, tables, arrays) in the place of loose images: the function returns
-        the source of a path and its key, and None for a file of another kind.
+        the part for a path and its key, and None for a file of another kind.
     """
 
     def __init__(
@@ -39,25 +38,25 @@ class FolderSource(Source):
         prefix: str = "",
         *,
         group_prefix: str | None = None,
-        open_shard: Callable[[str, str], Source | None] | None = None,
+        shard: Callable[[str, str], Part | None] | None = None,
     ) -> None:
         super().__init__(root)
         self._root = root
         self._prefix = prefix
         self._group_prefix = prefix if group_prefix is None else group_prefix
-        self._open_shard = open_shard
+        self._shard = shard
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
-        """Yield the images depth first, one folder listed at a time."""
+    def parts(self) -> Iterator[Entry]:
+        """Yield the images or shards depth first, one folder listed at a time."""
         return self._walk(self.skipped)
 
     def count(self) -> int | None:
         """Count the images by a scan of its own, which costs a second or two a million files."""
-        if self._open_shard is not None:
+        if self._shard is not None:
             return None
         return sum(not isinstance(sample, Failure) for sample in self._walk(Counter()))
 
-    def _walk(self, skipped: Counter[str]) -> Iterator[Sample | Failure | Within]:
+    def _walk(self, skipped: Counter[str]) -> Iterator[Entry]:
         root = self._root.rstrip("/") + "/"
         seen: set[tuple[int, int]] = set()
         pending = [""]  # at most one folder, relative to the root: the one to list next
@@ -73,7 +72,7 @@ class FolderSource(Source):
                         skipped["linked_folder"] += 1
                     else:
                         seen.add(identity)
-                        stack.append(iter(_listing(root + folder, skipped, self._open_shard is not None)))
+                        stack.append(iter(_listing(root + folder, skipped, self._shard is not None)))
                         folders.append(folder)
                 except OSError as error:
                     yield Failure(
@@ -88,27 +87,15 @@ class FolderSource(Source):
                 if is_folder:
                     pending.append(folder + name)
                     break
-                item: Item = path_prefix + name
-                if self._open_shard is not None:
-                    yield from self._shard(path_prefix + name, key_prefix + name, skipped)
-                    continue
-                yield key_prefix + name, group, item
+                if self._shard is None:
+                    yield key_prefix + name, group, path_prefix + name
+                elif (part := self._shard(path_prefix + name, key_prefix + name)) is not None:
+                    yield part
+                else:
+                    skipped["non_image"] += 1
             else:
                 stack.pop()
                 folders.pop()
-
-    def _shard(self, path: str, key: str, skipped: Counter[str]) -> Iterator[Sample | Failure | Within]:
-        assert self._open_shard is not None
-        try:
-            shard = self._open_shard(path, key)
-        except DataError as error:
-            yield Failure(key, "unreadable", str(error))
-            return
-        if shard is None:
-            skipped["non_image"] += 1
-        else:
-            yield from shard.samples()
-            skipped.update(shard.skipped)
 
 
 def _listing(folder: str, skipped: Counter[str], every_file: bool) -> list[tuple[str, bool]]:

@@ -130,7 +130,7 @@ class HuggingFaceSource(Source):
                 self._class_names[name] = list(feature.names)
         self._data = data.with_format("arrow")
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def parts(self) -> Iterator[Sample | Failure]:
         """Yield the rows in order."""
         columns: TableColumns | None = None
         row = 0

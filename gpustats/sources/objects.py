@@ -88,7 +88,7 @@ class IterableSource(Source):
         self._prefix = key + "/" if key else ""
         self._layout = options.layout
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def parts(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
         number = 0
         iterator = iter(self._elements())

@@ -6,17 +6,16 @@ import glob
 import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, printable
-from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, Within, suffix
+from gpustats.sources.base import IMAGE_SUFFIXES, Entry, Item, Part, Source, suffix, takes_of_parts
 from gpustats.sources.files import File, key_of
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["BraceSource", "FileSource", "GlobSource", "ListSource", "TextListSource", "expand_braces", "has_braces"]
-
-Open = Callable[[object, str], Source]
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 _MOST_SHARDS = 1_000_000
@@ -30,7 +29,7 @@ class FileSource(Source):
         self._item: Item = path if item is None else item
         self._key = key or os.path.basename(path)
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
+    def parts(self) -> Iterator[Entry]:
         """Yield the one sample."""
         yield self._key, "", self._item
 
@@ -49,41 +48,30 @@ class ListSource(Source):
     ----------
     entries : sequence
         Not empty.
-    open_entry : callable
-        Opens an entry that is no image file; is given its key.
+    part : callable
+        Returns the part for an entry that is no image file, and its key.
     given : frozenset of str
         The options that the user set: those have a use that have one for any entry.
-    label : str, optional
-        By default the length of the list.
     """
 
     def __init__(
-        self, entries: Sequence[object], open_entry: Open, given: frozenset[str] = frozenset(), label: str = ""
+        self, entries: Sequence[object], part: Callable[[object, str], Part], given: frozenset[str] = frozenset()
     ) -> None:
-        super().__init__(label or f"a list of {len(entries):,}")
+        super().__init__(f"a list of {len(entries):,}")
         self._entries = entries
-        self._open_entry = open_entry
-        takes: frozenset[str] = frozenset()
-        for entry in entries:
-            if given <= takes:
-                break
-            if _image_path(entry) is None:
-                try:
-                    takes |= open_entry(entry, "").takes
-                except DataError:  # a failure when its turn comes; it may have had a use for them
-                    takes |= given
-        self.takes = takes  # type: ignore[misc]
+        self._part = part
+        self.takes = takes_of_parts(self.parts(), given)  # type: ignore[misc]
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
-        """Yield the images in the order of the list."""
+    def parts(self) -> Iterator[Entry]:
+        """Yield the entries in the order of the list."""
         for position, entry in enumerate(self._entries):
             path = _image_path(entry)
             if path is not None:
                 yield path.replace(os.sep, "/"), "", path
-                continue
-            named = isinstance(entry, str | os.PathLike)
-            key = key_of(os.fsdecode(entry)).rstrip("/") if named else str(position)  # type: ignore[arg-type]
-            yield from _inside(self, lambda key=key, entry=entry: self._open_entry(entry, key), key)  # type: ignore[misc]
+            else:
+                named = isinstance(entry, str | os.PathLike)
+                key = key_of(os.fsdecode(entry)).rstrip("/") if named else str(position)  # type: ignore[arg-type]
+                yield self._part(entry, key)
 
     def count(self) -> int | None:
         """Return the length of the list where every entry is an image."""
@@ -96,17 +84,6 @@ def _image_path(entry: object) -> str | None:
         if suffix(os.path.basename(path)) in IMAGE_SUFFIXES and not glob.has_magic(path) and "://" not in path:
             return path
     return None
-
-
-def _inside(parent: Source, open_child: Callable[[], Source], key: str) -> Iterator[Sample | Failure | Within]:
-    """Yield the samples of one part; a part that cannot be opened is a failure, and the others count."""
-    try:
-        child = open_child()
-    except DataError as error:
-        yield Failure(key, "missing" if "no such" in str(error) else "unreadable", str(error))
-        return
-    yield from child.samples()
-    parent.skipped.update(child.skipped)
 
 
 class TextListSource(Source):
@@ -123,7 +100,7 @@ class TextListSource(Source):
         self._prefix = key + "/" if key else ""
         self._options = options
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
+    def parts(self) -> Iterator[Entry]:
         """Yield the images line by line."""
         from gpustats.sources.manifest import Root
 
@@ -154,22 +131,22 @@ class GlobSource(Source):
     Keys are relative to the last folder before the first wildcard; the first level below it is the group.
     """
 
-    def __init__(self, pattern: str, open_match: Callable[[str, str], Source | None]) -> None:
+    def __init__(
+        self, pattern: str, part: Callable[[str, str], Part | None], given: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(pattern)
         self._pattern = pattern
-        self._open_match = open_match
-        parts = pattern.replace(os.sep, "/").split("/")
-        fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-        self._base = "/".join(parts[:fixed]) + "/" if fixed else ""
-        for match in glob.iglob(pattern, recursive=True):
-            if suffix(os.path.basename(match)) not in IMAGE_SUFFIXES:
-                source = open_match(match, match)
-                if source is not None:
-                    self.takes = source.takes  # type: ignore[misc]
-            break
+        self._part = part
+        segments = pattern.replace(os.sep, "/").split("/")
+        fixed = next(i for i, segment in enumerate(segments) if glob.has_magic(segment))
+        self._base = "/".join(segments[:fixed]) + "/" if fixed else ""
+        self.takes = takes_of_parts(self._matches(Counter()), given)  # type: ignore[misc]
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
-        """Yield matching images, the images below matching folders, and those in matching containers."""
+    def parts(self) -> Iterator[Entry]:
+        """Yield matching images, and the folders and containers that match."""
+        return self._matches(self.skipped)
+
+    def _matches(self, skipped: Counter[str]) -> Iterator[Entry]:
         matches = sorted(
             {match.replace(os.sep, "/").rstrip("/") for match in glob.iglob(self._pattern, recursive=True)}
         )
@@ -181,15 +158,13 @@ class GlobSource(Source):
             if os.path.isdir(match):
                 inside = match + "/"
             elif suffix(os.path.basename(match)) in IMAGE_SUFFIXES:
-                item: Item = match
-                yield key, key.partition("/")[0] if "/" in key else "", item
+                yield key, key.partition("/")[0] if "/" in key else "", match
                 continue
-            source = self._open_match(match, key)
-            if source is None:
-                self.skipped["non_image"] += 1
+            part = self._part(match, key)
+            if part is not None:
+                yield part
             else:
-                yield from source.samples()
-                self.skipped.update(source.skipped)
+                skipped["non_image"] += 1
 
 
 class BraceSource(Source):
@@ -199,10 +174,14 @@ class BraceSource(Source):
     """
 
     def __init__(
-        self, pattern: str, open_shard: Callable[[str, str], Source], exists: Callable[[str], bool] = os.path.exists
+        self,
+        pattern: str,
+        part: Callable[[str, str], Part],
+        given: frozenset[str] = frozenset(),
+        exists: Callable[[str], bool] = os.path.exists,
     ) -> None:
         super().__init__(key_of(pattern))
-        self._open_shard = open_shard
+        self._part = part
         self._paths = expand_braces(pattern)
         fixed = key_of(pattern).rpartition("/")[0]
         while has_braces(fixed):
@@ -211,13 +190,14 @@ class BraceSource(Source):
         existing = [path for path in self._paths if exists(path)]
         if not existing:
             raise DataError(f"{printable(key_of(pattern))}: none of the {len(self._paths):,} files exists")
-        self.takes = open_shard(existing[0], "").takes  # type: ignore[misc]
+        self.takes = takes_of_parts(map(self._entry, existing), given)  # type: ignore[misc]
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
-        """Yield the images shard by shard."""
-        for path in self._paths:
-            key = key_of(path)[self._base :]
-            yield from _inside(self, lambda path=path, key=key: self._open_shard(path, key), key)  # type: ignore[misc]
+    def parts(self) -> Iterator[Entry]:
+        """Yield the shards."""
+        return map(self._entry, self._paths)
+
+    def _entry(self, path: str) -> Part:
+        return self._part(path, key_of(path)[self._base :])
 
 
 def has_braces(text: str) -> bool:

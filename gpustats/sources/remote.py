@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError, printable
-from gpustats.sources.base import IMAGE_SUFFIXES, Item, Sample, Source, Within, check_bytes, suffix
+from gpustats.sources.base import IMAGE_SUFFIXES, Entry, Item, Part, Sample, Source, check_bytes, suffix
 from gpustats.sources.files import public_url
 from gpustats.sources.kinds import LIST_SUFFIXES, kind_of, open_container, takes_of
 from gpustats.sources.options import SourceOptions, missing_extra
@@ -144,7 +144,9 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
     if url.startswith(("file://", "local://")):
         raise DataError(f"{printable(public_url(url))}: give the path without the scheme")
     if has_braces(url):
-        paths = BraceSource(url, lambda entry, name: open_url(str(entry), name, options), exists=lambda path: True)
+        paths = BraceSource(
+            url, lambda path, name: Part(name, open_url, (path, name, options)), options.given, exists=lambda path: True
+        )
         paths.label = public_url(url)
         return paths
     label = public_url(url)
@@ -217,8 +219,8 @@ class RemoteFolderSource(Source):
         if self._kind is not None:
             self.takes = takes_of(self._kind)  # type: ignore[misc]
 
-    def samples(self) -> Iterator[Sample | Failure | Within]:
-        """Yield the images folder by folder, in the order of their names."""
+    def parts(self) -> Iterator[Entry]:
+        """Yield the images or containers folder by folder, in the order of their names."""
         try:
             if self._kind is None:
                 yield from self._images()
@@ -227,9 +229,8 @@ class RemoteFolderSource(Source):
                     if kind_of(name) != self._kind:
                         self.skipped["non_image"] += 1
                         continue
-                    shard = open_container(self._kind, self._file(name), self._prefix + name, self._options)
-                    yield from shard.samples()
-                    self.skipped.update(shard.skipped)
+                    key = self._prefix + name
+                    yield Part(key, open_container, (self._kind, self._file(name), key, self._options))
         except ImageError as error:
             yield Failure(self._prefix or ".", error.reason, f"the folder cannot be listed: {error}")
 

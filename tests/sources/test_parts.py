@@ -1,0 +1,123 @@
+"""A source of several parts: one that is damaged is one failure, whichever way the parts are named."""
+
+from __future__ import annotations
+
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpustats
+from gpustats.sources import open_source
+from gpustats.sources.base import Part
+from tests.images import encoded, photo
+from tests.sources.packing import need
+
+pytestmark = pytest.mark.filterwarnings("ignore::gpustats.ImagesFailedWarning")
+
+IMAGES = [encoded(photo(8 + i, 9, seed=i)) for i in range(5)]
+
+
+def tar(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        for i, image in enumerate(IMAGES):
+            loose = path.parent / f"{i}"
+            loose.write_bytes(image)
+            archive.add(loose, f"{i}.jpg")
+            loose.unlink()
+
+
+def zipped(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, image in enumerate(IMAGES):
+            archive.writestr(f"{i}.jpg", image)
+
+
+def parquet(path: Path) -> None:
+    pyarrow = need("pyarrow")
+    need("pyarrow.parquet").write_table(pyarrow.table({"image": IMAGES}), path)
+
+
+def npy(path: Path) -> None:
+    np.save(path, np.zeros((5, 6, 7, 3), np.uint8))
+
+
+def h5(path: Path) -> None:
+    with need("h5py").File(path, "w") as file:
+        file["images"] = np.zeros((5, 6, 7, 3), np.uint8)
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {"tar": tar, "zip": zipped, "parquet": parquet, "npy": npy, "h5": h5}
+WAYS: dict[str, Callable[[Path, str], Any]] = {
+    "folder": lambda folder, kind: folder,
+    "glob": lambda folder, kind: f"{folder}/*.{kind}",
+    "braces": lambda folder, kind: f"{folder}/{{a,b,c}}.{kind}",
+    "list": lambda folder, kind: [folder / f"{name}.{kind}" for name in "abc"],
+    "glob in a list": lambda folder, kind: [f"{folder}/*.{kind}"],
+    "remote folder": lambda folder, kind: remote(folder, "memory://mixed"),
+    "remote braces": lambda folder, kind: f"{remote(folder, 'memory://mixed')}/{{a,b,c}}.{kind}",
+}
+
+
+def remote(folder: Path, url: str) -> str:
+    system = need("fsspec").filesystem("memory")
+    if system.exists("/mixed"):
+        system.rm("/mixed", recursive=True)
+    system.put(str(folder) + "/", "/mixed/", recursive=True)
+    return url
+
+
+def compute(data: Any, **options: Any) -> gpustats.Stats:
+    return gpustats.compute(data, device="cpu", progress=False, **options)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("damaged", ["a", "b"])
+def test_a_damaged_part_is_one_failure(kind: str, way: str, damaged: str, tmp_path: Path) -> None:
+    for name in "abc":
+        if name == damaged:
+            (tmp_path / f"{name}.{kind}").write_bytes(b"damaged" * 99)
+        else:
+            WRITERS[kind](tmp_path / f"{name}.{kind}")
+    stats = compute(WAYS[way](tmp_path, kind), workers=2)
+    assert (stats.n_images, len(stats.failures)) == (10, 1)
+    assert next(iter(stats.failures)).key.endswith(f"{damaged}.{kind}")
+
+
+def test_options_are_checked_where_the_first_part_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"damaged" * 99)
+    h5(tmp_path / "b.h5")
+    for data in (f"{tmp_path}/*.h5", f"{tmp_path}/{{a,b}}.h5", tmp_path, [f"{tmp_path}/{name}.h5" for name in "ab"]):
+        stats = compute(data, layout="NHWC")
+        assert (stats.n_images, len(stats.failures)) == (5, 1)
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), ValueError("no"), RuntimeError("no")], ids=repr)
+def test_an_error_in_the_middle_of_a_part(error: Exception, tmp_path: Path) -> None:
+    def images() -> Iterator[Any]:
+        yield np.zeros((6, 5, 3), np.uint8)
+        yield np.zeros((6, 5, 3), np.uint8)
+        raise error
+
+    tar(tmp_path / "a.tar")
+    stats = compute([images(), tmp_path / "a.tar"])
+    assert (stats.n_images, [failure.key for failure in stats.failures]) == (7, ["0"])
+    assert f"raised {type(error).__name__} after 2 images" in next(iter(stats.failures)).message
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_parts_travel(way: str, tmp_path: Path) -> None:
+    for name in "abc":
+        tar(tmp_path / f"{name}.tar")
+    source = open_source(WAYS[way](tmp_path, "tar"))
+    parts = [part for part in source.parts() if isinstance(part, Part)]
+    copies = pickle.loads(pickle.dumps(parts))  # noqa: S301 - our own
+    found = [sample[0] for part in copies for sample in part.open(*part.args).samples() if isinstance(sample, tuple)]
+    assert found == [sample[0] for sample in source.samples() if isinstance(sample, tuple)]
+    assert len(found) == 15
