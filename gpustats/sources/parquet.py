@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.base import Entry, Part, Sample, ShardSource
 from gpustats.sources.files import File
 from gpustats.sources.manifest import Root
 from gpustats.sources.options import SourceOptions, missing_extra
-from gpustats.sources.parquet_footer import find_columns
-from gpustats.sources.parquet_pages import values
-from gpustats.sources.tables import choose_columns, table_samples
+from gpustats.sources.tables import TableColumns, choose_columns, table_samples
 
 __all__ = ["ParquetSource"]
 
 _BATCH_BYTES = 1 << 20
 _READ_BUFFER = 1 << 20
 _ROWS = 1024
+_PARTS = 64
 
 
 class ParquetSource(ShardSource):
-    """The images of one Parquet file, streamed within row groups.
+    """The images of one Parquet file, streamed within row groups; runs of row groups are parts.
+
+    A damaged page costs the rest of its row group.
 
     Parameters
     ----------
@@ -30,53 +33,70 @@ class ParquetSource(ShardSource):
         See `ShardSource`.
     options : SourceOptions
         `column`, `group` and `root` count.
+    groups : (int, int), optional
+        Read row groups from the first to before the second; by default all.
     """
 
     takes = frozenset({"column", "group", "root", "storage_options"})
 
-    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
+    def __init__(self, file: File, key: str, options: SourceOptions, groups: tuple[int, int] | None = None) -> None:
         super().__init__(file, key)
         self._options = options
+        self._groups = groups
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError:
             raise missing_extra(file.label, "Parquet", "pyarrow", "parquet") from None
 
+    def parts(self) -> Iterator[Entry]:
+        """Yield the row groups as parts where there are several, else the rows."""
+        found = list(self._row_groups()) if self._groups is None else []
+        return iter(found) if len(found) > 1 else super().parts()
+
+    def _row_groups(self) -> Iterator[Part]:
+        try:
+            with self.file.open() as stream, _opened(stream) as table:
+                self._columns(table)
+                rows = _rows(table.metadata)
+        except Exception:  # noqa: BLE001 - whatever it is, reading meets it again and names it
+            return
+        size = -(-len(rows) // _PARTS)
+        for start in range(0, len(rows), size or 1):
+            stop = min(start + size, len(rows))
+            arguments = (self.file, self.key, self._options, (start, stop))
+            yield Part(self.key, ParquetSource, arguments, sum(rows[start:stop]))
+
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the rows."""
-        import pyarrow as pa
-
-        with self.file.open() as stream:
-            try:
-                yield from self._rows(stream)
-            except (pa.ArrowException, UnicodeDecodeError) as error:
-                raise ImageError("corrupt", f"Parquet: {error}") from None
-            except OSError as error:  # Arrow's name for a page that cannot be decompressed, too
-                raise _reason(error) from None
-
-    def _rows(self, stream: BinaryIO) -> Iterator[Sample | Failure]:
-        import pyarrow.parquet as pq
-
-        # The open file and not its path, in which Arrow sees URLs. A read buffer makes Arrow read a column chunk page
-        # by page instead of whole.
-        with pq.ParquetFile(stream, buffer_size=_READ_BUFFER, pre_buffer=False) as table:
-            columns = choose_columns(table.schema_arrow, self._options.column, self._options.group)
-            found = find_columns(stream, columns.encoded) if columns.layout != "path" else []
+        with self.file.open() as stream, _named_errors(), _opened(stream) as table:
+            columns = self._columns(table)
             root = Root(self.file, self._options)
-            max_bytes = self._options.max_bytes
-            few = _rows_per_batch(table.metadata)
-            row = 0
-            for number in range(table.num_row_groups):
-                images, read, size = None, columns.read, few
-                if number < len(found) and (image := found[number]) is not None:
-                    images = values(stream, image, max_bytes)
-                    read, size = columns.beside, _ROWS
-                for batch in table.iter_batches(size, row_groups=[number], columns=read, use_threads=False):
-                    yield from table_samples(batch, columns, self.key, row, root.item, max_bytes, images)
-                    row += batch.num_rows
-            if row != table.metadata.num_rows:
-                total = table.metadata.num_rows
-                raise ImageError("corrupt", f"Parquet: the row groups hold {row:,} rows and not {total:,}")
+            rows = _rows(table.metadata)
+            starts = list(accumulate(rows, initial=0))
+            for number in range(*(self._groups or (0, len(rows)))):
+                try:
+                    with _named_errors():
+                        yield from self._row_group(table, number, columns, root, starts[number])
+                except ImageError as error:
+                    if error.reason == "unsupported":  # so are the others
+                        raise
+                    yield Failure(f"{self.key}: row group {number}", error.reason, str(error))
+
+    def _columns(self, table: Any) -> TableColumns:
+        return choose_columns(table.schema_arrow, self._options.column, self._options.group)
+
+    def _row_group(
+        self, table: Any, number: int, columns: TableColumns, root: Root, start: int
+    ) -> Iterator[Sample | Failure]:
+        claimed = table.metadata.row_group(number)
+        size = _BATCH_BYTES * claimed.num_rows // max(claimed.total_byte_size, 1)
+        size = min(max(size, 1), _ROWS)
+        row = start
+        for batch in table.iter_batches(size, row_groups=[number], columns=columns.read, use_threads=False):
+            yield from table_samples(batch, columns, self.key, row, root.item, self._options.max_bytes)
+            row += batch.num_rows
+        if row - start != claimed.num_rows:
+            raise ImageError("corrupt", f"Parquet: {row - start:,} rows and not the {claimed.num_rows:,} of the footer")
 
     def count(self) -> int | None:
         """Return the number of rows, from the file's footer."""
@@ -92,15 +112,34 @@ class ParquetSource(ShardSource):
             return None
 
 
-def _reason(error: OSError) -> ImageError:
-    if error.errno is not None:
-        return ImageError("unreadable", f"Parquet: {error}")
-    if "decrypt" in str(error):
-        return ImageError("unsupported", f"Parquet: encrypted columns are not read ({error})")
-    return ImageError("corrupt", f"Parquet: {error}")
+def _opened(stream: Any) -> Any:
+    import pyarrow.parquet as pq
+
+    # The open file and not its path, in which Arrow sees URLs. A read buffer makes Arrow read a column chunk page by
+    # page instead of whole.
+    return pq.ParquetFile(stream, buffer_size=_READ_BUFFER, pre_buffer=False)
 
 
-def _rows_per_batch(metadata: Any) -> int:
-    total = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    rows = max(metadata.num_rows, 1)
-    return int(min(max(_BATCH_BYTES * rows // max(total, 1), 1), _ROWS))
+def _rows(metadata: Any) -> list[int]:
+    """Return the number of rows of each row group."""
+    rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    if sum(rows) != metadata.num_rows or min(rows, default=0) < 0:
+        raise ImageError("corrupt", f"Parquet: the row groups hold {sum(rows):,} rows and not {metadata.num_rows:,}")
+    return rows
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """Turn Arrow's errors into an `ImageError`."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ImageError("corrupt", f"Parquet: {error}") from None
+    except OSError as error:  # Arrow's name for a page that cannot be decompressed, too
+        if error.errno is not None:
+            raise ImageError("unreadable", f"Parquet: {error}") from None
+        if "decrypt" in str(error):
+            raise ImageError("unsupported", f"Parquet: encrypted columns are not read ({error})") from None
+        raise ImageError("corrupt", f"Parquet: {error}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from gpustats.failures import Failure, ImageError
@@ -56,21 +55,7 @@ class TableColumns:
     @property
     def read(self) -> list[str]:
         """Columns to read."""
-        return [self.image, *self._labels]
-
-    @property
-    def encoded(self) -> tuple[str, ...]:
-        """Path in the schema to the encoded images."""
-        return (self.image, "bytes") if self.layout == "struct" else (self.image,)
-
-    @property
-    def beside(self) -> list[str]:
-        """Columns to read, as Parquet's paths, where the encoded images are had from elsewhere."""
-        return [*([f"{self.image}.path"] if self.layout == "struct" else []), *self._labels]
-
-    @property
-    def _labels(self) -> list[str]:
-        return [] if self.group is None else [self.group]
+        return [self.image] if self.group is None else [self.image, self.group]
 
 
 def choose_columns(schema: Any, column: str | None, group: str | None) -> TableColumns:
@@ -150,7 +135,6 @@ def table_samples(
     start: int,
     follow: Callable[[str, str], Item | Failure],
     max_bytes: int,
-    images: Iterator[memoryview | ImageError | None] | None = None,
 ) -> Iterator[Sample | Failure]:
     """Yield the rows of a record batch.
 
@@ -167,26 +151,20 @@ def table_samples(
     follow : callable
         Turns a path and a key into an item.
     max_bytes : int
-        Larger images in the batch are failures.
-    images : iterator of memoryview, ImageError or None
-        The encoded images, or why there is none, where they are not in the batch: one is taken for each of its rows.
+        Larger images are failures.
     """
     groups = _values(_column(batch, columns.group), columns.group) if columns.group else None
     column = _column(batch, columns.image)
     paths = None
     if columns.layout == "path":
         paths = _values(column, columns.image)
-    elif columns.layout == "struct" and column is not None:
+    elif columns.layout == "struct":
         parts = dict(zip((entry.name for entry in column.type), column.flatten(), strict=True))
         paths = _values(parts["path"], f"{columns.image}.path") if "path" in parts else None
-        column = parts.get("bytes")
-    if images is None:
-        images = (
-            iter([None] * batch.num_rows)
-            if columns.layout == "path"
-            else (_encoded(value, max_bytes) for value in _plain(column))
-        )
-    for row, image in enumerate(islice(images, batch.num_rows)):
+        column = parts["bytes"]
+    values = [None] * batch.num_rows if columns.layout == "path" else _plain(column)
+    for row, value in enumerate(values):
+        image = None if value is None else _encoded(value, max_bytes)
         path = paths[row] if paths is not None else None
         name = f"{key}/{start + row}" + (f"/{key_of(path)}" if isinstance(path, str) and path else "")
         group = _group(groups[row], columns.names) if groups is not None else ""
