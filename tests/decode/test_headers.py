@@ -109,7 +109,9 @@ def scan(components: int) -> bytes:
 
 END = b"\xff\xd9"
 START = b"\xff\xd8"
-TABLES = segment(0xDB, bytes(65)) + segment(0xC4, bytes(20)) + segment(0xC8, bytes(9)) + segment(0xCC, bytes(9))
+TABLES = b"".join(segment(marker, b"\x09" * 20) for marker in (0xDB, 0xC4, 0xC8, 0xCC))
+    segment(0xDB, b"\x09" * 65) + segment(0xC4, b"\x09" * 20) + segment(0xC8, b"\x09" * 9) + segment(0xCC, b"\x09" * 9)
+)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,7 @@ TABLES = segment(0xDB, bytes(65)) + segment(0xC4, bytes(20)) + segment(0xC8, byt
         (START + frame(0xC6, 3) + scan(3) + END, True),
         (START + frame(0xCA, 3) + scan(3) + END, True),
         (START + frame(0xCE, 3) + scan(3) + END, True),
+        (START + frame(0xCD, 3) + scan(2) + END, True),
         (START + frame(0xCF, 3) + scan(2) + END, True),
         (START + frame(0xC0, 3) + TABLES + scan(3) + END, False),
         (START + TABLES + frame(0xC0, 3) + scan(1) + END, True),
