@@ -110,8 +110,6 @@ def scan(components: int) -> bytes:
 END = b"\xff\xd9"
 START = b"\xff\xd8"
 TABLES = b"".join(segment(marker, b"\x09" * 20) for marker in (0xDB, 0xC4, 0xC8, 0xCC))
-    segment(0xDB, b"\x09" * 65) + segment(0xC4, b"\x09" * 20) + segment(0xC8, b"\x09" * 9) + segment(0xCC, b"\x09" * 9)
-)
 
 
 @pytest.mark.parametrize(
