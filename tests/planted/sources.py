@@ -226,6 +226,12 @@ FAULTS = [
         "test_remote_reading.py::test_a_stream_goes_on_after_errors",
     ),
     _fault(
+        "remote_stream",
+        "            self._blocks.move_to_end(number)",
+        "            pass",
+        "test_remote_reading.py::test_few_blocks_are_held",
+    ),
+    _fault(
         "layout",
         "shape[1] == shape[2] != shape[0]",
         "shape[1] == shape[2]",

@@ -46,6 +46,7 @@ class System:
     ) -> None:
         self.faults, self.size, self.protocol, self.ranges = list(faults), size, protocol, ranges
         self.asked: list[Any] = []
+        self.responses: list[Any] = []
 
     def _fault(self) -> Any:
         fault = self.faults.pop(0) if self.faults else None
@@ -70,7 +71,8 @@ class System:
             file = SimpleNamespace(r=SimpleNamespace(status=206 if self.ranges else 200))
             return _Context(file)
         self.asked.append("open")
-        return _Response(self)
+        self.responses.append(_Response(self))
+        return self.responses[-1]
 
 
 class _Context:
@@ -286,6 +288,20 @@ def test_one_response_serves_small_steps_back() -> None:
         assert raw.read(10) == DATA[100:110]
         assert system.asked == ["open", "open"], "too far back"
         assert sum(len(data) for _, data in raw._chunks) <= 2100
+        assert [response.closed for response in system.responses] == [True, False]
+    assert [response.closed for response in system.responses] == [True, True]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_few_blocks_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_stream, "_BLOCK", 100)
+    system = System()
+    with open_stream(system, "p") as stream:
+        raw: Any = stream.raw  # type: ignore[attr-defined]
+        for place in range(0, 5000, 50):
+            assert raw.read(50) == DATA[place : place + 50]
+            assert len(raw._blocks) <= 7
+    assert sorted(system.asked) == [(i, i + 100) for i in range(0, 5000, 100)], "each once"
 
 
 @pytest.mark.parametrize(
@@ -345,6 +361,8 @@ def test_a_folder_of_containers(memory: Any, tmp_path: Any) -> None:
     assert found.images == [(f"{name}/c/1.jpg", "c", b"c/1.jpg") for name in ("b.zip", "d/a.zip")]
     assert (found.failures, found.skipped) == ([], {"non_image": 4})
     assert contents("memory://root/b.zip").keys == ["b.zip/c/1.jpg"]
+    assert contents(["memory://root/b.zip"]).keys == ["memory://root/b.zip/c/1.jpg"]
+    assert contents(["memory://root"]).keys == [f"memory://root/{name}/c/1.jpg" for name in ("b.zip", "d/a.zip")]
     found = contents("memory://root/{b,gone}.zip")
     assert found.keys == ["b.zip/c/1.jpg"]
     assert found.failures == [("gone.zip", "missing")]
@@ -355,6 +373,10 @@ def test_single_remote_files(memory: Any) -> None:
     memory.pipe_file("/root/é.jpg", b"image")
     memory.pipe_file("/root/l.txt", "é.jpg\n".encode())
     assert contents("memory://root/é.jpg").images == [("é.jpg", "", b"image")]
+    assert contents(["memory://root/é.jpg", "memory://root/l.txt"]).keys == [
+        "memory://root/é.jpg",
+        "memory://root/l.txt/é.jpg",
+    ]
     assert open_source("memory://root/é.jpg").count() == 1
     assert contents("memory://root/l.txt").images == [("é.jpg", "", b"image")]
     assert open_source("memory://root/l.txt").count() is None
