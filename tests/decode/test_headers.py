@@ -133,6 +133,8 @@ TABLES = b"".join(segment(marker, b"\x09" * 20) for marker in (0xDB, 0xC4, 0xC8,
         (START + frame(0xC2, 3) + END + scan(3) + END, False),  # the image ends before
         (START + frame(0xC2, 3) + b"\xff\xd0\xff\xd7\xff\x01\xff\x00\xff\xff\xff" + scan(3)[1:] + END, True),
         (START + frame(0xC2, 3) + b"junk" + scan(3) + END, True),
+        (START + frame(0xC2, 3) + b"\xff" + scan(3) + END, True),
+        (START + frame(0xC2, 3) + b"\xff\xff" + scan(3) + END, True),
         (START + b"\xff\xd8" + frame(0xC2, 3) + scan(3) + END, True),
         (START + scan(3) + END, False),
         (START + frame(0xC2, 3) + scan(3)[:9], False),  # too short to be a scan

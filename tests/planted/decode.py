@@ -71,11 +71,6 @@ FAULTS = [
         "            if _truncated_depth < 2:\n                ImageFile",
         "test_strictness_lasts_as_long_as_the_last_run",
     ),
-    _decode(
-        "size > self._buffer.nbytes or may_hide_scans(data, height * width)",
-        "size > self._buffer.nbytes",
-        "test_a_bomb_of_scans_small_enough_for_the_buffer",
-    ),
     Fault(
         "gpustats/decode.py",
         'head[4:12] in (b"ftypavif", b"ftypavis")',
