@@ -227,8 +227,8 @@ FAULTS = [
     ),
     _fault(
         "remote_stream",
-        "            self._blocks.move_to_end(number)",
-        "            pass",
+        "self._blocks.move_to_end(number)",
+        "self._blocks.move_to_end(number, last=False)",
         "test_remote_reading.py::test_few_blocks_are_held",
     ),
     _fault(
