@@ -55,10 +55,11 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
         return source
     if _is_array(data) or _is_pil(data):
         return IterableSource([data], key, options, label=_describe(data))
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple | dict | bytes):
-        return MapSource(data, key, options)
-    if hasattr(data, "__iter__") and not isinstance(data, dict | bytes | bytearray | memoryview):
-        return IterableSource(data, key, options, label=_describe(data))
+    if not isinstance(data, dict | bytes | bytearray | memoryview):
+        if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple):
+            return MapSource(data, key, options)
+        if hasattr(data, "__iter__"):
+            return IterableSource(data, key, options, label=_describe(data))
     raise DataError(f"cannot read images from {type(data).__name__} {data!r:.80}; {_ACCEPTED}")
 
 

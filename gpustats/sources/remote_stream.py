@@ -98,7 +98,6 @@ class _Blocks(_Seekable):
             for ahead in range(number, min(number + 1 + _AHEAD, (self._length + _BLOCK - 1) // _BLOCK)):
                 self._request(ahead)
         self._request(number)
-        self._blocks.move_to_end(number)
         self._last = number
         data = self._blocks[number].result()
         part = data[start : start + len(buffer)]
@@ -113,7 +112,9 @@ class _Blocks(_Seekable):
         super().close()
 
     def _request(self, number: int) -> None:
-        if number not in self._blocks:
+        if number in self._blocks:
+            self._blocks.move_to_end(number)  # what is ahead must outlive what was read
+        else:
             self._blocks[number] = self._pool.submit(retry, lambda: self._fetch(number))
             while len(self._blocks) > _AHEAD + 1 + _KEPT:
                 self._blocks.popitem(last=False)[1].cancel()

@@ -169,6 +169,21 @@ def test_a_glob_beside_folders_with_like_names(tmp_path: Path) -> None:
     assert found.skipped == {"non_image": 1}
 
 
+def test_a_folder_that_vanishes_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "a/1.jpg", "b/2.jpg", "c.jpg")
+    real = os.stat
+
+    def stat(path: Any, *args: Any, **options: Any) -> Any:
+        if str(path).endswith("a/"):
+            raise FileNotFoundError(2, "No such file or directory")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    found = contents(tmp_path)
+    assert found.keys == ["b/2.jpg", "c.jpg"]
+    assert found.failures == [("a/", "unreadable")]
+
+
 def test_a_glob_relative_to_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, "x/1.jpg", "2.jpg")
     monkeypatch.chdir(tmp_path)

@@ -481,3 +481,9 @@ def test_codecs_of_zarr_2(place: str, tmp_path: Path) -> None:
     found = contents(tmp_path / "a.zarr")
     assert found.failures == [("a.zarr", "unsupported")]
     assert found.messages == [f"the codec 'evil{'x' * 36}' is not one of those read here"]
+
+
+def test_an_archive_that_is_called_npy(tmp_path: Path) -> None:
+    npz(tmp_path / "a.npz", a=COLOR).rename(tmp_path / "a.npy")
+    found = contents(tmp_path / "a.npy")
+    assert found.failures == [("a.npy", "corrupt")]

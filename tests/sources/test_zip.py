@@ -52,9 +52,8 @@ def test_members_in_their_order_with_groups(method: int, tmp_path: Path) -> None
         "./dot.jpg",
         "empty.gif",
     ]
-    path = write(tmp_path / "a.zip", {name: name.encode() * 9 * (name != "empty.gif") for name in names}, method)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("folder.jpg/", b"")
+    members = {"folder.jpg/": b""} | {name: name.encode() * 9 * (name != "empty.gif") for name in names}
+    path = write(tmp_path / "a.zip", members, method)
     found = contents(path)
     kept = [("z.jpg", ""), ("a/b/c.PNG", "a"), ("é/日.webp", "é"), ("./dot.jpg", "."), ("empty.gif", "")]
     assert found.images == [(f"a.zip/{name}", group, name.encode() * 9 * (name != "empty.gif")) for name, group in kept]
@@ -293,6 +292,19 @@ def test_errors_while_a_member_is_read(
     with pytest.raises(ImageError) as caught:
         load(sample[2], 100)  # type: ignore[index]
     assert (caught.value.reason, str(caught.value)) == (reason, message)
+
+
+def test_a_directory_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.zip", {"a.jpg": A})
+    file = Failing(path.read_bytes())
+    file.fails = MemoryError()  # type: ignore[assignment]
+    monkeypatch.setattr("gpustats.sources.files.LocalFile.open", lambda self: file)
+    found = contents(path)
+    assert (found.failures, found.messages) == (
+        [("a.zip", "too_large")],
+        ["not enough memory to read on in this file"],
+    )
+    assert file.closed
 
 
 def test_the_file_is_closed_with_its_last_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
