@@ -34,7 +34,8 @@ from gpustats.engines.tuning import Tuning, choose
 from gpustats.moments import Accumulator
 from gpustats.resources import usable_cpus
 from gpustats.sources import Batch, open_source
-from gpustats.sources.base import batched, load
+from gpustats.sources.base import batched
+from gpustats.sources.items import load
 from gpustats.stats import Stats
 
 __all__ = ["run"]

@@ -7,8 +7,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from gpustats import __version__
@@ -22,6 +22,7 @@ from gpustats.interrupts import orderly_interrupts
 from gpustats.rows import RowBuffer
 from gpustats.sources import Batch, Source, SourceOptions, open_source
 from gpustats.sources.files import key_of
+from gpustats.sources.reader import Reader
 from gpustats.stats import Definition, Stats, color_order
 from gpustats.tolerance import FailureLimit
 
@@ -114,7 +115,7 @@ def compute(
         folder.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
-        the channels, and is an error where that leaves a choice; see `gpustats.sources.layout`.
+        the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -219,7 +220,7 @@ def compute(
         guard = stack.enter_context(orderly_interrupts())
         failure_file = stack.enter_context(FailureFile(failures)) if failures is not None else None
         saved: Checkpoint | None = None
-        batches = stack.enter_context(_closing(source.batches()))
+        batches: Iterator[Batch] = stack.enter_context(closing(Reader(source)))
         if checkpoint is not None:
             settings = {"max_pixels": str(max_pixels), **_described(options)}
             saved = stack.enter_context(_open_checkpoint(checkpoint, data, engine, settings, changed))
@@ -287,16 +288,6 @@ def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
     names = ("column", "feature", "group", "root", "layout")
     return {name: key_of(str(value)) for name in names if (value := getattr(options, name)) is not None}
-
-
-@contextmanager
-def _closing(batches: Generator[Batch, None, None]) -> Iterator[Iterator[Batch]]:
-    """Close the source when the run is over."""
-    try:
-        yield batches
-    finally:
-        with suppress(ValueError):  # a thread that was left behind still waits for the source
-            batches.close()
 
 
 @contextmanager

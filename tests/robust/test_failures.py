@@ -16,7 +16,7 @@ import gpustats
 from gpustats.decode import Decoder
 from gpustats.failures import LISTED_AT_MOST, Failure, FailureLog, ImageError
 from gpustats.memory import MemoryBudget
-from gpustats.sources import folder
+from gpustats.sources.places import folder
 from gpustats.tolerance import FailureLimit
 from tests import badfiles
 from tests.images import encoded, photo, write_photos

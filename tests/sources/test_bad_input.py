@@ -486,7 +486,7 @@ def test_what_no_reader_expects_costs_one_shard(
     def fails(self: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("gpustats.sources.idx.IdxSource.members", fails)
+    monkeypatch.setattr("gpustats.sources.arrays.idx.IdxSource.members", fails)
     good = str(write_tar(tmp_path / "good.tar", images(3)))
     (tmp_path / "x-idx3-ubyte").write_bytes(b"")
     stats, failures = compute([tmp_path / "x-idx3-ubyte", good])

@@ -14,8 +14,9 @@ import pytest
 from gpustats import DataError
 from gpustats.failures import Failure, ImageError
 from gpustats.sources import load, open_source
-from gpustats.sources.base import Within, batched, check_bytes, member_kind, suffix
-from gpustats.sources.kinds import kind_of
+from gpustats.sources.base import Within, batched
+from gpustats.sources.items import check_bytes
+from gpustats.sources.kinds import kind_of, member_kind, suffix
 from tests.sources.packing import contents
 
 MIB = 1 << 20
@@ -177,7 +178,7 @@ def test_an_error_in_a_container_costs_the_rest_of_it(
         yield "k", "g", b"before"
         raise error
 
-    monkeypatch.setattr("gpustats.sources.idx.IdxSource.members", members)
+    monkeypatch.setattr("gpustats.sources.arrays.idx.IdxSource.members", members)
     (tmp_path / "a.idx").write_bytes(b"")
     found = contents(tmp_path / "a.idx")
     assert found == ([("k", "g", b"before")], [("a.idx", reason)], [message], {})
@@ -197,8 +198,9 @@ def test_an_error_in_a_container_costs_the_rest_of_it(
         ("hdf5", ["a.h5", "a.hdf5", "a.he5"]),
         ("lmdb", ["a.mdb", "a.lmdb"]),
         ("manifest", ["a.csv", "a.tsv", "a.jsonl", "a.ndjson", "a.json"]),
+        ("list", ["a.txt", "a.lst", "a.list"]),
         ("idx", ["a-ubyte", "a-ubyte.gz", "a.idx", "a.idx.gz", "a.idx3-ubyte"]),
-        (None, ["a.jpg", "a", "tar", "train-0-of-3", "train-00000-of-01024.x", "a.gz", "a.txt", "train"]),
+        (None, ["a.jpg", "a", "tar", "train-0-of-3", "train-00000-of-01024.x", "a.gz", "train"]),
     ],
 )
 def test_which_file_is_what(kind: str | None, names: list[str]) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from gpustats import DataError
 from gpustats.failures import ImageError
-from gpustats.sources.arrays import array_samples
-from gpustats.sources.layout import resolve, to_images
+from gpustats.sources.arrays.layout import image_view, resolve
+from gpustats.sources.arrays.slabs import array_samples
 
 CHANNELS = (1, 3, 4)
 SIZES = (1, 2, 3, 4, 5, 7)
@@ -86,7 +86,7 @@ def test_a_layout_that_is_said(layout: str) -> None:
 def test_the_images_of_an_array_are_views(layout: str, count: int) -> None:
     sizes = {"N": 2, "H": 5, "W": 7, "C": 3}
     array = np.arange(np.prod([sizes[axis] for axis in layout])).reshape([sizes[axis] for axis in layout])
-    images = to_images(array, layout)
+    images = [image_view(image, layout) for image in (array if layout[0] == "N" else [array])]
     assert len(images) == count
     axes = layout.removeprefix("N")
     for i, image in enumerate(images):

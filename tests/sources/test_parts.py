@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 
 import gpustats
-from gpustats.sources import open_source
-from gpustats.sources.base import Part
+from gpustats.sources import Batch, Source, open_source
+from gpustats.sources.base import Entry, Part
+from gpustats.sources.reader import Reader
 from tests.images import encoded, photo
 from tests.sources.packing import need
 
@@ -121,3 +123,98 @@ def test_parts_travel(way: str, tmp_path: Path) -> None:
     found = [sample[0] for part in copies for sample in part.open(*part.args).samples() if isinstance(sample, tuple)]
     assert found == [sample[0] for sample in source.samples() if isinstance(sample, tuple)]
     assert len(found) == 15
+
+
+def test_one_thread_reads_parts_in_order_and_several_read_the_same(tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        tar(tmp_path / f"{name}.tar")
+    (tmp_path / "e.tar").write_bytes(b"damaged" * 99)
+    data = [str(tmp_path / "a.tar"), str(tmp_path), f"{tmp_path}/*.tar", str(tmp_path / "gone.tar")]
+    expected = [(batch.keys, batch.failures) for batch in open_source(data).batches()]
+    source = open_source(data)
+    assert [(batch.keys, batch.failures) for batch in Reader(source)] == expected
+    found: list[Batch] = []
+    reader = Reader(open_source(data))
+    threads = [threading.Thread(target=lambda: found.extend(reader)) for _ in range(7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted((batch.keys, batch.failures) for batch in found) == sorted(expected)
+
+
+def test_parts_are_read_side_by_side_and_few_at_a_time() -> None:
+    """Six threads wait for one another within parts of which four may be open."""
+    meeting = threading.Barrier(4, timeout=30)
+    open_now: list[int] = []
+    reader = Reader(Meeting(meeting, open_now))
+    threads = [threading.Thread(target=list, args=(reader,)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not meeting.broken
+    assert len(open_now) == 8
+    assert max(open_now) == 4
+
+
+class Meeting(Source):
+    """Eight parts, each of which can be read only while three others are."""
+
+    def __init__(self, meeting: threading.Barrier, open_now: list[int], number: int | None = None) -> None:
+        super().__init__("meeting")
+        self.meeting, self.open_now, self.number = meeting, open_now, number
+
+    def parts(self) -> Iterator[Entry]:
+        if self.number is None:
+            for number in range(8):
+                yield Part(str(number), Meeting, (self.meeting, self.open_now, number))
+        else:
+            self.meeting.wait()
+            self.open_now.append(4 - self.meeting.n_waiting)
+            yield str(self.number), "", b""
+
+
+def test_what_parts_pass_over_is_counted_once(tmp_path: Path) -> None:
+    for name in "abc":
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr("x.jpg", IMAGES[0])
+            archive.writestr("x.txt", b"")
+            archive.writestr(".h.jpg", b"")
+    (tmp_path / "labels.csv").write_text("")
+    for data, others in ((tmp_path, 4), ([tmp_path], 4), (f"{tmp_path}/*.zip", 3)):
+        stats = compute(data, workers=3)
+        assert (stats.n_images, stats.skipped) == (3, {"non_image": others, "hidden": 3})
+
+
+def test_the_users_objects_are_read_by_one_thread_at_a_time() -> None:
+    inside = threading.Lock()
+
+    def images() -> Iterator[Any]:
+        for _ in range(300):
+            assert inside.acquire(blocking=False)
+            yield np.zeros((6, 5, 3), np.uint8)
+            inside.release()
+
+    stats = compute([images(), images(), images()], workers=4)
+    assert (stats.n_images, len(stats.failures)) == (900, 0)
+
+
+@pytest.mark.parametrize("close_first", [True, False])
+def test_a_reader_that_is_closed(close_first: bool, tmp_path: Path) -> None:
+    for name in "abc":
+        tar(tmp_path / f"{name}.tar")
+    reader = Reader(open_source(tmp_path))
+    if not close_first:
+        assert len(next(reader)) == 5
+    reader.close()
+    assert list(reader) == []
+
+
+def test_an_error_of_the_whole_is_raised_in_the_thread_that_meets_it() -> None:
+    def images() -> Iterator[Any]:
+        yield np.zeros((6, 5, 3), np.uint8)
+        raise RuntimeError("no")
+
+    with pytest.raises(gpustats.DataError, match="raised RuntimeError after 1 images"):
+        compute(images(), workers=3)

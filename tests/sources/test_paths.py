@@ -13,7 +13,7 @@ import pytest
 
 from gpustats import DataError
 from gpustats.sources import SourceOptions, open_source
-from gpustats.sources.paths import expand_braces, has_braces
+from gpustats.sources.places.patterns import expand_braces, has_braces
 from tests.sources.packing import contents
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX file names and links")
@@ -220,7 +220,7 @@ def test_the_most_that_braces_may_stand_for(monkeypatch: pytest.MonkeyPatch) -> 
     for pattern in ("{0..1000000}", "{0..999}{0..1000}", "{2..1}"):
         with pytest.raises(DataError, match=r"is empty or too long|that is more than 1,000,000 files"):
             expand_braces(pattern)
-    monkeypatch.setattr("gpustats.sources.paths._MOST_SHARDS", 100)
+    monkeypatch.setattr("gpustats.sources.places.patterns._MOST_SHARDS", 100)
     assert len(expand_braces("{1..100}")) == 100
     assert len(expand_braces("{0..9}{0..9}")) == 100
     for pattern in ("{0..100}", "{2..1}"):

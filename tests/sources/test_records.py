@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gpustats.sources.protobuf import fields, varint
+from gpustats.sources.records.protobuf import fields, varint
 from tests.images import encoded, photo
 from tests.sources.packing import contents, need
 

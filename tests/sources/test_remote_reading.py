@@ -13,9 +13,13 @@ import pytest
 
 from gpustats import DataError
 from gpustats.failures import ImageError
-from gpustats.sources import SourceOptions, open_source, remote, remote_stream
-from gpustats.sources.remote import ATTEMPTS, RemoteFile, retry
-from gpustats.sources.remote_stream import open_stream
+from gpustats.sources import SourceOptions, open_source
+from gpustats.sources.files import retry as retrying
+from gpustats.sources.files import stream as remote_stream
+from gpustats.sources.files.remote import RemoteFile
+from gpustats.sources.files.retry import ATTEMPTS, retry
+from gpustats.sources.files.stream import open_stream
+from gpustats.sources.places import remote_folder
 from tests.sources.packing import contents
 
 fsspec: Any = pytest.importorskip("fsspec", reason="fsspec is not installed")
@@ -26,7 +30,7 @@ DATA = bytes(i * 7 % 251 for i in range(5000))
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
-    monkeypatch.setattr(remote, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(retrying, "time", SimpleNamespace(sleep=pauses.append))
     return pauses
 
 
@@ -403,7 +407,7 @@ def test_the_order_and_number_of_files_that_are_fetched_ahead(memory: Any, monke
     for name in names:
         memory.pipe_file(f"/root/{name}", name.encode())
     assert contents("memory://root").images == [(name, "", name.encode()) for name in names]
-    monkeypatch.setattr(remote, "_AHEAD_BYTES", 10)  # one at a time
+    monkeypatch.setattr(remote_folder, "_AHEAD_BYTES", 10)  # one at a time
     assert contents("memory://root").images == [(name, "", name.encode()) for name in names]
 
 
@@ -424,7 +428,7 @@ class Loop(System):
 
 def test_folders_without_end() -> None:
     def walked(depth: int) -> list[str]:
-        source: Any = remote.RemoteFolderSource.__new__(remote.RemoteFolderSource)
+        source: Any = remote_folder.RemoteFolderSource.__new__(remote_folder.RemoteFolderSource)
         source._system, source._path = Loop(depth), "root"
         return [name for name, _ in source._walk("", Counter(), 0)]
 

@@ -198,7 +198,7 @@ def test_pickles_that_are_no_cifar(batch: Any, tmp_path: Path) -> None:
 
 
 def test_arrays_in_pickles_keep_their_type(tmp_path: Path) -> None:
-    from gpustats.sources.cifar import load_plain
+    from gpustats.sources.arrays.cifar import load_plain
 
     for dtype in ("u1", "<u2", ">u2", "<f8", ">i4", "?"):
         for array in (np.arange(6).astype(dtype), np.asfortranarray(np.arange(6).astype(dtype).reshape(2, 3))):

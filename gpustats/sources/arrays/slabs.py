@@ -8,8 +8,9 @@ from typing import Any
 
 from gpustats.errors import DataError
 from gpustats.failures import ImageError, printable
-from gpustats.sources.base import Sample, check_bytes
-from gpustats.sources.layout import image_view, resolve
+from gpustats.sources.arrays.layout import image_view, resolve
+from gpustats.sources.base import Sample
+from gpustats.sources.items import check_bytes
 
 __all__ = ["array_samples"]
 

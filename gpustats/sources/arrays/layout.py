@@ -23,7 +23,7 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["image_view", "resolve", "to_images"]
+__all__ = ["image_view", "resolve"]
 
 _CHANNELS = (1, 3, 4)
 _AXES = {2: ("HW",), 3: ("HWC", "CHW", "NHW"), 4: ("NHWC", "NCHW")}
@@ -81,10 +81,3 @@ def resolve(shape: tuple[int, ...], layout: str, label: str, channels_first: boo
 def image_view(image: Any, layout: str) -> Any:
     """Return one image as (H, W) or (H, W, C): a view."""
     return image.transpose(1, 2, 0) if layout.removeprefix("N") == "CHW" else image
-
-
-def to_images(array: Any, layout: str) -> list[Any]:
-    """Return the images of an array whose layout was resolved: views."""
-    if layout[0] == "N":
-        return [image_view(image, layout) for image in array]
-    return [image_view(array, layout)]

@@ -16,9 +16,10 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import Sample, ShardSource, check_bytes
-from gpustats.sources.files import File, LocalFile
-from gpustats.sources.layout import image_view, resolve
+from gpustats.sources.arrays.layout import image_view, resolve
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files.file import File, LocalFile
+from gpustats.sources.items import check_bytes
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["IdxSource"]
@@ -37,8 +38,6 @@ class IdxSource(ShardSource):
     options : SourceOptions
         `layout` counts for files of four axes.
     """
-
-    takes = frozenset({"layout"})
 
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)

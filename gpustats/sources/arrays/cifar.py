@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import Sample, ShardSource, check_bytes
-from gpustats.sources.files import File
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files.file import File
+from gpustats.sources.items import check_bytes
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["CifarSource", "load_plain"]

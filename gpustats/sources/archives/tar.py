@@ -12,15 +12,15 @@ from contextlib import ExitStack
 from typing import BinaryIO, cast
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import OUTSIDE, Item, Sample, ShardSource, member_kind
-from gpustats.sources.files import File
+from gpustats.sources.archives.tarwalk import Member, walk
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files.file import File
+from gpustats.sources.files.shared import SharedFile
+from gpustats.sources.items import Item
+from gpustats.sources.kinds import OUTSIDE, member_kind
 from gpustats.sources.options import SourceOptions
-from gpustats.sources.shared_file import SharedFile
-from gpustats.sources.tarwalk import Member, walk
 
-__all__ = ["TAR_SUFFIXES", "TarSource"]
-
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+__all__ = ["TarSource"]
 
 _FIELD_LIMIT = 1 << 20  # bytes of a label
 
@@ -39,8 +39,6 @@ class TarSource(ShardSource):
     options : SourceOptions
         `column` and `group` count.
     """
-
-    takes = frozenset({"column", "group"})
 
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)

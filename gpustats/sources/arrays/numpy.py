@@ -12,9 +12,10 @@ from typing import IO, Any
 import numpy as np
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.arrays import array_samples
-from gpustats.sources.base import Sample, ShardSource, check_bytes
-from gpustats.sources.files import File
+from gpustats.sources.arrays.slabs import array_samples
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files.file import File
+from gpustats.sources.items import check_bytes
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["NumpyFileSource"]
@@ -38,8 +39,6 @@ class NumpyFileSource(ShardSource):
     options : SourceOptions
         `layout` and `column` count.
     """
-
-    takes = frozenset({"layout", "column"})
 
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)

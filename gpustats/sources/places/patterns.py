@@ -1,4 +1,4 @@
-"""Images and containers named one by one: a file, a list, a text file of paths, a glob pattern, a range in braces."""
+"""Images and containers named by a pattern: a glob, or a range or choice in braces."""
 
 from __future__ import annotations
 
@@ -10,119 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from gpustats.errors import DataError
-from gpustats.failures import Failure, printable
-from gpustats.sources.base import IMAGE_SUFFIXES, Entry, Item, Part, Source, suffix, takes_of_parts
-from gpustats.sources.files import File, key_of
-from gpustats.sources.options import SourceOptions
+from gpustats.failures import printable
+from gpustats.sources.base import Entry, Part, Source, takes_of_parts
+from gpustats.sources.files.file import key_of
+from gpustats.sources.kinds import IMAGE_SUFFIXES, suffix
 
-__all__ = ["BraceSource", "FileSource", "GlobSource", "ListSource", "TextListSource", "expand_braces", "has_braces"]
+__all__ = ["BraceSource", "GlobSource", "expand_braces", "has_braces"]
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 _MOST_SHARDS = 1_000_000
-
-
-class FileSource(Source):
-    """One image file; its key is its name."""
-
-    def __init__(self, path: str, key: str = "", item: Item | None = None) -> None:
-        super().__init__(path)
-        self._item: Item = path if item is None else item
-        self._key = key or os.path.basename(path)
-
-    def parts(self) -> Iterator[Entry]:
-        """Yield the one sample."""
-        yield self._key, "", self._item
-
-    def count(self) -> int:
-        """Return 1."""
-        return 1
-
-
-class ListSource(Source):
-    """A Python list: paths of images, and anything else that `open_source` takes.
-
-    The key of an image is its path as it was given, with forward slashes; keys from a folder or a container begin with
-    its path, those of an object with its place in the list.
-
-    Parameters
-    ----------
-    entries : sequence
-        Not empty.
-    part : callable
-        Returns the part for an entry that is no image file, and its key.
-    given : frozenset of str
-        The options that the user set: those have a use that have one for any entry.
-    """
-
-    def __init__(
-        self, entries: Sequence[object], part: Callable[[object, str], Part], given: frozenset[str] = frozenset()
-    ) -> None:
-        super().__init__(f"a list of {len(entries):,}")
-        self._entries = entries
-        self._part = part
-        self.takes = takes_of_parts(self.parts(), given)  # type: ignore[misc]
-
-    def parts(self) -> Iterator[Entry]:
-        """Yield the entries in the order of the list."""
-        for position, entry in enumerate(self._entries):
-            path = _image_path(entry)
-            if path is not None:
-                yield path.replace(os.sep, "/"), "", path
-            else:
-                named = isinstance(entry, str | os.PathLike)
-                key = key_of(os.fsdecode(entry)).rstrip("/") if named else str(position)  # type: ignore[arg-type]
-                yield self._part(entry, key)
-
-    def count(self) -> int | None:
-        """Return the length of the list where every entry is an image."""
-        return len(self._entries) if all(_image_path(entry) is not None for entry in self._entries) else None
-
-
-def _image_path(entry: object) -> str | None:
-    if isinstance(entry, str | os.PathLike):
-        path = os.fsdecode(entry)
-        if suffix(os.path.basename(path)) in IMAGE_SUFFIXES and not glob.has_magic(path) and "://" not in path:
-            return path
-    return None
-
-
-class TextListSource(Source):
-    """A text file with the path of one image a line; blank lines and lines that start with ``#`` do not count.
-
-    Relative paths are relative to the folder of the text file, or to ``root=``. The key is the line.
-    """
-
-    takes = frozenset({"root", "storage_options"})
-
-    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
-        super().__init__(file.label)
-        self._file = file
-        self._prefix = key + "/" if key else ""
-        self._options = options
-
-    def parts(self) -> Iterator[Entry]:
-        """Yield the images line by line."""
-        from gpustats.sources.manifest import Root
-
-        root = Root(self._file, self._options)
-        for line in self._lines():
-            key = self._prefix + key_of(line)
-            item = root.item(line, key)
-            if isinstance(item, Failure):
-                yield item
-            else:
-                yield key, "", item
-
-    def count(self) -> int | None:
-        """Count the lines."""
-        return sum(1 for _ in self._lines()) if self._file.path is not None else None
-
-    def _lines(self) -> Iterator[str]:
-        with self._file.open() as file:
-            for raw in file:
-                line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
-                if line.strip() and not line.startswith("#"):
-                    yield line
 
 
 class GlobSource(Source):
@@ -140,7 +36,7 @@ class GlobSource(Source):
         segments = pattern.replace(os.sep, "/").split("/")
         fixed = next(i for i, segment in enumerate(segments) if glob.has_magic(segment))
         self._base = "/".join(segments[:fixed]) + "/" if fixed else ""
-        self.takes = takes_of_parts(self._matches(Counter()), given)  # type: ignore[misc]
+        self.takes = takes_of_parts(self._matches(Counter()), given)
 
     def parts(self) -> Iterator[Entry]:
         """Yield matching images, and the folders and containers that match."""
@@ -190,7 +86,7 @@ class BraceSource(Source):
         existing = [path for path in self._paths if exists(path)]
         if not existing:
             raise DataError(f"{printable(key_of(pattern))}: none of the {len(self._paths):,} files exists")
-        self.takes = takes_of_parts(map(self._entry, existing), given)  # type: ignore[misc]
+        self.takes = takes_of_parts(map(self._entry, existing), given)
 
     def parts(self) -> Iterator[Entry]:
         """Yield the shards."""

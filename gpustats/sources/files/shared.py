@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from gpustats.failures import ImageError
-from gpustats.sources.base import check_bytes
+from gpustats.sources.items import check_bytes
 
 __all__ = ["SharedFile"]
 

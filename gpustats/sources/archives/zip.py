@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import OUTSIDE, Sample, ShardSource, check_bytes, member_kind
-from gpustats.sources.files import File
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files.file import File
+from gpustats.sources.items import check_bytes
+from gpustats.sources.kinds import OUTSIDE, member_kind
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["ZipSource"]

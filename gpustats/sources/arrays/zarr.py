@@ -10,9 +10,10 @@ from typing import Any
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError, printable
-from gpustats.sources.arrays import array_samples
-from gpustats.sources.base import Sample, ShardSource, check_bytes
-from gpustats.sources.files import LocalFile
+from gpustats.sources.arrays.slabs import array_samples
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files.file import File
+from gpustats.sources.items import check_bytes
 from gpustats.sources.options import SourceOptions, missing_extra
 
 __all__ = ["ZarrSource"]
@@ -48,7 +49,7 @@ class ZarrSource(ShardSource):
 
     Parameters
     ----------
-    path : str
+    file : File
         The store's folder.
     key : str
         See `ShardSource`.
@@ -58,19 +59,17 @@ class ZarrSource(ShardSource):
         The array within the store; "" for the store itself, or the only array in it.
     """
 
-    takes = frozenset({"layout"})
-
-    def __init__(self, path: str, key: str, options: SourceOptions, name: str = "") -> None:
-        super().__init__(LocalFile(path), key)
-        self._path = path
+    def __init__(self, file: File, key: str, options: SourceOptions, name: str = "") -> None:
+        super().__init__(file, key)
+        self._path = file.label
         self._options = options
         self._name = name.strip("/")
         if ".." in self._name.split("/"):
-            raise DataError(f"{printable(path)}::{printable(name)}: the name of an array may not hold '..'")
+            raise DataError(f"{printable(file.label)}::{printable(name)}: the name of an array may not hold '..'")
         try:
             import zarr  # noqa: F401
         except ImportError:
-            raise missing_extra(path, "Zarr", "zarr", "zarr") from None
+            raise missing_extra(file.label, "Zarr", "zarr", "zarr") from None
 
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the images."""

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from gpustats.decode import sniff
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource
-from gpustats.sources.files import File
-from gpustats.sources.lmdb_pages import Value, walk
+from gpustats.sources.files.file import File
+from gpustats.sources.files.shared import SharedFile
 from gpustats.sources.options import SourceOptions
-from gpustats.sources.protobuf import fields
-from gpustats.sources.shared_file import SharedFile
+from gpustats.sources.records.lmdb_pages import Value, walk
+from gpustats.sources.records.protobuf import fields
 
 __all__ = ["LmdbSource"]
 

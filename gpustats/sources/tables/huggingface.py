@@ -9,10 +9,12 @@ from typing import Any
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import Item, Sample, Source, load
-from gpustats.sources.manifest import GROUP_COLUMNS, pick
+from gpustats.sources.base import Sample, Source
+from gpustats.sources.items import Item, load
+from gpustats.sources.kinds import takes_of
 from gpustats.sources.options import SourceOptions
-from gpustats.sources.tables import IMAGE_COLUMNS, TableColumns, choose_columns, table_samples
+from gpustats.sources.tables.columns import GROUP_COLUMNS, IMAGE_COLUMNS, TableColumns, choose_columns, pick
+from gpustats.sources.tables.rows import table_samples
 
 __all__ = ["HuggingFaceSource", "check_dataset", "decoded_rows"]
 
@@ -113,10 +115,8 @@ class HuggingFaceSource(Source):
         `column` and `group` count.
     """
 
-    takes = frozenset({"column", "group"})
-
     def __init__(self, data: Any, key: str, options: SourceOptions) -> None:
-        super().__init__(f"Hugging Face {type(data).__name__}")
+        super().__init__(f"Hugging Face {type(data).__name__}", takes_of("huggingface"))
         self._key = key or "row"
         self._options = options
         datasets = sys.modules["datasets"]

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, BinaryIO, cast
 
-from gpustats.sources.remote import retry
+from gpustats.sources.files.retry import retry
 
 __all__ = ["open_stream"]
 

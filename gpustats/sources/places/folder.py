@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from gpustats.failures import Failure
-from gpustats.sources.base import IMAGE_SUFFIXES, Entry, Part, Source, suffix
+from gpustats.sources.base import Entry, Part, Source
+from gpustats.sources.kinds import IMAGE_SUFFIXES, suffix
 
 __all__ = ["FolderSource"]
 

@@ -5,89 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import Item, Sample, ShardSource, suffix
-from gpustats.sources.files import File, key_of
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files.file import File, key_of
+from gpustats.sources.files.root import Root
+from gpustats.sources.kinds import suffix
 from gpustats.sources.options import SourceOptions
+from gpustats.sources.tables.columns import GROUP_COLUMNS, PATH_COLUMNS, pick
 
-__all__ = ["GROUP_COLUMNS", "PATH_COLUMNS", "ManifestSource", "Root", "pick"]
-
-PATH_COLUMNS = (
-    "path",
-    "file_path",
-    "filepath",
-    "image_path",
-    "img_path",
-    "file_name",
-    "filename",
-    "file",
-    "image",
-    "img",
-)
-"""Column names taken for the path of an image, in this order."""
-
-GROUP_COLUMNS = ("label", "class", "category", "group", "cls", "target")
-"""Column names taken for the group, in this order."""
-
-
-class Root:
-    """Turns the paths that a list or table holds into items.
-
-    Parameters
-    ----------
-    file : File
-        The list: relative paths are relative to its folder.
-    options : SourceOptions
-        `root` is the folder to use in its place, on this machine or behind a URL.
-    """
-
-    def __init__(self, file: File, options: SourceOptions) -> None:
-        self._file = file
-        self._options = options
-        self._reader: Any = None
-        self._base = ""
-        if options.root is not None and "://" in options.root:
-            self._base = options.root.rstrip("/") + "/"
-        elif options.root is None and file.path is None:
-            self._base = file.sibling("")
-        if self._base:
-            from gpustats.sources.remote import UrlReader
-
-            self._reader = UrlReader(self._base, options)
-
-    def item(self, path: str, key: str) -> Item | Failure:
-        """Return the item for a path, or the failure where it may not be followed.
-
-        A list may name any file, but the network is used only for URLs below one that the user gave.
-        """
-        if "://" in path:
-            if self._base and path.startswith(self._base):
-                return self._reader.item(path[len(self._base) :])  # type: ignore[no-any-return]
-            return Failure(
-                key, "unsupported", "a list may name URLs only below root=; give root='https://...' or the like"
-            )
-        if self._base:
-            if path.startswith("/") or ".." in path.split("/"):
-                return Failure(key, "unsupported", "a path below a URL may not be absolute or hold '..'")
-            return self._reader.item(path)  # type: ignore[no-any-return]
-        if self._options.root is not None:
-            return os.path.join(self._options.root, path)
-        return self._file.sibling(path)
-
-
-def pick(names: Iterable[str], wanted: str | None, usual: tuple[str, ...], what: str) -> str | None:
-    """Return the column that was asked for, else the first usual one, else None; raise where it is missing."""
-    present = list(names)
-    if wanted is not None:
-        if wanted not in present:
-            raise ImageError("unsupported", f"there is no {what} '{wanted}'; there are: {', '.join(present) or 'none'}")
-        return wanted
-    lower = {name.lower(): name for name in reversed(present)}
-    return next((lower[name] for name in usual if name in lower), None)
+__all__ = ["ManifestSource"]
 
 
 class ManifestSource(ShardSource):
@@ -103,8 +32,6 @@ class ManifestSource(ShardSource):
     options : SourceOptions
         `column`, `group` and `root` count.
     """
-
-    takes = frozenset({"column", "group", "root", "storage_options"})
 
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)

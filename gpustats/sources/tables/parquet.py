@@ -9,10 +9,11 @@ from typing import Any
 
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Entry, Part, Sample, ShardSource
-from gpustats.sources.files import File
-from gpustats.sources.manifest import Root
+from gpustats.sources.files.file import File
+from gpustats.sources.files.root import Root
 from gpustats.sources.options import SourceOptions, missing_extra
-from gpustats.sources.tables import TableColumns, choose_columns, table_samples
+from gpustats.sources.tables.columns import TableColumns, choose_columns
+from gpustats.sources.tables.rows import table_samples
 
 __all__ = ["ParquetSource"]
 
@@ -36,8 +37,6 @@ class ParquetSource(ShardSource):
     groups : (int, int), optional
         Read row groups from the first to before the second; by default all.
     """
-
-    takes = frozenset({"column", "group", "root", "storage_options"})
 
     def __init__(self, file: File, key: str, options: SourceOptions, groups: tuple[int, int] | None = None) -> None:
         super().__init__(file, key)

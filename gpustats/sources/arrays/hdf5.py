@@ -9,9 +9,9 @@ import numpy as np
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.arrays import array_samples
+from gpustats.sources.arrays.slabs import array_samples
 from gpustats.sources.base import Sample, ShardSource
-from gpustats.sources.files import File
+from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions, missing_extra
 
 __all__ = ["Hdf5Source"]
@@ -29,8 +29,6 @@ class Hdf5Source(ShardSource):
     name : str
         The dataset; "" for the only one that can be images.
     """
-
-    takes = frozenset({"layout"})
 
     def __init__(self, file: File, key: str, options: SourceOptions, name: str = "") -> None:
         super().__init__(file, key)

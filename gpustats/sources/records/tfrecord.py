@@ -16,9 +16,9 @@ from typing import BinaryIO, cast
 
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource
-from gpustats.sources.files import File
+from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions, missing_extra
-from gpustats.sources.protobuf import fields, varint
+from gpustats.sources.records.protobuf import fields, varint
 
 __all__ = ["TFRecordSource"]
 
@@ -40,8 +40,6 @@ class TFRecordSource(ShardSource):
     options : SourceOptions
         `feature` holds the encoded image, `group` the label.
     """
-
-    takes = frozenset({"feature", "group"})
 
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)
