@@ -178,6 +178,48 @@ FAULTS = [
         "test_parts.py::test_what_parts_pass_over_is_counted_once",
     ),
     _fault(
+        "reader",
+        ">= _OPEN_PARTS",
+        "> _OPEN_PARTS",
+        "test_parts.py::test_four_parts_are_read_side_by_side",
+    ),
+    _fault(
+        "reader",
+        "stream = max(free, key=lambda stream: stream.depth)",
+        "stream = free[0]",
+        "test_parts.py::test_one_thread_reads_parts_in_order_and_several_read_the_same",
+    ),
+    _fault(
+        "places/lists",
+        "elif isinstance(entry, str | os.PathLike):",
+        "elif True:",
+        "test_parts.py::test_the_users_objects_are_no_parts",
+    ),
+    _fault(
+        "tables/parquet",
+        "if row - start != claimed.num_rows:",
+        "if False:",
+        "test_parquet.py::test_numbers_of_rows_that_contradict_one_another",
+    ),
+    _fault(
+        "tables/parquet",
+        "if sum(rows) != metadata.num_rows or",
+        "if",
+        "test_parquet.py::test_numbers_of_rows_that_contradict_one_another",
+    ),
+    _fault(
+        "tables/parquet",
+        'yield Failure(f"{self.key}: row group {number}", error.reason, str(error))',
+        "raise",
+        "test_parquet.py::test_a_damaged_page_costs_the_rest_of_its_row_group",
+    ),
+    _fault(
+        "items",
+        "return not callable(item) and not isinstance(item, memoryview)",
+        "return not callable(item)",
+        "test_parquet.py::test_isolated_decoding",
+    ),
+    _fault(
         "tables/parquet",
         "starts = list(accumulate(rows, initial=0))",
         "starts = [0] * (len(rows) + 1)",

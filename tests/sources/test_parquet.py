@@ -146,6 +146,13 @@ def test_batches_hold_a_few_megabytes(codec: str, tmp_path: Path) -> None:
     assert max(map(len, batches)) == 5
 
 
+def test_isolated_decoding(tmp_path: Path) -> None:
+    """Rows are views of what Arrow read, which do not travel to another process."""
+    (tmp_path / "a.parquet").write_bytes(written([encoded(photo(20, 30, seed=i)) for i in range(6)], row_group_size=4))
+    stats = gpustats.compute(tmp_path / "a.parquet", progress=False, device="cpu", workers=1, isolate=True)
+    assert (stats.n_images, len(stats.failures)) == (6, 0)
+
+
 # Damage
 
 

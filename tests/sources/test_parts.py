@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import tarfile
 import threading
@@ -143,36 +144,37 @@ def test_one_thread_reads_parts_in_order_and_several_read_the_same(tmp_path: Pat
     assert sorted((batch.keys, batch.failures) for batch in found) == sorted(expected)
 
 
-def test_parts_are_read_side_by_side_and_few_at_a_time() -> None:
-    """Six threads wait for one another within parts of which four may be open."""
-    meeting = threading.Barrier(4, timeout=30)
-    open_now: list[int] = []
-    reader = Reader(Meeting(meeting, open_now))
-    threads = [threading.Thread(target=list, args=(reader,)) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not meeting.broken
-    assert len(open_now) == 8
-    assert max(open_now) == 4
-
-
 class Meeting(Source):
     """Eight parts, each of which can be read only while three others are."""
 
-    def __init__(self, meeting: threading.Barrier, open_now: list[int], number: int | None = None) -> None:
+    def __init__(self, counts: list[int], meeting: threading.Barrier, number: int | None = None) -> None:
         super().__init__("meeting")
-        self.meeting, self.open_now, self.number = meeting, open_now, number
+        self.counts, self.meeting, self.number = counts, meeting, number
 
     def parts(self) -> Iterator[Entry]:
         if self.number is None:
             for number in range(8):
-                yield Part(str(number), Meeting, (self.meeting, self.open_now, number))
-        else:
-            self.meeting.wait()
-            self.open_now.append(4 - self.meeting.n_waiting)
-            yield str(self.number), "", b""
+                yield Part(str(number), Meeting, (self.counts, self.meeting, number))
+            return
+        self.counts.append(1)
+        self.meeting.wait()
+        yield str(self.number), "", b""
+        self.meeting.wait()
+        self.counts.append(-1)
+
+
+def test_four_parts_are_read_side_by_side() -> None:
+    meeting = threading.Barrier(4, timeout=30)
+    counts: list[int] = []
+    found: list[Batch] = []
+    reader = Reader(Meeting(counts, meeting))
+    threads = [threading.Thread(target=lambda: found.extend(reader)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(batch.keys[0] for batch in found) == list("01234567")
+    assert max(itertools.accumulate(counts)) == 4
 
 
 def test_what_parts_pass_over_is_counted_once(tmp_path: Path) -> None:
@@ -187,17 +189,14 @@ def test_what_parts_pass_over_is_counted_once(tmp_path: Path) -> None:
         assert (stats.n_images, stats.skipped) == (3, {"non_image": others, "hidden": 3})
 
 
-def test_the_users_objects_are_read_by_one_thread_at_a_time() -> None:
-    inside = threading.Lock()
-
-    def images() -> Iterator[Any]:
-        for _ in range(300):
-            assert inside.acquire(blocking=False)
-            yield np.zeros((6, 5, 3), np.uint8)
-            inside.release()
-
-    stats = compute([images(), images(), images()], workers=4)
-    assert (stats.n_images, len(stats.failures)) == (900, 0)
+def test_the_users_objects_are_no_parts(tmp_path: Path) -> None:
+    """What is a part may be read while another is: objects of the user's may not be made for that."""
+    tar(tmp_path / "a.tar")
+    images = [np.zeros((6, 5, 3), np.uint8)]
+    data = [iter(images), str(tmp_path / "a.tar"), images, images[0]]
+    entries = list(open_source(data).parts())
+    assert [entry.key for entry in entries if isinstance(entry, Part)] == [f"{tmp_path.as_posix()}/a.tar"]
+    assert [entry[0] for entry in entries if isinstance(entry, tuple)] == ["0/0", "2/0", "3/0"]
 
 
 @pytest.mark.parametrize("close_first", [True, False])
