@@ -33,7 +33,8 @@ from gpustats.engines.tuning import Tuning, choose
 from gpustats.limits.machine import usable_cpus
 from gpustats.result.stats import Stats
 from gpustats.sources import Batch, open_source
-from gpustats.sources.base import batched, load
+from gpustats.sources.base import batched
+from gpustats.sources.items import load
 from gpustats.statistics.totals import Totals
 from tests.gpu.host_reduce import HostReducer
 

@@ -107,7 +107,7 @@ def compute(
         folder.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
-        the channels, and is an error where that leaves a choice; see `gpustats.sources.layout`.
+        the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 

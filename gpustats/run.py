@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from gpustats.failures import Failure, FailureLimit, FailureLog, printable
 from gpustats.limits.interrupts import orderly_interrupts, whole_step
 from gpustats.result.stats import Stats
 from gpustats.result.text import skipped
-from gpustats.sources import Batch, Source
+from gpustats.sources import Source
+from gpustats.sources.reader import Reader
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
 
 __all__ = ["Interrupted", "Run", "TooManyFailures"]
@@ -110,7 +111,7 @@ class Run:
         """
         with orderly_interrupts():
             try:
-                with _closing(self._source) as batches, closing(self._engine.outcomes(batches)) as outcomes:
+                with closing(Reader(self._source)) as batches, closing(self._engine.outcomes(batches)) as outcomes:
                     for outcome in outcomes:
                         with whole_step():
                             self._account(outcome)
@@ -176,13 +177,3 @@ class Run:
             complete=complete,
         )
 
-
-@contextmanager
-def _closing(source: Source) -> Iterator[Iterator[Batch]]:
-    """Close the source when the run is over."""
-    batches = source.batches()
-    try:
-        yield batches
-    finally:
-        with suppress(ValueError):  # a thread that was left behind still waits for the source
-            batches.close()

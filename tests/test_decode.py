@@ -92,17 +92,17 @@ BROKEN = {
     "text": (b"<html>404 not found</html>", "not_an_image", "first bytes"),
     "half a jpeg": (JPEG[: len(JPEG) // 2], "truncated", "truncated"),
     "jpeg without its end marker": (JPEG[:-2], "truncated", "truncated"),
-    "only a jpeg header": (JPEG[:200], "truncated|corrupt", "JPEG"),
-    "three bytes of a jpeg": (JPEG[:3], "truncated|corrupt", "JPEG"),
+    "only a jpeg header": (JPEG[:200], "truncated", "JPEG"),
+    "three bytes of a jpeg": (JPEG[:3], "truncated", "JPEG"),
     "half a png": (CASES["png"][0][:2000], "truncated", "truncated"),
     "half a gif": (CASES["gif animated"][0][:900], "truncated", "truncated"),
     "half a bmp": (CASES["bmp"][0][:900], "truncated", "truncated"),
-    "half a tiff": (CASES["tiff"][0][:900], "truncated|corrupt", "TIFF"),
-    "half a webp": (CASES["webp"][0][:900], "truncated|corrupt", "WebP"),
+    "half a tiff": (CASES["tiff"][0][:900], "truncated", "TIFF"),
+    "half a webp": (CASES["webp"][0][:900], "truncated", "WebP"),
     "half a pnm": (CASES["pnm"][0][:900], "truncated", "truncated"),
     "png with a wrong checksum": (
         CASES["png"][0][:60] + b"\xff\x00\xff" + CASES["png"][0][63:],
-        "corrupt|truncated",
+        "corrupt",
         "PNG",
     ),
     "16-bit grey": (encoded(grey16(), "PNG"), "unsupported", "mode I;16"),
@@ -119,7 +119,7 @@ def test_a_broken_image_fails_with_its_reason(name: str) -> None:
     data, reason, message = BROKEN[name]
     with pytest.raises(ImageError, match=message) as caught:
         decoder().decode(data)
-    assert caught.value.reason in reason.split("|")
+    assert caught.value.reason == reason
     assert "\n" not in str(caught.value)
 
 

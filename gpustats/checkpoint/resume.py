@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -12,9 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
-
-import numpy as np
+from typing import Any, Literal
 
 from gpustats import __version__
 from gpustats.checkpoint.journal import Entry, Journal
@@ -23,14 +20,11 @@ from gpustats.engines.base import Engine, Outcome
 from gpustats.failures import Failure
 from gpustats.limits.interrupts import whole_step
 from gpustats.sources import Batch
-from gpustats.sources.base import Item
 from gpustats.sources.files import public_url
+from gpustats.sources.items import Item, Stamp, file_stamp, stamp
 from gpustats.statistics.rows import NO_ROWS, Rows
 
 __all__ = ["Resumed", "describe"]
-
-Stamp: TypeAlias = "tuple[int, int | bytes] | None"
-"""Size and what tells a changed file (mtime or hash); None where an image cannot be recognised and is always read."""
 
 _TRIED_AGAIN = frozenset({"missing", "unreadable", "too_large"})
 """Failures that may have been the moment's (a network drive, memory); finding them again costs little."""
@@ -41,7 +35,6 @@ _STORED_EVERY = 0.5  # seconds
 _THREADS = 8
 _AHEAD = 16  # batches
 _QUICK = 1e-4  # seconds for a file's size and time; a local file takes 2 µs, and 8 more by way of a thread
-_CHUNK = 1 << 20
 
 
 def describe(data: object) -> str:
@@ -257,26 +250,15 @@ class Resumed:
         return self._pool.submit(lambda: [self._stamp(item, None) for item in items])
 
     def _stamp(self, item: Item, container: str | None) -> Stamp:
-        if isinstance(item, str):
-            return self._file_stamp(item)
-        if container is not None and (callable(item) or not self._hash):  # what is in memory is hashed where it is
-            if container not in self._containers:
-                self._containers[container] = self._file_stamp(container)
-            return self._containers[container]
-        if isinstance(item, bytes | memoryview):
-            return len(item), hashlib.blake2b(item, digest_size=16).digest()
-        if isinstance(item, np.ndarray):
-            content = hashlib.blake2b(f"{item.dtype.str} {item.shape}".encode(), digest_size=16)
-            content.update(np.ascontiguousarray(item).data)
-            return item.nbytes, content.digest()
-        return None
+        return stamp(item, container, self._hash, self._file_stamp, self._container_stamp)
+
+    def _container_stamp(self, path: str) -> Stamp:
+        if path not in self._containers:  # once a run: what is read later may be of another file of the same name
+            self._containers[path] = self._file_stamp(path)
+        return self._containers[path]
 
     def _file_stamp(self, path: str) -> Stamp:
-        try:
-            status = os.stat(path)
-            return status.st_size, _file_hash(path) if self._hash else status.st_mtime_ns
-        except (OSError, ValueError):
-            return None
+        return file_stamp(path, self._hash)
 
 
 def _done(stamps: list[Stamp]) -> Future[list[Stamp]]:
@@ -303,11 +285,3 @@ def _outcomes(found: Sequence[tuple[str, str, Entry]]) -> Iterator[Outcome]:
 
 def _encoded(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
-
-
-def _file_hash(path: str) -> bytes:
-    content = hashlib.blake2b(digest_size=16)
-    with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            content.update(chunk)
-    return content.digest()

@@ -13,6 +13,8 @@ from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure, ImageError
 from gpustats.sources import Batch, load
+from gpustats.sources.items import held_bytes
+from gpustats.sources.reader import for_threads
 
 __all__ = ["Feed", "Stopped"]
 
@@ -33,7 +35,7 @@ class Feed:
     Parameters
     ----------
     batches : iterator of Batch
-        The source; taken under a lock.
+        The source.
     tuning : Tuning
         Batch limits and the number of readers.
     max_pixels, max_bytes : int
@@ -45,7 +47,7 @@ class Feed:
     def __init__(
         self, batches: Iterator[Batch], tuning: Tuning, max_pixels: int, max_bytes: int, stop: threading.Event
     ) -> None:
-        self._batches = batches
+        self._batches = for_threads(batches)
         self._readers = tuning.readers
         self._max_gpu_pixels = tuning.max_gpu_pixels
         self._batch_size = tuning.batch_size
@@ -53,7 +55,6 @@ class Feed:
         self._max_pixels = max_pixels
         self._max_bytes = max_bytes
         self._stop = stop
-        self._source_lock = threading.Lock()
         self._fill_lock = threading.Lock()
         self._filling = EncodedBatch()
         self._gpu: queue.Queue[EncodedBatch | None] = queue.Queue(maxsize=2)  # None: the end
@@ -87,8 +88,7 @@ class Feed:
         """Yield samples for the CPU until nothing more can come; with `steal`, whole batches of the source too."""
         while not self._stop.is_set():
             if steal and self._cpu.empty():
-                with self._source_lock:
-                    batch = next(self._batches, None)
+                batch = next(self._batches, None)
                 if batch is not None:
                     yield batch
                     continue
@@ -138,8 +138,7 @@ class Feed:
     def _read(self) -> None:
         try:
             while not self._stop.is_set():
-                with self._source_lock:
-                    batch = next(self._batches, None)
+                batch = next(self._batches, None)
                 if batch is None:
                     break
                 self._sort(batch)
@@ -174,7 +173,7 @@ class Feed:
             rest.keys.append(key)
             rest.groups.append(group)
             rest.items.append(data)
-            size += len(data) if isinstance(data, bytes) else 0
+            size += held_bytes(data)
             if size > _CPU_BATCH_BYTES:
                 self.give_to_cpu(rest)
                 rest, size = Batch([], [], []), 0

@@ -25,7 +25,7 @@ from gpustats.engines.worker import receive, send
 from gpustats.errors import DataError, DeviceError
 from gpustats.failures import Failure, ImageError
 from gpustats.sources import Batch, load
-from gpustats.sources.base import Item
+from gpustats.sources.items import Item, travels
 from gpustats.statistics.rows import Rows
 
 __all__ = ["IsolatedEngine"]
@@ -237,23 +237,19 @@ class IsolatedEngine(CpuEngine):
 
     def _readable(self, batch: Batch, failures: list[Failure]) -> Batch:
         """Read what only this process can read: functions, and views of its memory."""
-        if not any(map(_is_own, batch.items)):
+        if all(map(travels, batch.items)):
             return Batch(batch.keys, batch.groups, batch.items)
         keys: list[str] = []
         groups: list[str] = []
         items: list[Item] = []
         for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
             try:
-                items.append(load(item, self.max_bytes) if _is_own(item) else item)
+                items.append(item if travels(item) else load(item, self.max_bytes))
                 keys.append(key)
                 groups.append(group)
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
         return Batch(keys, groups, items)
-
-
-def _is_own(item: Item) -> bool:
-    return callable(item) or isinstance(item, memoryview)
 
 
 def _each(batch: Batch) -> Iterator[Batch]:

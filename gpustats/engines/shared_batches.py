@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from gpustats.failures import Failure
 from gpustats.sources.base import Batch, Sample
+from gpustats.sources.reader import for_threads
 
 __all__ = ["Pool", "SharedBatch"]
 
@@ -62,19 +63,19 @@ class Pool:
     Parameters
     ----------
     batches : iterator of Batch
-        Used by one thread at a time.
+        Used by one thread at a time, unless it is a `Reader`.
     """
 
     def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches = batches
+        self._batches = for_threads(batches)
         self._lock = threading.Lock()
         self._taken: list[SharedBatch] = []
 
     def take(self) -> SharedBatch | None:
         """Return samples to measure; None where all are taken."""
+        batch = next(self._batches, None)
         with self._lock:
-            self._taken = [batch for batch in self._taken if len(batch)]
-            batch = next(self._batches, None)
+            self._taken = [taken for taken in self._taken if len(taken)]
             shared = SharedBatch(batch) if batch is not None else self._half()
             if shared is not None:
                 self._taken.append(shared)

@@ -1,63 +1,121 @@
-"""What a file is: by its name, and by its first bytes where the name says nothing."""
+"""What a file is: by its name, and by its first bytes where the name says nothing. `KINDS` is the one table."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
+from dataclasses import dataclass
 
-from gpustats.sources.base import ShardSource, suffix
-from gpustats.sources.files import File
+from gpustats.failures import printable
+from gpustats.sources.base import ShardSource
+from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions
 
-__all__ = ["CONTAINER_ENDINGS", "LIST_SUFFIXES", "kind_of", "open_container", "takes_of"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "KINDS",
+    "OUTSIDE",
+    "check_options",
+    "kind_of",
+    "kind_of_content",
+    "kind_of_folder",
+    "kind_within",
+    "member_kind",
+    "open_container",
+    "published",
+    "suffix",
+    "takes_of",
+]
 
-LIST_SUFFIXES = (".txt", ".lst", ".list")
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".jp2"}
+)
+"""File name endings taken for images, lower case. What a file is, its first bytes decide."""
 
-_ENDINGS = {
-    "tar": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
-    "zip": (".zip",),
-    "parquet": (".parquet", ".pq"),
-    "tfrecord": (".tfrecord", ".tfrecords", ".tfrec", ".record", ".tfrecord.gz", ".tfrecords.gz"),
-    "numpy": (".npy", ".npz"),
-    "hdf5": (".h5", ".hdf5", ".he5"),
-    "lmdb": (".mdb", ".lmdb"),
-    "manifest": (".csv", ".tsv", ".jsonl", ".ndjson", ".json"),
-    "idx": ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz"),
+OUTSIDE = "the name of the member is absolute or has '..' in it"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of source.
+
+    Attributes
+    ----------
+    title : str
+        What messages call it.
+    takes : tuple of str
+        The options of `compute` that it has a use for. Where `root` is one of them, so is `storage_options`.
+    cls : str
+        Module within this package and class of a kind of file; "" for what is no file. The class is called with the
+        file, the key and the options.
+    endings : tuple of str
+        Of file names, lower case.
+    pattern : str
+        A regular expression that finds names without such an ending.
+    of_paths : bool
+        A list of files that lie elsewhere, which is not looked for in a folder.
+    """
+
+    title: str
+    takes: tuple[str, ...] = ()
+    cls: str = ""
+    endings: tuple[str, ...] = ()
+    pattern: str = ""
+    of_paths: bool = False
+
+
+KINDS = {
+    "tar": Kind(
+        "WebDataset shards",
+        ("column", "group"),
+        "archives.tar.TarSource",
+        (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
+    ),
+    "zip": Kind("zip archives", (), "archives.zip.ZipSource", (".zip",)),
+    "parquet": Kind("Parquet files", ("column", "group", "root"), "tables.parquet.ParquetSource", (".parquet", ".pq")),
+    "tfrecord": Kind(
+        "TFRecord files",
+        ("feature", "group"),
+        "records.tfrecord.TFRecordSource",
+        (".tfrecord", ".tfrecords", ".tfrec", ".record", ".tfrecord.gz", ".tfrecords.gz"),
+        # TensorFlow's own shards: train-00000-of-01024, images.tfrecord-00000-of-00004.
+        r"(\.tfrecords?|\.record)?-\d{5}-of-\d{5}$",
+    ),
+    "numpy": Kind(".npy and .npz files", ("layout", "column"), "arrays.numpy.NumpyFileSource", (".npy", ".npz")),
+    "hdf5": Kind("HDF5 files", ("layout",), "arrays.hdf5.Hdf5Source", (".h5", ".hdf5", ".he5")),
+    "lmdb": Kind("LMDB databases", (), "records.lmdb.LmdbSource", (".mdb", ".lmdb")),
+    "manifest": Kind(
+        "manifests",
+        ("column", "group", "root"),
+        "tables.manifest.ManifestSource",
+        (".csv", ".tsv", ".jsonl", ".ndjson", ".json"),
+        of_paths=True,
+    ),
+    "list": Kind("text lists", ("root",), "places.lists.TextListSource", (".txt", ".lst", ".list"), of_paths=True),
+    "idx": Kind("MNIST files", ("layout",), "arrays.idx.IdxSource", ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
+    "cifar": Kind("CIFAR files", (), "arrays.cifar.CifarSource"),
+    "zarr": Kind("Zarr arrays", ("layout",), "arrays.zarr.ZarrSource"),
+    "huggingface": Kind("Hugging Face datasets", ("column", "group")),
+    "object": Kind("arrays, tensors and datasets that yield them", ("layout",)),
+    "url": Kind("URLs", ("storage_options",)),
 }
-_CLASSES = {
-    "tar": "TarSource",
-    "zip": "ZipSource",
-    "parquet": "ParquetSource",
-    "tfrecord": "TFRecordSource",
-    "numpy": "NumpyFileSource",
-    "hdf5": "Hdf5Source",
-    "lmdb": "LmdbSource",
-    "manifest": "ManifestSource",
-    "idx": "IdxSource",
-    "cifar": "CifarSource",
-}
-CONTAINER_ENDINGS = tuple(ending for endings in _ENDINGS.values() for ending in endings)
+"""What can be read beside loose images, by name."""
 
-# TensorFlow's own shard names have no ending: train-00000-of-01024, images.tfrecord-00000-of-00004.
-_TFRECORD_SHARD = re.compile(r"(\.tfrecords?|\.record)?-\d{5}-of-\d{5}$")
-_IDX_NAME = re.compile(r"idx[1-4]-ubyte(\.gz)?$")
 _CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch|train|test)$")
 
 
 def kind_of(name: str) -> str | None:
-    """Return the kind of container that a file name speaks of, None where it speaks of none.
+    """Return the kind of container or list that a file name speaks of, None where it speaks of none.
 
     >>> kind_of("photos.tar.gz"), kind_of("train-00000-of-01024"), kind_of("a.jpg")
     ('tar', 'tfrecord', None)
     """
     lower = name.lower()
-    for kind, endings in _ENDINGS.items():
-        if lower.endswith(endings):
+    for kind, entry in KINDS.items():
+        if lower.endswith(entry.endings) or (entry.pattern and re.search(entry.pattern, lower)):
             return kind
-    if _TFRECORD_SHARD.search(lower):
-        return "tfrecord"
-    if _IDX_NAME.search(lower):
-        return "idx"
     return None
 
 
@@ -74,16 +132,85 @@ def kind_of_content(file: File) -> str | None:
     return None
 
 
-def open_container(kind: str, file: File, key: str, options: SourceOptions) -> ShardSource:
-    """Return the source of a container of a given kind."""
-    return _class(kind)(file, key, options)  # type: ignore[call-arg]
+def kind_of_folder(path: str) -> str | None:
+    """Return the kind of a folder that is a container itself: an LMDB environment or a Zarr store, else None."""
+    if os.path.isfile(os.path.join(path, "data.mdb")):
+        return "lmdb"
+    if any(os.path.isfile(os.path.join(path, name)) for name in (".zarray", ".zgroup", "zarr.json")):
+        return "zarr"
+    return None
+
+
+def kind_within(path: str) -> str | None:
+    """Return the kind of containers that a folder holds; None where it holds loose images, or neither."""
+    found = None
+    for _, folders, names in os.walk(path, followlinks=False):
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                if suffix(name) in IMAGE_SUFFIXES:
+                    return None
+                kind = kind_of(name)
+                if found is None and kind is not None and not KINDS[kind].of_paths:
+                    found = kind
+    return found
+
+
+def published(path: str) -> list[str]:
+    """Return the training files of MNIST and CIFAR where a folder holds these as they are published."""
+    try:
+        names = sorted(os.listdir(path))
+    except OSError:
+        return []
+    batches = [name for name in names if name.startswith("data_batch_") and name[11:].isdigit()]
+    if batches:
+        return batches
+    if "train" in names and "meta" in names and os.path.isfile(os.path.join(path, "train")):
+        return ["train"]  # CIFAR-100
+    plain = [name for name in names if name in ("train-images-idx3-ubyte", "train-images.idx3-ubyte")]
+    packed = [name for name in names if name in ("train-images-idx3-ubyte.gz", "train-images.idx3-ubyte.gz")]
+    return plain[:1] or packed[:1]
+
+
+def open_container(kind: str, file: File, key: str, options: SourceOptions, *name: str) -> ShardSource:
+    """Return the source of a file of a given kind; `name` is what is meant within it."""
+    module, _, cls = KINDS[kind].cls.rpartition(".")
+    source: ShardSource = getattr(importlib.import_module(f"gpustats.sources.{module}"), cls)(file, key, options, *name)
+    source.takes = takes_of(kind)
+    return source
 
 
 def takes_of(kind: str) -> frozenset[str]:
-    """Return the options that a kind of container takes."""
-    return _class(kind).takes
+    """Return the options that a kind of source takes."""
+    takes = frozenset(KINDS[kind].takes)
+    return takes | {"storage_options"} if "root" in takes else takes
 
 
-def _class(kind: str) -> type[ShardSource]:
-    found: type[ShardSource] = getattr(importlib.import_module(f"gpustats.sources.{kind}"), _CLASSES[kind])
-    return found
+def check_options(options: SourceOptions, label: str, taken: frozenset[str]) -> None:
+    """Raise `ValueError` where an option was given that the source called `label` has no use for."""
+    for name in sorted(options.given - taken):
+        *titles, last = (kind.title for kind in KINDS.values() if name in kind.takes)
+        takers = f"{', '.join(titles)} and {last}" if titles else last
+        raise ValueError(f"{name}= is an option for {takers}; {printable(label)} has no use for it")
+
+
+def member_kind(name: str) -> str:
+    """Say what a member of an archive is by its name: "image", or what it is passed over as.
+
+    "outside" is a name that would leave the folder if it were extracted: absolute, with a drive, or with "..".
+
+    >>> member_kind("cats/1.jpg"), member_kind("../1.jpg"), member_kind("._1.jpg"), member_kind("1.cls")
+    ('image', 'outside', 'hidden', 'non_image')
+    """
+    parts = name.replace("\\", "/").removeprefix("./").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or name[1:2] == ":":
+        return "outside"
+    if any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX":
+        return "hidden"
+    return "image" if suffix(parts[-1]) in IMAGE_SUFFIXES else "non_image"
+
+
+def suffix(name: str) -> str:
+    """Return the ending of a file name, lower case, with its dot; "" where there is none."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""

@@ -13,8 +13,10 @@ import numpy as np
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
 from gpustats.install import pip_install
-from gpustats.sources.base import Item, Sample, Source
-from gpustats.sources.layout import image_view, resolve
+from gpustats.sources.arrays.layout import image_view, resolve
+from gpustats.sources.base import Sample, Source
+from gpustats.sources.items import Item
+from gpustats.sources.kinds import takes_of
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["IterableSource", "MapSource", "is_image_object", "open_object"]
@@ -44,21 +46,22 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
         Where it is nothing that holds images.
     """
     if _from_module(data, "datasets"):
-        from gpustats.sources.huggingface import HuggingFaceSource, check_dataset, decoded_rows
+        from gpustats.sources.tables.huggingface import HuggingFaceSource, check_dataset, decoded_rows
 
         check_dataset(data)
         rows = decoded_rows(data, key, options)
         if rows is None:
             return HuggingFaceSource(data, key, options)
         source = IterableSource(rows, key or "row", options, f"{_describe(data)} as it yields its rows")
-        source.takes = HuggingFaceSource.takes | IterableSource.takes  # type: ignore[misc]
+        source.takes = takes_of("huggingface") | takes_of("object")
         return source
     if _is_array(data) or _is_pil(data):
         return IterableSource([data], key, options, label=_describe(data))
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple | dict | bytes):
-        return MapSource(data, key, options)
-    if hasattr(data, "__iter__") and not isinstance(data, dict | bytes | bytearray | memoryview):
-        return IterableSource(data, key, options, label=_describe(data))
+    if not isinstance(data, dict | bytes | bytearray | memoryview):
+        if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple):
+            return MapSource(data, key, options)
+        if hasattr(data, "__iter__"):
+            return IterableSource(data, key, options, label=_describe(data))
     raise DataError(f"cannot read images from {type(data).__name__} {data!r:.80}; {_ACCEPTED}")
 
 
@@ -80,15 +83,13 @@ class IterableSource(Source):
         For messages.
     """
 
-    takes = frozenset({"layout"})
-
     def __init__(self, data: Iterable[Any], key: str, options: SourceOptions, label: str) -> None:
-        super().__init__(label)
+        super().__init__(label, takes_of("object"))
         self._data = data
         self._prefix = key + "/" if key else ""
         self._layout = options.layout
 
-    def samples(self) -> Iterator[Sample | Failure]:
+    def parts(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
         number = 0
         iterator = iter(self._elements())

@@ -14,15 +14,6 @@ __all__ = ["LAYOUTS", "SourceOptions", "missing_extra"]
 
 LAYOUTS = ("auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW")
 
-_TAKERS = {
-    "column": "Parquet, Hugging Face datasets, manifests, WebDataset shards and .npz files",
-    "feature": "TFRecord files",
-    "group": "Parquet, Hugging Face datasets, manifests, WebDataset shards and TFRecord files",
-    "root": "manifests, text lists and tables that hold paths",
-    "layout": "arrays, .npy, .npz, HDF5, Zarr, and datasets that yield arrays or tensors",
-    "storage_options": "URLs",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
@@ -61,14 +52,8 @@ class SourceOptions:
     @property
     def given(self) -> frozenset[str]:
         """Names of the options that the user set."""
-        return frozenset(
-            field.name for field in fields(self) if field.name in _TAKERS and getattr(self, field.name) != field.default
-        )
-
-    def check(self, label: str, taken: frozenset[str]) -> None:
-        """Raise `ValueError` where an option was given that the source called `label` has no use for."""
-        for name in sorted(self.given - taken):
-            raise ValueError(f"{name}= is an option for {_TAKERS[name]}; {printable(label)} has no use for it")
+        given = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
+        return frozenset(given - {"max_bytes"})
 
 
 def missing_extra(label: str, what: str, package: str, extra: str) -> DataError:

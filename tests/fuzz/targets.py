@@ -99,6 +99,8 @@ def container_verdict(ending: str) -> Callable[[bytes], str]:
                 stats = gpustats.compute(path, device="cpu", workers=1, max_pixels=MAX_PIXELS, progress=False)
             except gpustats.DataError:
                 return "refused"
+            assert {failure.reason for failure in stats.failures} <= set(REASONS)
+            assert stats.n_images or stats.failures, "neither images nor failures, and no error"
             odd = [failure for failure in stats.failures if "the file cannot be read: " in failure.message]
             assert not odd, f"no reader expects this: {odd[0]}"
             return "some failed" if stats.failures else "good"

@@ -9,11 +9,15 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from gpustats.failures import Failure, ImageError
+from gpustats.sources import SourceOptions, load, open_source
+from gpustats.sources.base import Within
 
 Files = Sequence[Path]
 Packer = Callable[[Files, Path], Any]
@@ -248,3 +252,55 @@ def memory_url(files: Files, out: Path) -> Any:
     for path in files:
         memory.pipe_file(f"/packed/{path.parent.name}/{path.name}", path.read_bytes())
     return "memory://packed"
+
+
+class Contents(NamedTuple):
+    """What a source gives, read to the end.
+
+    Attributes
+    ----------
+    images : list
+        Key, group and bytes (or pixels as nested lists) of every image that can be loaded, in order.
+    failures : list
+        Key and reason of what cannot be read, by the source or by the item.
+    messages : list
+        Their sentences.
+    skipped : dict
+        What was passed over.
+    """
+
+    images: list[tuple[str, str, Any]]
+    failures: list[tuple[str, str]]
+    messages: list[str]
+    skipped: dict[str, int]
+
+    @property
+    def keys(self) -> list[str]:
+        return [key for key, _, _ in self.images]
+
+    @property
+    def groups(self) -> list[str]:
+        return [group for _, group, _ in self.images]
+
+
+def contents(data: Any, **options: Any) -> Contents:
+    """Read a source as a run does, without a decoder."""
+    chosen = SourceOptions(**options)
+    source = open_source(data, chosen)
+    found = Contents([], [], [], {})
+    for sample in source.samples():
+        if isinstance(sample, Within):
+            continue
+        failure = sample if isinstance(sample, Failure) else None
+        if not isinstance(sample, Failure):
+            key, group, item = sample
+            try:
+                value = load(item, chosen.max_bytes)
+                found.images.append((key, group, value.tolist() if hasattr(value, "tolist") else value))
+            except ImageError as error:
+                failure = Failure(key, error.reason, str(error))
+        if failure is not None:
+            found.failures.append((failure.key, failure.reason))
+            found.messages.append(failure.message)
+    found.skipped.update(source.skipped)
+    return found

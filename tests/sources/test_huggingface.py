@@ -12,6 +12,7 @@ import gpustats
 from gpustats import DataError, Stats
 from gpustats.sources import SourceOptions, open_source
 from tests.images import encoded, photo
+from tests.sources.packing import contents
 
 datasets: Any = pytest.importorskip("datasets")
 PIL: Any = pytest.importorskip("PIL.Image")
@@ -112,3 +113,108 @@ def test_other_objects_of_the_package(stored: Any) -> None:
         compute(datasets.DatasetDict({"train": stored}))
     with pytest.raises(DataError, match=r"is no Dataset or IterableDataset"):
         compute(stored.features["image"])
+
+
+def rows(count: int) -> Any:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    images = [{"bytes": b"image %d" % i, "path": f"é{i}.jpg" if i % 3 else None} for i in range(count)]
+    labels = [None if i % 5 == 4 else i % 2 for i in range(count)]
+    return datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
+
+
+def expected_rows(count: int, key: str = "row") -> list[tuple[str, str, bytes]]:
+    return [
+        (
+            f"{key}/{i}" + (f"/é{i}.jpg" if i % 3 else ""),
+            "" if i % 5 == 4 else ("cat", "dog")[i % 2],
+            b"image %d" % i,
+        )
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
+def test_rows_are_numbered_through(count: int) -> None:
+    data = rows(count)
+    assert contents(data) == (expected_rows(count), [], [], {})
+    assert open_source(data).count() == count
+    assert contents([data, data]).images == [*expected_rows(count, "0"), *expected_rows(count, "1")]
+    parts = datasets.concatenate_datasets([rows(3), data])
+    assert [key.split("/")[1] for key in contents(parts).keys] == [str(i) for i in range(count + 3)]
+    iterable = data.to_iterable_dataset(num_shards=min(count, 3))
+    assert contents(iterable).images == expected_rows(count)
+    assert open_source(iterable).count() is None
+
+
+def test_mapped_rows_are_numbered_through() -> None:
+    data = rows(40).cast_column("image", datasets.Image(decode=False)).to_iterable_dataset().map(lambda row: row)
+    found = contents(data)
+    assert [(key, image) for key, _, image in found.images] == [(f"row/{i}", b"image %d" % i) for i in range(40)]
+
+
+def test_labels_of_rows() -> None:
+    data = datasets.Dataset.from_dict({"jpg": [b"a", b"b"], "label": [7, None], "text": ["caf\udce9", "日本"][1:] * 2})
+    assert contents(data).groups == ["7", ""]
+    assert contents(data, group="text").groups == ["日本", "日本"]
+    for options, message in [({"column": "x"}, "there is no column 'x'"), ({"group": "x"}, "there is no column 'x'")]:
+        with pytest.raises(DataError, match=message):
+            contents(data, **options)
+    with pytest.raises(DataError, match="the column 'label' is of type int64, not images"):
+        contents(data, column="label")
+    with pytest.raises(DataError, match="several columns may hold images: a, b; choose with column="):
+        contents(datasets.Dataset.from_dict({"a": [b"1"], "b": [b"2"]}))
+    with pytest.raises(DataError, match=r"no column holds images or paths; the columns are: a \(int64\)"):
+        contents(datasets.Dataset.from_dict({"a": [1]}))
+
+
+def test_rows_that_are_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "é.jpg"
+    path.write_bytes(b"on disk")
+    images = [
+        {"bytes": b"x" * 11, "path": None},
+        {"bytes": None, "path": str(path)},
+        None,
+        {"bytes": None, "path": "https://host/a.jpg"},
+        {"bytes": None, "path": "zip://a.jpg::b.zip"},
+        {"bytes": None, "path": str(tmp_path / "gone.jpg")},
+        {"bytes": b"x" * 10, "path": ""},
+        {"bytes": None, "path": ""},
+    ]
+    features = datasets.Features({"image": datasets.Image()})
+    data = datasets.Dataset.from_dict({"image": images}, features=features)
+    here = tmp_path.as_posix()
+    found = contents(data, max_bytes=10)
+    assert found.images == [(f"row/1/{here}/é.jpg", "", b"on disk"), ("row/6", "", b"x" * 10)]
+    assert found.failures == [
+        ("row/0", "too_large"),
+        ("row/2", "missing"),
+        ("row/3/https://host/a.jpg", "unsupported"),
+        ("row/4/zip://a.jpg::b.zip", "unsupported"),
+        (f"row/5/{here}/gone.jpg", "missing"),
+        ("row/7", "missing"),
+    ]
+    assert found.messages[1] == "the row has no image in 'image'"
+    assert found.messages[2] == "the row holds a URL and no bytes; download or embed the images first"
+    mapped = data.cast_column("image", datasets.Image(decode=False)).to_iterable_dataset().map(lambda row: row)
+    found = contents(mapped, max_bytes=10)
+    assert [(key, reason) for key, reason in found.failures if key != "row/0"] == [
+        ("row/2", "missing"),
+        ("row/3", "unsupported"),
+        ("row/4", "unsupported"),
+        ("row/5", "missing"),
+        ("row/7", "missing"),
+    ]
+
+
+def test_where_a_dataset_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = datasets.Dataset.iter
+
+    def broken(self: Any, batch_size: int) -> Any:
+        for number, table in enumerate(real(self, batch_size)):
+            if number == 2:
+                raise OSError("the disk is gone")
+            yield table
+
+    monkeypatch.setattr(datasets.Dataset, "iter", broken)
+    with pytest.raises(DataError, match=r"Hugging Face Dataset raised OSError after 32 rows: the disk is gone"):
+        contents(rows(40))

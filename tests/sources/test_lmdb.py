@@ -11,7 +11,7 @@ import pytest
 
 from gpustats.failures import Failure, ImageError
 from gpustats.sources import load, open_source
-from gpustats.sources.lmdb_pages import Value, walk
+from gpustats.sources.records.lmdb_pages import Value, walk
 from tests.images import encoded, photo
 
 lmdb: Any = pytest.importorskip("lmdb")

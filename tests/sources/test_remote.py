@@ -16,8 +16,8 @@ import pytest
 
 import gpustats
 from gpustats import DataError, ImagesFailedWarning
-from gpustats.sources import remote
 from gpustats.sources.files import public_url
+from gpustats.sources.files import retry as retrying
 from tests.sources.packing import PACKERS
 from tests.sources.test_containers import integers
 
@@ -82,7 +82,7 @@ class Server(http.server.ThreadingHTTPServer):
 @pytest.fixture(params=[False, True], ids=["plain", "ranges"])
 def serve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], str]]:
     """Start a server over a folder; returns its address with a user and a password in it."""
-    monkeypatch.setattr(remote, "_FIRST_DELAY", 0.005)
+    monkeypatch.setattr(retrying, "_FIRST_DELAY", 0.005)
     servers = []
 
     def start(folder: Path) -> str:
@@ -118,7 +118,7 @@ def test_a_container_behind_http(name: str, serve: Callable[[Path], str], photos
 def test_shards_by_range_and_large_blocks(
     serve: Callable[[Path], str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gpustats.sources import remote_stream
+    from gpustats.sources.files import stream as remote_stream
 
     monkeypatch.setattr(remote_stream, "_BLOCK", 1000)
     monkeypatch.setattr(remote_stream, "_CHUNK", 700)
@@ -190,15 +190,15 @@ def test_a_missing_file_is_not_asked_for_again_and_again(tmp_path: Path, monkeyp
         calls.append(error)
         raise error
 
-    monkeypatch.setattr(remote, "_FIRST_DELAY", 0.0)
+    monkeypatch.setattr(retrying, "_FIRST_DELAY", 0.0)
     for error, reason, times in [
         (FileNotFoundError("https://user:hunter2@host/"), "missing", 1),
         (PermissionError("hunter2"), "unreadable", 1),
-        (ConnectionResetError("hunter2"), "unreadable", remote.ATTEMPTS),
+        (ConnectionResetError("hunter2"), "unreadable", retrying.ATTEMPTS),
     ]:
         calls.clear()
         with pytest.raises(Exception, match=r"no such file|reading failed") as caught:
-            remote.retry(lambda error=error: fail(error))  # type: ignore[misc]
+            retrying.retry(lambda error=error: fail(error))  # type: ignore[misc]
         assert (caught.value.reason, len(calls)) == (reason, times)  # type: ignore[attr-defined]
         assert "hunter2" not in str(caught.value)
 
@@ -218,7 +218,7 @@ def test_s3(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     pytest.importorskip("s3fs", reason="s3fs is not installed")
     server = pytest.importorskip("moto.server", reason="moto is not installed")
     boto3 = pytest.importorskip("boto3", reason="boto3 is not installed")
-    monkeypatch.setattr(remote, "_FIRST_DELAY", 0.005)
+    monkeypatch.setattr(retrying, "_FIRST_DELAY", 0.005)
     moto = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     try:

@@ -1,0 +1,137 @@
+"""Tar archives and WebDataset shards, plain or compressed; read in place, never extracted."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import BinaryIO, cast
+
+from gpustats.failures import Failure, ImageError
+from gpustats.sources.archives.tarwalk import Member, walk
+from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.files.file import File
+from gpustats.sources.files.shared import SharedFile
+from gpustats.sources.items import Item
+from gpustats.sources.kinds import OUTSIDE, member_kind
+from gpustats.sources.options import SourceOptions
+
+__all__ = ["TarSource"]
+
+_FIELD_LIMIT = 1 << 20  # bytes of a label
+
+
+class TarSource(ShardSource):
+    """The images of one tar archive.
+
+    Members that share their name up to the first dot of its last part are one sample, as in WebDataset. The group of
+    its images is the content of the sample's ``.cls`` member (or of the one that ``group=`` names), else the
+    first-level folder. ``column=`` names the extension to read where a sample has several images: ``column="jpg"``.
+
+    Parameters
+    ----------
+    file, key
+        See `ShardSource`.
+    options : SourceOptions
+        `column` and `group` count.
+    """
+
+    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
+        super().__init__(file, key)
+        self._max_bytes = options.max_bytes
+        self._columns = frozenset(options.column.lower().split(";")) if options.column else None
+        self._group_field = options.group or "cls"
+
+    def members(self) -> Iterator[Sample | Failure]:
+        """Yield the images sample by sample."""
+        with ExitStack() as stack:
+            stream = stack.enter_context(self.file.open())
+            wrap = _decompressor(stream)
+            if wrap is not None:
+                stream = stack.enter_context(wrap(stream))
+            handle = SharedFile(stream.fileno()) if wrap is None and self.file.path is not None else None
+            try:
+                yield from self._samples(stream, handle)
+            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                if isinstance(error, OSError) and error.errno is not None:  # bz2 and gzip give damage no number
+                    raise
+                reason = "truncated" if isinstance(error, EOFError) else "corrupt"
+                raise ImageError(reason, f"the compressed archive is damaged: {error}") from None  # type: ignore[arg-type]
+
+    def _samples(self, stream: BinaryIO, handle: SharedFile | None) -> Iterator[Sample | Failure]:
+        sample: str | None = None
+        images: list[tuple[str, Item]] = []
+        label: str | None = None
+        end = handle.size() if handle is not None else None
+        try:
+            for member in walk(stream):
+                name = member.name.removeprefix("./")
+                folder, slash, base = name.rpartition("/")
+                stem, _, field = base.partition(".")
+                field = field.lower()
+                if folder + slash + stem != sample:
+                    yield from self._flush(images, label)
+                    sample, images, label = folder + slash + stem, [], None
+                key = f"{self.key}/{name}"
+                kind = member_kind(name) if member.kind in ("file", "sparse") else member.kind
+                if kind == "outside":
+                    yield Failure(key, "unsupported", OUTSIDE)
+                elif kind in ("image", "non_image") and (
+                    kind == "image" if not self._columns else field in self._columns
+                ):
+                    if member.kind == "sparse":
+                        yield Failure(key, "unsupported", "sparse members of tar archives are not read")
+                    elif member.size > self._max_bytes:
+                        yield Failure(key, "too_large", f"the archive claims {member.size:,} bytes for this member")
+                    elif end is not None and member.offset + member.size > end:
+                        yield Failure(key, "truncated", "the archive ends within this member")
+                    elif handle is not None:
+                        images.append((name, handle.reader(member.offset, member.size)))
+                    else:
+                        data = stream.read(member.size)
+                        if len(data) < member.size:
+                            yield Failure(key, "truncated", "the archive ends within this member")
+                        else:
+                            images.append((name, data))
+                elif kind != "folder":
+                    if (field == self._group_field or self._group_field.startswith(field + ".")) and field:
+                        label = self._read_label(stream, member, field)
+                    self.skipped[kind] += 1
+        except (ImageError, EOFError, OSError, zlib.error, lzma.LZMAError):
+            yield from self._flush(images, label)  # what came before the damage is whole
+            raise
+        yield from self._flush(images, label)
+
+    def _flush(self, images: list[tuple[str, Item]], label: str | None) -> Iterator[Sample]:
+        for name, item in images:
+            group = label if label is not None else name.partition("/")[0] if "/" in name else ""
+            yield f"{self.key}/{name}", group, item
+
+    def _read_label(self, stream: BinaryIO, member: Member, field: str) -> str | None:
+        if member.size > _FIELD_LIMIT:
+            return None
+        text = stream.read(member.size).decode("utf-8", "surrogateescape").strip()
+        if field == self._group_field:
+            return text
+        try:  # "json.label": one entry of a JSON member
+            value = json.loads(text)[self._group_field.removeprefix(field + ".")]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return str(value)
+
+
+def _decompressor(stream: BinaryIO) -> Callable[[BinaryIO], BinaryIO] | None:
+    """Say by the first bytes how the archive is compressed: endings lie."""
+    head = stream.read(6)
+    stream.seek(0)
+    if head.startswith(b"\x1f\x8b"):
+        return lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+    if head.startswith(b"BZh"):
+        return lambda raw: cast(BinaryIO, bz2.BZ2File(raw))
+    if head == b"\xfd7zXZ\0":
+        return lambda raw: cast(BinaryIO, lzma.LZMAFile(raw))
+    return None

@@ -1,0 +1,96 @@
+"""Single files behind fsspec URLs. What is shown of a URL never holds user information or a query."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+from urllib.parse import unquote
+
+from gpustats.errors import DataError
+from gpustats.failures import printable
+from gpustats.sources.files.file import public_url
+from gpustats.sources.files.retry import retry
+from gpustats.sources.files.stream import open_stream
+from gpustats.sources.items import Item, check_bytes
+from gpustats.sources.options import SourceOptions, missing_extra
+
+__all__ = ["RemoteFile", "UrlReader", "connect"]
+
+
+class RemoteFile:
+    """A file behind a URL; see `files.File`.
+
+    Parameters
+    ----------
+    system : fsspec file system
+        With the user's credentials.
+    path : str
+        As the file system has it.
+    label : str
+        The URL without credentials.
+    """
+
+    def __init__(self, system: Any, path: str, label: str) -> None:
+        self.path: str | None = None
+        self.label = label
+        self.name = unquote(label.rstrip("/").rpartition("/")[2])
+        self._system = system
+        self._remote = path
+
+    def open(self) -> BinaryIO:
+        """Open for reading ahead."""
+        return open_stream(self._system, self._remote)
+
+    def sibling(self, name: str) -> str:
+        """Return the URL of a file in the same folder."""
+        return f"{self.label.rpartition('/')[0]}/{name}"
+
+    def read(self, max_bytes: int) -> bytes:
+        """Read the whole file, where it is not too large."""
+
+        def fetch() -> bytes:
+            size = self._system.info(self._remote).get("size")
+            check_bytes(size or 0, max_bytes)
+            data: bytes = self._system.cat_file(self._remote)
+            if size is not None and len(data) != size:
+                raise OSError("the body was cut off")
+            return data
+
+        return retry(fetch)
+
+
+class UrlReader:
+    """Reads files below one URL by their relative paths."""
+
+    def __init__(self, base: str, options: SourceOptions) -> None:
+        self._system, self._path = connect(base, options)
+        self._label = public_url(base).rstrip("/")
+
+    def item(self, relative: str) -> Item:
+        """Return an item that reads one file."""
+        return RemoteFile(self._system, f"{self._path.rstrip('/')}/{relative}", f"{self._label}/{relative}").read
+
+
+def connect(url: str, options: SourceOptions) -> tuple[Any, str]:
+    """Return the fsspec file system for a URL, and the path as that has it.
+
+    Raises
+    ------
+    DataError
+        Where a package for the protocol is missing, or the URL is of a form that is not read.
+    """
+    label = public_url(url)
+    try:
+        import fsspec
+        import fsspec.core
+    except ImportError:
+        raise missing_extra(label, "URLs", "fsspec", "remote") from None
+    if "::" in url:
+        raise DataError(f"{printable(label)}: chained URLs ('::') are not read; give the URL of the container itself")
+    try:
+        system, path = fsspec.core.url_to_fs(url, **(options.storage_options or {}))
+    except ImportError:
+        scheme = url.partition("://")[0]
+        raise missing_extra(label, f"{scheme}:// URLs", f"of fsspec for {scheme}", "remote") from None
+    except Exception as error:  # noqa: BLE001 - the text may hold credentials, so only the type is shown
+        raise DataError(f"{printable(label)}: cannot be opened: {type(error).__name__}") from None
+    return system, str(path)

@@ -1,0 +1,196 @@
+"""Opens whatever the user gave: a path, a pattern, a URL, a list or an object."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+
+from gpustats.errors import DataError
+from gpustats.failures import printable
+from gpustats.sources.base import Part, Source
+from gpustats.sources.files.file import LocalFile, public_url
+from gpustats.sources.kinds import (
+    IMAGE_SUFFIXES,
+    KINDS,
+    check_options,
+    kind_of,
+    kind_of_content,
+    kind_of_folder,
+    kind_within,
+    open_container,
+    published,
+    suffix,
+    takes_of,
+)
+from gpustats.sources.objects import is_image_object, open_object
+from gpustats.sources.options import SourceOptions
+from gpustats.sources.places.folder import FolderSource
+from gpustats.sources.places.lists import FileSource, ListSource
+from gpustats.sources.places.patterns import BraceSource, GlobSource, has_braces
+
+__all__ = ["open_source", "open_url"]
+
+
+def open_source(data: object, options: SourceOptions | None = None) -> Source:
+    """Return the source for what the user gave.
+
+    Parameters
+    ----------
+    data
+        See `gpustats.compute`.
+    options : SourceOptions, optional
+        How to read it.
+
+    Raises
+    ------
+    DataError
+        Where it does not exist or is of no kind that can be read.
+    ValueError
+        Where an option was given that this kind of source has no use for.
+    """
+    options = options or SourceOptions()
+    source = _open(data, "", options)
+    check_options(options, source.label, source.takes)
+    return source
+
+
+def _open(data: object, key: str, options: SourceOptions) -> Source:
+    """Open anything; `key` is what the keys of its images begin with, "" for what stands alone."""
+    if isinstance(data, str | os.PathLike):
+        path = os.fsdecode(data)
+        return open_url(path, key, options) if "://" in path else _open_path(path, key, options)
+    if isinstance(data, list | tuple):
+        if not len(data):
+            raise DataError("the list is empty: give at least one path or image")
+        labelled = isinstance(data, tuple) and is_image_object(data) and not is_image_object(data[-1])
+        if not labelled and not all(map(is_image_object, data)):
+            return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
+        data = [data] if labelled else data
+    return open_object(data, key, options)
+
+
+def _open_path(path: str, key: str, options: SourceOptions) -> Source:
+    if not path:
+        raise DataError("the path is empty: give a folder, a file, a glob or a list of paths")
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
+            special = _open_missing(path, key, options)
+            if special is not None:
+                return special
+        raise DataError(f"{printable(path)}: {_explain(error)}") from None
+    except ValueError as error:
+        raise DataError(f"{printable(path)}: not a path: {error}") from None
+    if os.path.isdir(path):
+        return _open_folder(path, key, options)
+    file = LocalFile(path)
+    try:
+        kind = kind_of(file.name) or kind_of_content(file)
+    except OSError as error:
+        raise DataError(f"{printable(path)}: {_explain(error)}") from None
+    if kind is not None:
+        return open_container(kind, file, key if kind == "list" else key or file.name, options)
+    ending = suffix(file.name)
+    if ending in IMAGE_SUFFIXES or not ending:
+        return FileSource(path, key)
+    containers = (end for kind, entry in KINDS.items() if kind != "list" for end in entry.endings)
+    raise DataError(
+        f"{printable(path)}: files ending in '{ending}' are not read; give a folder, an image "
+        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a container ({', '.join(containers)}) or a text file with "
+        f"one path a line ({', '.join(KINDS['list'].endings)})"
+    )
+
+
+def _open_missing(path: str, key: str, options: SourceOptions) -> Source | None:
+    """Open what is no path but a way to write several, or a part of a file."""
+    outer, parts, inner = path.partition("::")
+    if parts and os.path.exists(outer):
+        name = os.path.basename(outer.rstrip("/"))
+        kind = "zarr" if os.path.isdir(outer) else kind_of(name)
+        if kind in ("zarr", "hdf5"):
+            return open_container(kind, LocalFile(outer), key or name, options, inner)
+    if has_braces(path):
+        return BraceSource(path, lambda entry, name: Part(name, _open_path, (entry, name, options)), options.given)
+    if glob.has_magic(path):
+        return GlobSource(path, lambda match, name: _match(match, name, options), options.given)
+    return None
+
+
+def _match(path: str, key: str, options: SourceOptions) -> Part | None:
+    """Return the part for what a glob found: a folder, whose keys begin with `key`, or a container."""
+    if os.path.isdir(path):
+        return Part(key, _open_folder, (path, key, options, key + "/" if key else ""))
+    kind = kind_of(os.path.basename(path))
+    return _shard(kind, path, key, options) if kind not in (None, "list") else None
+
+
+def _shard(kind: str, path: str, key: str, options: SourceOptions) -> Part:
+    return Part(key, open_container, (kind, LocalFile(path), key, options))
+
+
+def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str = "") -> Source:
+    name = key or os.path.basename(os.path.abspath(path))
+    kind = kind_of_folder(path)
+    if kind is not None:
+        return open_container(kind, LocalFile(path), name, options)
+    prefix = key + "/" if key else ""
+    special = published(path)
+    if special:
+
+        def entry(file: object, _: str) -> Part:
+            name = prefix + os.path.basename(str(file))
+            return Part(name, _open_path, (file, name, options))
+
+        source = ListSource([os.path.join(path, name) for name in special], entry, options.given)
+        source.label = path
+        return source
+    kind = kind_within(path)
+    if kind is None:
+        return FolderSource(path, prefix, group_prefix=group_prefix)
+
+    def shard(file: str, name: str) -> Part | None:
+        # Of one kind, so that a table of labels beside the shards is not taken for images.
+        return _shard(kind, file, name, options) if kind_of(file) == kind else None
+
+    folder = FolderSource(path, prefix, group_prefix=group_prefix, shard=shard)
+    folder.takes = takes_of(kind)
+    return folder
+
+
+def open_url(url: str, key: str, options: SourceOptions) -> Source:
+    """Return the source for a URL: by its ending a container, an image or a list; else a folder.
+
+    Raises
+    ------
+    DataError
+        Where a package for the protocol is missing, or nothing can be reached there.
+    """
+    if url.startswith(("file://", "local://")):
+        raise DataError(f"{printable(public_url(url))}: give the path without the scheme")
+    label = public_url(url)
+    if has_braces(url):
+        shards = BraceSource(
+            url, lambda path, name: Part(name, open_url, (path, name, options)), options.given, exists=lambda path: True
+        )
+        shards.label = label
+        return shards
+    from gpustats.sources.files.remote import RemoteFile, connect
+    from gpustats.sources.places.remote_folder import RemoteFolderSource
+
+    system, path = connect(url, options)
+    file = RemoteFile(system, path, label)
+    kind = kind_of(file.name)
+    if kind is not None:
+        source: Source = open_container(kind, file, key if kind == "list" else key or file.name, options)
+    elif suffix(file.name) in IMAGE_SUFFIXES:
+        source = FileSource(label, key or file.name, file.read)
+    else:
+        source = RemoteFolderSource(system, path, label, key, options)
+    source.takes |= takes_of("url")
+    return source
+
+
+def _explain(error: OSError) -> str:
+    return "no such file or folder" if error.errno == errno.ENOENT else error.strerror or str(error)

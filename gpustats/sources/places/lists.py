@@ -1,0 +1,123 @@
+"""Images and containers named one by one: a file, a list, a text file of paths."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+from gpustats.failures import Failure
+from gpustats.sources.base import Entry, Part, Source, takes_of_parts, within
+from gpustats.sources.files.file import File, key_of
+from gpustats.sources.files.root import Root
+from gpustats.sources.items import Item
+from gpustats.sources.kinds import IMAGE_SUFFIXES, suffix
+from gpustats.sources.options import SourceOptions
+
+__all__ = ["FileSource", "ListSource", "TextListSource"]
+
+
+class FileSource(Source):
+    """One image file; its key is its name."""
+
+    def __init__(self, path: str, key: str = "", item: Item | None = None) -> None:
+        super().__init__(path)
+        self._item: Item = path if item is None else item
+        self._key = key or os.path.basename(path)
+
+    def parts(self) -> Iterator[Entry]:
+        """Yield the one sample."""
+        yield self._key, "", self._item
+
+    def count(self) -> int:
+        """Return 1."""
+        return 1
+
+
+class ListSource(Source):
+    """A Python list: paths of images, and anything else that `open_source` takes.
+
+    The key of an image is its path as it was given, with forward slashes; keys from a folder or a container begin with
+    its path, those of an object with its place in the list.
+
+    Parameters
+    ----------
+    entries : sequence
+        Not empty.
+    part : callable
+        Returns the part for an entry that is no image file, and its key.
+    given : frozenset of str
+        The options that the user set: those have a use that have one for any entry.
+    """
+
+    def __init__(
+        self, entries: Sequence[object], part: Callable[[object, str], Part], given: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__(f"a list of {len(entries):,}")
+        self._entries = entries
+        self._part = part
+        others = ((n, entry) for n, entry in enumerate(entries) if _image_path(entry) is None)
+        self.takes = takes_of_parts((self._entry(*other) for other in others), given)
+
+    def parts(self) -> Iterator[Entry]:
+        """Yield the entries in the order of the list."""
+        for position, entry in enumerate(self._entries):
+            path = _image_path(entry)
+            if path is not None:
+                yield path.replace(os.sep, "/"), "", path
+            elif isinstance(entry, str | os.PathLike):
+                yield self._entry(position, entry)
+            else:  # objects of the user's may not be made for several threads at once
+                yield from within(self._entry(position, entry), self.skipped)
+
+    def _entry(self, position: int, entry: object) -> Part:
+        named = isinstance(entry, str | os.PathLike)
+        key = key_of(os.fsdecode(entry)).rstrip("/") if named else str(position)  # type: ignore[arg-type]
+        return self._part(entry, key)
+
+    def count(self) -> int | None:
+        """Return the length of the list where every entry is an image."""
+        return len(self._entries) if all(_image_path(entry) is not None for entry in self._entries) else None
+
+
+def _image_path(entry: object) -> str | None:
+    if isinstance(entry, str | os.PathLike):
+        path = os.fsdecode(entry)
+        if suffix(os.path.basename(path)) in IMAGE_SUFFIXES and not glob.has_magic(path) and "://" not in path:
+            return path
+    return None
+
+
+class TextListSource(Source):
+    """A text file with the path of one image a line; blank lines and lines that start with ``#`` do not count.
+
+    Relative paths are relative to the folder of the text file, or to ``root=``. The key is the line.
+    """
+
+    def __init__(self, file: File, key: str, options: SourceOptions) -> None:
+        super().__init__(file.label)
+        self._file = file
+        self._prefix = key + "/" if key else ""
+        self._options = options
+
+    def parts(self) -> Iterator[Entry]:
+        """Yield the images line by line."""
+        root = Root(self._file, self._options)
+        for line in self._lines():
+            key = self._prefix + key_of(line)
+            item = root.item(line, key)
+            if isinstance(item, Failure):
+                yield item
+            else:
+                yield key, "", item
+
+    def count(self) -> int | None:
+        """Count the lines."""
+        return sum(1 for _ in self._lines()) if self._file.path is not None else None
+
+    def _lines(self) -> Iterator[str]:
+        with self._file.open() as file:
+            for raw in file:
+                line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
+                if line.strip() and not line.startswith("#"):
+                    yield line

@@ -1,0 +1,176 @@
+"""Hugging Face datasets, read from their stored bytes and not through PIL."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from gpustats.errors import DataError
+from gpustats.failures import Failure, ImageError
+from gpustats.sources.base import Sample, Source
+from gpustats.sources.items import Item, load
+from gpustats.sources.kinds import takes_of
+from gpustats.sources.options import SourceOptions
+from gpustats.sources.tables.columns import GROUP_COLUMNS, IMAGE_COLUMNS, TableColumns, choose_columns, pick
+from gpustats.sources.tables.rows import table_samples
+
+__all__ = ["HuggingFaceSource", "check_dataset", "decoded_rows"]
+
+_BATCH_ROWS = 16
+
+
+def check_dataset(data: Any) -> None:
+    """Raise `DataError` where an object of the package is no dataset that can be read."""
+    if isinstance(data, dict):
+        raise DataError(f"a {type(data).__name__} holds several splits: give one of {', '.join(map(repr, data))}")
+    if not hasattr(data, "with_format") or not hasattr(data, "iter"):
+        raise DataError(f"a {type(data).__name__} is no Dataset or IterableDataset of Hugging Face")
+
+
+def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]] | None:
+    """Return the rows of a dataset of which no stored images can be had, None for any other.
+
+    An `IterableDataset` decodes images before it hands them to the function of ``map`` or ``filter``. Asked for stored
+    bytes after that, it would compress the pixels again, as JPEG with loss. So they are taken as a loop over the
+    dataset gets them.
+
+    Parameters
+    ----------
+    data : Dataset or IterableDataset
+        To be read.
+    key : str
+        What keys begin with.
+    options : SourceOptions
+        `column` and `group` count.
+
+    Returns
+    -------
+    iterator of Failure or (image, label), or None
+        Images are PIL images, arrays or encoded bytes. Raises `DataError` where no column holds images.
+    """
+    # Nothing public says it. Where the attribute is gone, rows are right, if slower.
+    stored = getattr(getattr(data, "_ex_iterable", None), "iter_arrow", None)
+    if stored or not isinstance(data, sys.modules["datasets"].IterableDataset):
+        return None
+    return _rows(data, key or "row", options)
+
+
+def _rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]]:
+    columns: tuple[str, str | None] | None = None
+    features = data.features or {}
+    for number, row in enumerate(data.with_format(None)):
+        if columns is None:
+            columns = _choose(row, options)
+        image, label = (row.get(name) for name in columns)
+        names = getattr(features.get(columns[1]), "names", None) or []
+        if isinstance(label, int) and 0 <= label < len(names):
+            label = names[label]
+        if isinstance(image, dict):
+            stored = image.get("bytes")
+            image = stored if stored is not None else image.get("path")
+        try:
+            if image is None:
+                raise ImageError("missing", f"the row has no image in '{columns[0]}'")
+            if isinstance(image, str):
+                item = _follow(image, f"{key}/{number}")
+                image = item if isinstance(item, Failure) else load(item, options.max_bytes)
+        except ImageError as error:
+            image = Failure(f"{key}/{number}", error.reason, str(error))
+        yield image if isinstance(image, Failure) else (image, label)
+
+
+def _choose(row: dict[str, Any], options: SourceOptions) -> tuple[str, str | None]:
+    """Choose the columns of images and labels by the first row."""
+    images = [name for name, value in row.items() if _may_be_image(value)]
+    try:
+        image = pick(row, options.column, (), "column") or pick(images, None, IMAGE_COLUMNS, "column")
+        if image is None and len(images) != 1:
+            found = "several columns" if images else "no column"
+            raise ImageError("unsupported", f"{found} of {', '.join(row)} may hold images; choose with column=")
+        image = image or images[0]
+        return image, pick([name for name in row if name != image], options.group, GROUP_COLUMNS, "column")
+    except ImageError as error:
+        raise DataError(f"Hugging Face IterableDataset: {error}") from None
+
+
+def _may_be_image(value: Any) -> bool:
+    stored = isinstance(value, bytes) or (isinstance(value, dict) and "bytes" in value)
+    return stored or hasattr(value, "getbands") or len(getattr(value, "shape", ())) > 1
+
+
+class HuggingFaceSource(Source):
+    """The stored images of a `datasets.Dataset`, or of an `IterableDataset` that does not decode them.
+
+    The key is the number of the row. The group is the label column; the names of a ClassLabel are used.
+
+    Parameters
+    ----------
+    data : Dataset or IterableDataset
+        With a feature of type Image, or a column of bytes.
+    key : str
+        What keys begin with.
+    options : SourceOptions
+        `column` and `group` count.
+    """
+
+    def __init__(self, data: Any, key: str, options: SourceOptions) -> None:
+        super().__init__(f"Hugging Face {type(data).__name__}", takes_of("huggingface"))
+        self._key = key or "row"
+        self._options = options
+        datasets = sys.modules["datasets"]
+        if options.column is not None and options.column not in (data.column_names or [options.column]):
+            raise DataError(f"{self.label}: there is no column '{options.column}'; there are: {data.column_names}")
+        self._class_names: dict[str, list[str]] = {}
+        for name, feature in (data.features or {}).items():
+            if isinstance(feature, datasets.Image):
+                data = data.cast_column(name, datasets.Image(decode=False))
+            elif isinstance(feature, datasets.ClassLabel):
+                self._class_names[name] = list(feature.names)
+        self._data = data.with_format("arrow")
+
+    def parts(self) -> Iterator[Sample | Failure]:
+        """Yield the rows in order."""
+        columns: TableColumns | None = None
+        row = 0
+        for table in self._tables():
+            if columns is None:
+                columns = self._choose(table.schema)
+                if columns.group in self._class_names:
+                    names = self._class_names[columns.group]
+                    columns = TableColumns(columns.image, columns.layout, columns.group, names)
+            for batch in table.select(columns.read).combine_chunks().to_batches():
+                try:
+                    yield from table_samples(batch, columns, self._key, row, _follow, self._options.max_bytes)
+                except ImageError as error:  # labels that cannot be read
+                    raise DataError(f"{self.label}: {error}") from None
+                row += batch.num_rows
+
+    def _tables(self) -> Iterator[Any]:
+        tables = iter(self._data.iter(batch_size=_BATCH_ROWS))
+        for number in itertools.count():
+            try:
+                table = next(tables)
+            except StopIteration:
+                return
+            except Exception as error:
+                rows = number * _BATCH_ROWS
+                raise DataError(f"{self.label} raised {type(error).__name__} after {rows:,} rows: {error}") from error
+            yield table
+
+    def _choose(self, schema: Any) -> TableColumns:
+        try:
+            return choose_columns(schema, self._options.column, self._options.group)
+        except ImageError as error:
+            raise DataError(f"{self.label}: {error}") from None
+
+    def count(self) -> int | None:
+        """Return the number of rows where the dataset knows it."""
+        return len(self._data) if hasattr(self._data, "__len__") else None
+
+
+def _follow(path: str, key: str) -> Item | Failure:
+    if "://" in path or "::" in path:
+        return Failure(key, "unsupported", "the row holds a URL and no bytes; download or embed the images first")
+    return path

@@ -1,0 +1,104 @@
+"""Planted faults: from bytes to pixels."""
+
+from __future__ import annotations
+
+from tests.planted import Fault
+
+__all__ = ["FAULTS"]
+
+_VERDICTS = "tests/decode/test_verdicts.py"
+_HEADERS = "tests/decode/test_headers.py"
+
+
+def _decode(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/decode.py", old, new, f"{_VERDICTS}::{test}")
+
+
+def _headers(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/headers.py", old, new, f"{_HEADERS}::{test}")
+
+
+FAULTS = [
+    _decode('"AVIF": 16,', '"AVIF": 7,', "test_a_format_asks_for_its_peak"),
+    _decode('"WebP": 20,', '"WebP": 8,', "test_a_format_asks_for_its_peak"),
+    _decode(
+        "        except MemoryError:\n"
+        '            raise ImageError("too_large", f"not enough memory to decode this {kind}") from None\n',
+        "",
+        "test_what_pillow_raises",
+    ),
+    _decode("        except ImageError:\n            raise\n", "", "test_what_pillow_raises"),
+    _decode(
+        "                self._admit_pixels(kind, data, image.height, image.width)\n",
+        "",
+        "test_the_limit_of_pixels_holds_for_every_format",
+    ),
+    _decode(
+        "        check_size(height, width, self._max_pixels)\n        if size",
+        "        if size",
+        "test_the_limit_of_pixels_holds_for_every_format",
+    ),
+    _decode("if height * width > max_pixels:", "if height * width >= max_pixels:", "test_sizes"),
+    _decode("if height <= 0 or width <= 0:", "if height <= 0 and width <= 0:", "test_sizes"),
+    _decode("height > max(max_pixels, 1)", "height >= max(max_pixels, 1)", "test_tiles_larger_than_any_image"),
+    _decode('"truncated" in lower or ', "", "test_the_word_for_an_error"),
+    _decode("isinstance(error, EOFError) or ", "", "test_the_word_for_an_error"),
+    _decode('    if "too large" in lower:', '    if "too large!" in lower:', "test_the_word_for_an_error"),
+    _decode('or "cannot handle" in lower', "", "test_the_word_for_an_error"),
+    _decode(
+        "        bottom = min(top + step, image.height)\n",
+        "        bottom = min(top + step, image.height - 1)\n",
+        "test_strips_are_the_whole",
+    ),
+    _decode("image.width * image.height <= _STRIP_PIXELS", "True", "test_large_images_are_converted_in_strips"),
+    _decode(
+        "self._memory.check(self._file_alone + size)",
+        "self._memory.check(size)",
+        "test_a_file_held_alone_counts_with_its_pixels",
+    ),
+    _decode(
+        "            self._memory.release(self._reserved)\n",
+        "",
+        "test_a_format_asks_for_its_peak",
+    ),
+    _decode(
+        'if kind == "PNG" and (damage := png_damage(data)):',
+        'if kind == "PNG" and (damage := None):',
+        "test_a_png_whose_checksums_are_wrong",
+    ),
+    _decode(
+        "            if _truncated_depth == 0:\n                ImageFile",
+        "            if _truncated_depth < 2:\n                ImageFile",
+        "test_strictness_lasts_as_long_as_the_last_run",
+    ),
+    Fault(
+        "gpustats/decode.py",
+        'head[4:12] in (b"ftypavif", b"ftypavis")',
+        'head[4:12] == b"ftypavif"',
+        f"{_HEADERS}::test_every_signature",
+    ),
+    Fault(
+        "gpustats/decode.py",
+        'b"II+\\0", b"MM\\0+"',
+        'b"II+\\0"',
+        f"{_HEADERS}::test_every_signature",
+    ),
+    _headers("MAX_SCANS = 100\n", "MAX_SCANS = 101\n", "test_how_many_scans_a_jpeg_may_have"),
+    _headers("scans > MAX_SCANS and", "scans >= MAX_SCANS and", "test_how_many_scans_a_jpeg_may_have"),
+    _headers("scans * pixels > _SCAN_WORK", "scans * pixels >= _SCAN_WORK", "test_how_much_work_scans_may_be"),
+    _headers("SCAN) > _SCAN_WORK", "SCAN) >= _SCAN_WORK", "test_how_long_a_jpeg_must_be_to_hide_scans"),
+    _headers('\\xda", start)', '\\xda")', "test_scans_before_the_frame_do_not_count"),
+    _headers("marker & 3 == 2", "marker == 0xC2", "test_images_of_several_scans"),
+    _headers("not in (0xC4, 0xC8, 0xCC)", "not in (0xC4, 0xC8)", "test_images_of_several_scans"),
+    _headers("position += 1 if marker == 0xFF else 2", "position += 2", "test_images_of_several_scans"),
+    _headers("(bits >> 14 & 0x3FFF) + 1", "(bits >> 14) + 1", "test_the_size_of_webp"),
+    _headers("return height & 0x3FFF, width & 0x3FFF", "return height, width", "test_the_size_of_webp"),
+    _headers('from_bytes(payload[4:7], "little") + 1', 'from_bytes(payload[4:7], "little")', "test_the_size_of_webp"),
+    _headers("if kind[:1].isupper() and", "if", "test_checksums_of_png"),
+    _headers('        if kind == b"IEND":\n            return None\n', "", "test_checksums_of_png"),
+    _headers("end + 4 > len(data)", "end > len(data)", "test_a_png_that_is_cut_off_is_not_judged_by_its_checksums"),
+    _headers("if len(data) < 26:", "if len(data) < 25:", "test_files_shorter_than_any_image_are_cut_off"),
+    _headers("data[-4096:]", "data[-64:]", "test_end_marks_near_the_end"),
+    _headers('data.rstrip(b"\\0").endswith', "data.endswith", "test_files_that_end_before_they_say"),
+    _headers('"little" if data[:2] == b"II" else "big"', '"little"', "test_files_that_end_before_they_say"),
+]
