@@ -176,4 +176,3 @@ class Run:
             runs=(run,),
             complete=complete,
         )
-

@@ -106,7 +106,7 @@ def test_the_range_of_sizes() -> None:
     assert (tall.images, tall.pixels, tall.images_unbiased) == (2, 140, 2)
     wide = integers_of([np.zeros((10, 50, 1), np.uint8), np.zeros((25, 60, 1), np.uint8)])
     for a, b in ((tall, wide), (wide, tall)):
-        both = Accumulator()
+        both = Totals()
         both.merge(a)
         both.merge(b)
         assert (both.height_min, both.height_max, both.width_min, both.width_max) == (10, 30, 2, 60)

@@ -8,9 +8,9 @@ import zlib
 import pytest
 
 from gpustats import headers
-from gpustats.decode import sniff
+from gpustats.decode.decoder import sniff
+from gpustats.decode.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
 from gpustats.failures import ImageError
-from gpustats.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
 from tests import badfiles
 from tests.images import encoded, photo
 

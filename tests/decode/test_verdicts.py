@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, features
 
-from gpustats import decode as module
-from gpustats.decode import PILLOW, SIMPLEJPEG, Decoder, check_size, versions, whole_images_only
+from gpustats.decode import decoder as module
+from gpustats.decode.decoder import PILLOW, SIMPLEJPEG, Decoder, check_size, versions, whole_images_only
 from gpustats.failures import ImageError
-from gpustats.memory import MemoryBudget
+from gpustats.limits.memory import MemoryBudget
 from tests import badfiles
 from tests.images import encoded, photo
 

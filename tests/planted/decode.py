@@ -11,11 +11,11 @@ _HEADERS = "tests/decode/test_headers.py"
 
 
 def _decode(old: str, new: str, test: str) -> Fault:
-    return Fault("gpustats/decode.py", old, new, f"{_VERDICTS}::{test}")
+    return Fault("gpustats/decode/decoder.py", old, new, f"{_VERDICTS}::{test}")
 
 
 def _headers(old: str, new: str, test: str) -> Fault:
-    return Fault("gpustats/headers.py", old, new, f"{_HEADERS}::{test}")
+    return Fault("gpustats/decode/headers.py", old, new, f"{_HEADERS}::{test}")
 
 
 FAULTS = [
@@ -72,13 +72,13 @@ FAULTS = [
         "test_strictness_lasts_as_long_as_the_last_run",
     ),
     Fault(
-        "gpustats/decode.py",
+        "gpustats/decode/decoder.py",
         'head[4:12] in (b"ftypavif", b"ftypavis")',
         'head[4:12] == b"ftypavif"',
         f"{_HEADERS}::test_every_signature",
     ),
     Fault(
-        "gpustats/decode.py",
+        "gpustats/decode/decoder.py",
         'b"II+\\0", b"MM\\0+"',
         'b"II+\\0"',
         f"{_HEADERS}::test_every_signature",

@@ -385,7 +385,7 @@ def test_files_are_looked_at_ahead_of_time_once_they_prove_slow(
         lookers.append(threading.current_thread() is main)
         return 1, 1
 
-    monkeypatch.setattr("gpustats.resume.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("gpustats.checkpoint.resume.time.perf_counter", lambda: now[0])
     monkeypatch.setattr(Checkpoint, "_file_stamp", look)
     with Checkpoint(path, "data", {}) as checkpoint:
         list(checkpoint.pending(iter([batch_of(files, [f"{i}.{j}" for j in range(10)]) for i in range(30)])))
