@@ -57,6 +57,7 @@ class Feed:
         self._fill_lock = threading.Lock()
         self._filling = EncodedBatch()
         self._gpu: queue.Queue[EncodedBatch | None] = queue.Queue(maxsize=2)  # None: the end
+        self._gpu_ended = False
         self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=_CPU_BATCHES)
         self._reading = tuning.readers
         self.gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
@@ -72,10 +73,14 @@ class Feed:
         return threads
 
     def next_for_gpu(self) -> EncodedBatch | None:
-        """Wait for the next batch of JPEGs; None at the end."""
+        """Wait for the next batch of JPEGs; None at the end, however often: a pipeline built anew asks once more."""
         while not self._stop.is_set():
+            if self._gpu_ended:
+                return None
             with suppress(queue.Empty):
-                return self._gpu.get(timeout=_POLL)
+                batch = self._gpu.get(timeout=_POLL)
+                self._gpu_ended = batch is None
+                return batch
         raise Stopped
 
     def for_cpu(self, steal: bool) -> Iterator[Batch]:

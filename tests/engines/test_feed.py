@@ -36,6 +36,7 @@ def drained(feed: Feed) -> tuple[list[list[str]], list[Batch]]:
     gpu = []
     while (batch := feed.next_for_gpu()) is not None:
         gpu.append([image.key for image in batch.images])
+    assert feed.next_for_gpu() is None, "the end is told again to who asks again"
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
