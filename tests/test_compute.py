@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,11 +251,19 @@ def test_memory_budget_takes_large_images_one_at_a_time() -> None:
         budget.release(reserved)
 
     thread = threading.Thread(target=second)
+    waits = threading.Event()
+    real = budget._changed.wait
+
+    def wait(timeout: float | None = None) -> bool:
+        waits.set()
+        return real(timeout)
+
+    budget._changed.wait = wait  # type: ignore[method-assign]
     thread.start()
-    time.sleep(0.05)
+    assert waits.wait(30), "there is no room for the second"
     assert not entered.is_set()
     budget.release(held)
-    thread.join(5)
+    thread.join(30)
     assert entered.is_set()
     assert budget.reserve(1200) == 1200, "all of it came back"
 

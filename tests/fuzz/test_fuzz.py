@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,9 +20,7 @@ def test_mutations_are_judged_and_nothing_else_is_raised(kind: str) -> None:
     seeds = TARGETS[kind].seeds()
     for number in range(ROUNDS):
         data = mutated(random.Random(number).choice(seeds), number)
-        started = time.monotonic()
         found = TARGETS[kind].check(data)
-        assert time.monotonic() - started < 5, f"{kind} {number}"
         if found == "good":
             assert pillow_verdict(data), f"{kind} {number}: counted, although Pillow refuses it"
 
@@ -33,9 +30,7 @@ def test_mutated_containers_are_read_or_refused(kind: str) -> None:
     pytest.importorskip(CONTAINERS[kind].needs)
     seeds = CONTAINERS[kind].seeds()
     for number in range(ROUNDS // 3):
-        started = time.monotonic()
         CONTAINERS[kind].check(mutated(random.Random(number).choice(seeds), number))
-        assert time.monotonic() - started < 5, f"{kind} {number}"
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
