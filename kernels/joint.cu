@@ -10,7 +10,8 @@
 //   tile_segment  for every tile (= block) the row it belongs to; rows without pixels have no tile
 //   tile_vectors  16-byte vectors a tile, a multiple of 3 * THREADS
 // Outputs, all zero-filled by the caller
-//   sums       double [rows][2 * C + C * (C - 1) / 2]  sums, sums of squares, cross products (0,1) (0,2) ... (2,3)
+//   sums       double [rows][2 * C + PAIRS]            sums, sums of squares, cross products (0,1) (0,2) ... (2,3);
+//                                                     PAIRS = C * (C - 1) / 2, without cross products 0
 //   counts     u64    [rows]                           elements read (pixels * C)
 //   extremes   u32    [rows][C][2]                     (MAX - minimum), maximum
 //   histogram  u32    [rows][C][256]
@@ -77,7 +78,7 @@ struct Wide<1> {
 
 template <typename T, int C, bool CROSS, bool HISTOGRAM>
 struct Pixels {
-    static constexpr int PAIRS = C * (C - 1) / 2;
+    static constexpr int PAIRS = CROSS ? C * (C - 1) / 2 : 0;
     static constexpr u32 MAX = sizeof(T) == 1 ? 255 : 65535;
     static constexpr int COPIES = C == 4 ? 8 : 16;  // 4 channels: 8, because 16 would pass 48 KiB
     // One thread's products of bytes stay below 2^32 in a tile; those of 16-bit numbers do not.

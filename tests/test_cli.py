@@ -150,19 +150,23 @@ def test_every_command_is_documented_with_an_example() -> None:
 def test_ctrl_c_keeps_the_partial_result(tmp_path: Path) -> None:
     data = encoded(photo(400, 600))
     (tmp_path / "one.jpg").write_bytes(data)
-    (tmp_path / "list.txt").write_text("one.jpg\n" * 200_000)
+    (tmp_path / "list.txt").write_text("one.jpg\n" * 8 + "gone.jpg\n" + "one.jpg\n" * 200_000)
+    failed = tmp_path / "failed.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "gpustats", "compute", str(tmp_path / "list.txt"), "--json", "-"],
+        [sys.executable, "-m", "gpustats", "compute", "list.txt", "--json", "-", "--failures", "failed.jsonl"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=tmp_path,
     )
-    time.sleep(6)
+    # The ninth is written down when the eight before it count.
+    while process.poll() is None and not (failed.exists() and failed.read_bytes()):
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
     assert "interrupted" in err
     assert "Traceback" not in err
-    data = json.loads(out)
-    assert data["complete"] is False
-    assert data["images"] > 0
+    result = json.loads(out)
+    assert result["complete"] is False
+    assert 8 <= result["images"] < 200_000

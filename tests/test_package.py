@@ -20,15 +20,16 @@ HEAVY = ("cupy", "nvidia", "numba", "PIL", "simplejpeg", "tqdm", "typer", "torch
 
 
 def test_import_is_light() -> None:
+    """The promise is 0.2 s on a quiet machine. What keeps it, on any machine, is what is not imported."""
     code = (
-        "import sys, time, numpy; start = time.perf_counter(); import gpustats\n"
-        "print(time.perf_counter() - start, *sys.modules)"
+        "import sys, numpy; before = set(sys.modules); import gpustats\n"
+        "print(len(set(sys.modules) - before), *sys.modules)"
     )
-    seconds, *modules = subprocess.run(
+    more, *modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not set(HEAVY) & set(modules)
-    assert float(seconds) < 2  # the promise is 0.2 s; a busy test machine may be ten times slower
+    assert int(more) < 150, "numpy's own modules not counted"
 
 
 @pytest.mark.parametrize("name", [m.name for m in pkgutil.walk_packages(gpustats.__path__, "gpustats.")])

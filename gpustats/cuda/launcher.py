@@ -189,19 +189,19 @@ class Reducer:
             with stream:
                 slot.fit(plan.table.nbytes, plan.output_bytes, plan.buffer_bytes)
                 pending = PendingOutputs(self, plan, slot)
-                # Recorded again at the end; here so that an error half way leaves an event to wait for.
-                slot.event.record(stream)
-                if plan.output_bytes:
-                    runtime.memsetAsync(slot.buffer.ptr, 0, plan.output_bytes, stream.ptr)
-                if plan.grid[0]:
-                    np.frombuffer(slot.pinned_table, np.uint8, plan.table.nbytes)[:] = plan.table
-                    source, size = slot.pinned_table.ptr, plan.table.nbytes
-                    runtime.memcpyAsync(slot.table.ptr, source, size, to_device, stream.ptr)
-                    function(plan.grid, (plan.block,), plan.arguments(slot.table.ptr, slot.buffer.ptr))
-                if plan.output_bytes:
-                    target, size = slot.pinned_output.ptr, plan.output_bytes
-                    runtime.memcpyAsync(target, slot.buffer.ptr, size, to_host, stream.ptr)
-                slot.event.record(stream)
+                try:
+                    if plan.output_bytes:
+                        runtime.memsetAsync(slot.buffer.ptr, 0, plan.output_bytes, stream.ptr)
+                    if plan.grid[0]:
+                        np.frombuffer(slot.pinned_table, np.uint8, plan.table.nbytes)[:] = plan.table
+                        source, size = slot.pinned_table.ptr, plan.table.nbytes
+                        runtime.memcpyAsync(slot.table.ptr, source, size, to_device, stream.ptr)
+                        function(plan.grid, (plan.block,), plan.arguments(slot.table.ptr, slot.buffer.ptr))
+                    if plan.output_bytes:
+                        target, size = slot.pinned_output.ptr, plan.output_bytes
+                        runtime.memcpyAsync(target, slot.buffer.ptr, size, to_host, stream.ptr)
+                finally:
+                    slot.event.record(stream)  # after an error, too: what was queued before it uses the buffers
         return pending
 
     def _function(self, source: str, kernel: str) -> Any:

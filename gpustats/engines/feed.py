@@ -58,8 +58,8 @@ class Feed:
         self._fill_lock = threading.Lock()
         self._filling = EncodedBatch()
         self._gpu: queue.Queue[EncodedBatch | None] = queue.Queue(maxsize=2)  # None: the end
-        self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=_CPU_BATCHES)
         self._gpu_ended = False
+        self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=_CPU_BATCHES)
         self._reading = tuning.readers
         self.gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
         self.error: BaseException | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpustats.cuda.launcher import KERNELS, LaunchPlan, Outputs, finish, kernel_source, plan_batch
+from gpustats.cuda.tiles import Output
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.hpp")
 
@@ -28,11 +29,57 @@ def why_not() -> str | None:
     return None
 
 
+GUARD = 4096  # bytes before and behind every output: more than a row of any kernel in the tests takes
+SCRATCH = 0xA5
+
+
 def aligned_bytes(size: int, alignment: int = 256) -> np.ndarray:
     """Uninitialised bytes at an address as aligned as a device allocation."""
     memory = np.empty(size + alignment, np.uint8)
     start = -memory.ctypes.data % alignment
     return memory[start : start + size]
+
+
+class GuardedOutputs:
+    """Every output of a plan in memory of its own, zeroed (scratch memory: rubbish), between two guards of zeros.
+
+    In the buffer of a launch the outputs lie side by side, and what a kernel writes behind the end of one lands in the
+    padding or in another, where nobody may look. Zeros, because kernels add to their outputs or take the maximum:
+    both leave a trace on zeros.
+    """
+
+    def __init__(self, plan: LaunchPlan) -> None:
+        self._plan = plan
+        self._memory = []
+        for output in plan.outputs:
+            memory = aligned_bytes(2 * GUARD + output.nbytes)
+            memory[:] = 0
+            if not self._is_read_back(output):
+                memory[GUARD : GUARD + output.nbytes] = SCRATCH  # not cleared before a launch
+            self._memory.append(memory)
+
+    def arguments(self, table: int) -> tuple[Any, ...]:
+        """Return the kernel's arguments: those of the plan, with each output at its own address."""
+        given = self._plan.arguments(table, 0)
+        addresses = [np.uint64(memory.ctypes.data + GUARD) for memory in self._memory]
+        return (*given[: len(given) - len(addresses)], *addresses)
+
+    def buffer(self) -> np.ndarray:
+        """Return the bytes that a launch reads back, after a look at the guards."""
+        buffer = np.zeros(self._plan.output_bytes, np.uint8)
+        for output, memory in zip(self._plan.outputs, self._memory, strict=True):
+            end = GUARD + output.nbytes
+            touched = np.flatnonzero(memory[:GUARD]) - GUARD, np.flatnonzero(memory[end:]) + output.nbytes
+            outside = np.concatenate(touched)
+            assert not outside.size, (
+                f"{self._plan.kernel} wrote outside {output.name} of {output.nbytes} bytes: byte {outside[0]}"
+            )
+            if self._is_read_back(output):
+                buffer[output.offset : output.offset + output.nbytes] = memory[GUARD:end]
+        return buffer
+
+    def _is_read_back(self, output: Output) -> bool:
+        return output.offset + output.nbytes <= self._plan.output_bytes
 
 
 class CpuDevice:
@@ -68,15 +115,13 @@ class CpuDevice:
             self._paths[source] = library
 
     def run(self, plan: LaunchPlan) -> np.ndarray:
-        """Do what Reducer.launch does and return the output buffer's bytes."""
-        buffer = aligned_bytes(plan.buffer_bytes)
-        buffer[: plan.output_bytes] = 0
-        buffer[plan.output_bytes :] = 0xA5  # scratch memory is not cleared
+        """Do what Reducer.launch does and return the output buffer's bytes; fail where a kernel writes outside."""
+        outputs = GuardedOutputs(plan)
         table = aligned_bytes(plan.table.nbytes)
         table[:] = plan.table
         if plan.grid[0]:
-            self.call(plan, plan.arguments(table.ctypes.data, buffer.ctypes.data))
-        return buffer[: plan.output_bytes]
+            self.call(plan, outputs.arguments(table.ctypes.data))
+        return outputs.buffer()
 
     def call(self, plan: LaunchPlan, arguments: tuple[Any, ...]) -> None:
         if plan.source not in self._libraries:

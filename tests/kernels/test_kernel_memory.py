@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from kernel_shim import why_not
+from kernel_shim import SCRATCH, Batch, GuardedOutputs, compute, why_not
 
 
 def _library(name: str) -> str | None:
@@ -41,3 +42,51 @@ def test_under_the_address_and_undefined_sanitizers(tmp_path):
     )
     assert run.returncode == 0, run.stderr[-4000:]
     assert "all cases passed" in run.stdout
+
+
+OPTIONS = [{}, {"cross": True}, {"histogram": True}, {"cross": True, "histogram": True}]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [(dtype, o) for dtype in ("uint8", "uint16") for o in OPTIONS if dtype == "uint8" or "histogram" not in o],
+    ids=str,
+)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_kernels_write_inside_their_outputs(cpu_device, channels, dtype, options):
+    """Dark images: where bins serve as memory for sums, the first ones are not empty."""
+    rng = np.random.default_rng(5)
+    images = [rng.integers(0, 20, (7, width, channels)).astype(dtype) for width in (5, 9, 33, 40)]
+    batch = Batch.of(images, channels, dtype, start=channels * np.dtype(dtype).itemsize)
+    batch.check(compute(cpu_device, batch.plan(**options)), **options)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sums_and_extremes_that_follow_from_the_bins_stay_zero(cpu_device, channels):
+    batch = Batch.random(np.random.default_rng(6), [(7, 9), (30, 31)], channels, "uint8", start=4)
+    plan = batch.plan(histogram=True, cross=channels > 1)
+    assert plan.source == "joint.cu", "the strided kernel has them as well"
+    views = plan.views(cpu_device.run(plan))
+    assert not views["sums"][:, : 2 * channels].any()
+    assert not views["extremes"].any()
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+@pytest.mark.parametrize("name", ["sums", "counts", "extremes"])
+def test_guards_see_one_byte_outside(name, where):
+    plan = Batch.random(np.random.default_rng(7), [(3, 4)] * 3, 3, "uint8").plan()
+    place = [output.name for output in plan.outputs].index(name)
+    outputs = GuardedOutputs(plan)
+    assert not outputs.buffer().any()
+    memory = outputs._memory[place]
+    memory[4095 if where == "before" else 4096 + plan.outputs[place].nbytes] = 1
+    with pytest.raises(AssertionError, match=f"wrote outside {name}"):
+        outputs.buffer()
+
+
+def test_scratch_memory_is_rubbish_and_not_read_back():
+    plan = Batch.random(np.random.default_rng(8), [(3, 4)] * 3, 3, "float32").plan()
+    outputs = GuardedOutputs(plan)
+    place = [output.name for output in plan.outputs].index("partials")
+    assert (outputs._memory[place][4096:-4096] == SCRATCH).all()
+    assert not outputs.buffer().any()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,36 @@ from tests.images import write_photos
 pytestmark = pytest.mark.usefixtures("ctrl_c")
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
+# The engine measures what it likes until FEW images are done and is slow from then on; a line on stderr tells how many
+# images are counted, so that a signal comes neither before the first nor after the last.
 _SLOW = """
 import sys, time
+import gpustats.api
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.isolated import IsolatedEngine
 
+FEW = 40
+given = 0
+
 def slow(kind):
     real = kind.measure
-    def measure(self, batch, *others):
-        time.sleep(0.3)
-        return real(self, batch, *others)
+    def measure(self, batch, decoder, stop):
+        global given
+        given += len(batch)
+        if given > FEW:
+            stop.wait(0.3)
+        return real(self, batch, decoder, stop)
     kind.measure = measure
 
 slow(IsolatedEngine)
 slow(CpuEngine)
+
+real_progress = gpustats.api._progress
+def _progress(progress, source):
+    def tell(images):
+        print("counted", images, file=sys.stderr, flush=True)
+    return real_progress(tell, source)
+gpustats.api._progress = _progress
 """
 _CLI = _SLOW + "from gpustats.cli import main\nmain()\n"
 _PYTHON = (
@@ -42,7 +57,7 @@ _PYTHON = (
 import asyncio, gpustats
 def run():
     try:
-        gpustats.compute(sys.argv[1], progress=lambda n: print("on", flush=True))
+        gpustats.compute(sys.argv[1])
     except gpustats.Interrupted as interrupt:
         print("partial", interrupt.partial.complete, 0 < interrupt.partial.n_images < 600)
         raise SystemExit(0)
@@ -52,7 +67,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 photographs: 20 at a time take 0.3 s each in the slowed engine."""
+    """600 photographs: the slowed engine takes seconds for them."""
     folder = tmp_path_factory.mktemp("many")
     paths = write_photos(folder, 30)
     for i in range(570):
@@ -69,6 +84,15 @@ def start(script: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def wait_for_images(process: subprocess.Popen[str]) -> None:
+    """Return when a first image was counted."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("counted") and int(line.split()[1]) > 0:
+            return
+    pytest.fail(f"the process ended with {process.wait()} before it counted an image")
+
+
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("isolate", [False, True])
@@ -76,18 +100,14 @@ def test_the_command_line_keeps_what_it_has(many: Path, tmp_path: Path, number: 
     checkpoint = tmp_path / "run.gpustats"
     options = ["--checkpoint", checkpoint, *(["--isolate"] if isolate else [])]
     process = start(_CLI, "compute", many, "--json", "-", *options)
-    while not checkpoint.exists():
-        time.sleep(0.01)
-    time.sleep(2.0)
+    wait_for_images(process)
     process.send_signal(number)
-    sent = time.monotonic()
-    out, err = process.communicate(timeout=20)
-    assert time.monotonic() - sent < 2
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted: the numbers are those of the images read so far" in err
     result = json.loads(out)
     assert result["complete"] is False
-    assert 0 < result["images"] < 600
+    assert 0 < result["images"] < 600, "it ends long before the rest is measured"
     resumed = gpustats.compute(many, checkpoint=checkpoint, progress=False)
     assert resumed.runs[0]["checkpoint"]["images_reused"] == result["images"], "what counts is stored, no more, no less"
     assert resumed.totals == gpustats.compute(many, progress=False).totals
@@ -98,42 +118,39 @@ def test_the_command_line_keeps_what_it_has(many: Path, tmp_path: Path, number: 
 @pytest.mark.parametrize("how", ["run()", "asyncio.run(asyncio.sleep(0)); run()"])
 def test_a_script_is_given_the_partial_result(many: Path, how: str) -> None:
     process = start(_PYTHON + how, many)
-    assert process.stdout is not None
-    process.stdout.readline()
+    wait_for_images(process)
     process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
-    out, err = process.communicate(timeout=20)
-    assert time.monotonic() - sent < 2
+    out, err = process.communicate(timeout=60)
     assert out.splitlines()[-1] == "partial False True", err
 
 
 @posix
 def test_a_second_ctrl_c_stops_at_once(many: Path) -> None:
     slow_end = _SLOW + (
-        "import gpustats, gpustats.api\n"
-        "gpustats.api.Interrupted = lambda partial: time.sleep(60)\n"
-        "gpustats.compute(sys.argv[1], progress=lambda n: print('on', flush=True))\n"
+        "import gpustats\n"
+        "def made(partial):\n"
+        "    print('stopping', flush=True)\n"
+        "    time.sleep(60)\n"
+        "gpustats.api.Interrupted = made\n"
+        "gpustats.compute(sys.argv[1])\n"
     )
     process = start(slow_end, many)
-    assert process.stdout is not None
-    process.stdout.readline()
+    wait_for_images(process)
     process.send_signal(signal.SIGINT)
-    time.sleep(2)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "stopping\n", "the first one is heard"
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
-    process.communicate(timeout=20)
-    assert time.monotonic() - sent < 1
+    process.communicate(timeout=30)  # half of what the end would take by itself
     assert process.returncode != 0
 
 
 @posix
 def test_sigterm_is_left_to_the_program(many: Path) -> None:
     process = start(_PYTHON + "run()", many)
-    assert process.stdout is not None
-    process.stdout.readline()
+    wait_for_images(process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGTERM
 
 
@@ -185,3 +202,57 @@ def test_a_handler_of_the_program_is_left_alone() -> None:
         assert calls == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_handler_of_the_program_is_not_replaced_by_ours_afterwards() -> None:
+    def own(number: int, frame: object) -> None: ...
+
+    signal.signal(signal.SIGINT, own)
+    try:
+        with orderly_interrupts():
+            assert signal.getsignal(signal.SIGINT) is own
+        assert signal.getsignal(signal.SIGINT) is own
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_in_another_thread_nothing_is_changed() -> None:
+    found: list[object] = []
+
+    def run() -> None:
+        with orderly_interrupts() as guard, guard.step():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(30)
+    assert found == [signal.default_int_handler]
+
+
+def test_outside_a_step_the_first_signal_is_raised_at_once() -> None:
+    with orderly_interrupts() as guard:
+        with guard.step():
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_that_was_held_back_is_raised_once() -> None:
+    with orderly_interrupts() as guard:
+        with pytest.raises(KeyboardInterrupt), guard.step():
+            signal.raise_signal(signal.SIGINT)
+        with guard.step():
+            pass
+
+
+def fail_after_signal() -> None:
+    signal.raise_signal(signal.SIGINT)
+    raise ZeroDivisionError
+
+
+def test_an_error_of_a_step_comes_before_a_signal() -> None:
+    with orderly_interrupts() as guard:
+        with pytest.raises(ZeroDivisionError), guard.step():
+            fail_after_signal()
+        with pytest.raises(KeyboardInterrupt):  # no step is under way any more
+            signal.raise_signal(signal.SIGINT)

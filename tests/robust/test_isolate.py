@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gpustats
 from gpustats.engines.cpu import CpuEngine
-from gpustats.engines.isolated import IsolatedEngine
+from gpustats.engines.isolated import IsolatedEngine, _Gate
 from gpustats.sources import Batch
 from tests.images import encoded, photo, write_photos
 
@@ -105,9 +108,8 @@ def test_an_interrupted_run_leaves_no_process(photos: Path) -> None:
     outcomes = engine.outcomes(open_source([str(photos)] * 20).batches())
     next(outcomes)
     processes = [process._process for process in engine._processes.values()]
-    started = time.monotonic()
+    assert all(process.poll() is None for process in processes), "they live while the run lasts"
     outcomes.close()
-    assert time.monotonic() - started < 2
     assert processes
     assert all(process.poll() is not None for process in processes)
 
@@ -125,7 +127,7 @@ def test_processes_end_with_a_parent_that_is_killed(photos: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(photos)], capture_output=True, timeout=60)
     child = int(done.stdout)
-    for _ in range(100):
+    for _ in range(600):
         try:
             with open(f"/proc/{child}/stat", encoding="ascii") as file:
                 if file.read().split()[2] == "Z":
@@ -154,3 +156,113 @@ def test_images_that_cannot_be_pooled_end_the_run_and_no_process_dies_of_them(
     with pytest.raises(gpustats.DataError, match="channel"):
         list(engine.outcomes(iter([batch])))
     assert not capfd.readouterr().err
+
+
+# -- one at a time
+# -------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_has_its_part_of_the_memory_and_one_alone_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def attempt(self: IsolatedEngine, memory: int, batch: Batch, stop: threading.Event) -> str:
+        asked.append((memory, len(batch)))
+        return "was ended by SIGTEST"
+
+    monkeypatch.setattr(IsolatedEngine, "_try", attempt)
+    engine = IsolatedEngine(workers=4, max_pixels=10**8, memory=1 << 28)
+    outcomes = list(engine.outcomes(iter([Batch(["a", "b", "c"], [""] * 3, [b"1", b"2", b"3"])])))
+    assert (1 << 28) // 4 in {memory for memory, _ in asked}
+    assert {memory for memory, count in asked if count > 1} == {(1 << 28) // 4}
+    assert sum(memory == 1 << 28 for memory, _ in asked) == 3, "each alone with all of it"
+    failures = sorted(failure for outcome in outcomes for failure in outcome.failures)
+    assert [(f.key, f.reason) for f in failures] == [(key, "corrupt") for key in "abc"]
+    assert {f.message for f in failures} == {"the decoder crashed: its process was ended by SIGTEST"}
+
+
+def test_no_more_than_sixteen_images_are_at_stake_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    real = IsolatedEngine._try
+
+    def attempt(self: IsolatedEngine, memory: int, batch: Batch, stop: threading.Event) -> Any:
+        sizes.append(len(batch))
+        return real(self, memory, batch, stop)
+
+    monkeypatch.setattr(IsolatedEngine, "_try", attempt)
+    engine = IsolatedEngine(workers=1, max_pixels=10**8, memory=1 << 28)
+    keys = [str(i) for i in range(40)]
+    pixels = np.ones((2, 2, 3), np.uint8)
+    outcomes = list(engine.outcomes(iter([Batch(keys, [""] * 40, [pixels] * 40)])))
+    assert sorted(key for outcome in outcomes for key in outcome.rows.keys) == sorted(keys)
+    assert sizes == [16, 16, 8]
+
+
+def test_alone_is_alone() -> None:
+    gate = _Gate()
+    inside, go = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def first() -> None:
+        with gate.together():
+            inside.set()
+            assert go.wait(30)
+            order.append("together leaves")
+
+    def second() -> None:
+        with gate.alone():
+            order.append("alone")
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (first, second)]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    while not gate._waiting:
+        threads[1].join(0.001)
+        assert threads[1].is_alive(), "it did not wait"
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert order == ["together leaves", "alone"]
+    with gate.together(), gate.together():
+        pass
+
+
+def test_who_waits_to_be_alone_comes_before_those_who_come_later() -> None:
+    gate = _Gate()
+    inside, go = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def first() -> None:
+        with gate.together():
+            inside.set()
+            assert go.wait(30)
+
+    def alone() -> None:
+        with gate.alone():
+            order.append("alone")
+
+    def later() -> None:
+        with gate.together():
+            order.append("later")
+            go.set()  # where it comes too early, nobody is kept waiting
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (first, alone, later)]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    while not gate._waiting:
+        threads[1].join(0.001)
+    waits = threading.Event()
+    real = gate._changed.wait_for
+
+    def wait_for(condition: Callable[[], Any], timeout: float | None = None) -> Any:
+        waits.set()
+        return real(condition, timeout)
+
+    gate._changed.wait_for = wait_for  # type: ignore[method-assign]
+    threads[2].start()
+    assert waits.wait(30)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    assert order == ["alone", "later"]

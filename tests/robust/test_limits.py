@@ -102,7 +102,16 @@ def test_scans_are_counted_only_where_they_can_hurt() -> None:
     assert not jpeg_scans(plain, 90 * 120)
     assert jpeg_scans(progressive, 90 * 120)
     assert decode(badfiles.scan_bomb(64, 3000)) == "good", "small: no harm in it"
-    assert decode(badfiles.scan_bomb(4000, 5000)) == "too_large"
+
+
+def test_a_bomb_of_scans_is_refused_before_any_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*arguments: object, **options: object) -> None:
+        raise AssertionError("the decoder was asked")
+
+    bomb = badfiles.scan_bomb(4000, 5000)
+    monkeypatch.setattr("simplejpeg.decode_jpeg", decoded)
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", decoded)
+    assert decode(bomb) == "too_large"
 
 
 def test_large_images_are_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,196 @@
+"""Which engine and settings are taken, and what is said about a device that cannot be used."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from gpustats import DeviceError
+from gpustats.engines import device
+from gpustats.engines.cpu import CpuEngine
+from gpustats.engines.device import gpu_problem, open_engine
+from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.isolated import IsolatedEngine
+from gpustats.engines.tuning import Tuning, choose
+
+
+class _CudaError(RuntimeError):
+    pass
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
+    """A CuPy with two devices, and a DALI that can be imported."""
+
+    def count() -> int:
+        if fake.error is not None:
+            raise fake.error
+        return int(fake.devices)
+
+    def properties(number: int) -> dict[str, bytes]:
+        return {"name": f"NVIDIA Fake {number}".encode()}
+
+    fake = types.SimpleNamespace(devices=2, error=None)
+    cupy: Any = types.ModuleType("cupy")
+    runtime = types.SimpleNamespace(getDeviceCount=count, getDeviceProperties=properties, CUDARuntimeError=_CudaError)
+    cupy.cuda = types.SimpleNamespace(runtime=runtime)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    nvidia: Any = types.ModuleType("nvidia")
+    nvidia.dali = types.ModuleType("nvidia.dali")
+    monkeypatch.setitem(sys.modules, "nvidia", nvidia)
+    monkeypatch.setitem(sys.modules, "nvidia.dali", nvidia.dali)
+    fake.missing = set()
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, package=None: (
+            (None if name in fake.missing else object()) if name in ("cupy", "nvidia") else real(name, package)
+        ),
+    )
+    fake.cupy, fake.modules = cupy, monkeypatch
+    return fake
+
+
+class FakeReducer:
+    name = "fake"
+
+    def __init__(self, device_id: int) -> None:
+        self.device_id = device_id
+
+
+def engine(name: str, **options: Any) -> Any:
+    return open_engine(name, **{"workers": 3, "max_pixels": 1000, "memory": "1GB", **options})
+
+
+def test_a_device_that_is_there_has_no_problem(cuda: types.SimpleNamespace) -> None:
+    assert gpu_problem() is None
+    assert gpu_problem(1) is None
+    assert gpu_problem(2) == "there is no CUDA device 2: CUDA sees 2"
+    cuda.devices = 0
+    assert gpu_problem(0) == "there is no CUDA device 0: CUDA sees 0"
+
+
+@pytest.mark.parametrize(("module", "name"), [("cupy", "CuPy"), ("nvidia", "DALI")])
+def test_a_package_that_is_missing_is_named(cuda: types.SimpleNamespace, module: str, name: str) -> None:
+    cuda.missing.add(module)
+    problem = gpu_problem()
+    assert problem is not None
+    assert problem.startswith(f"{name} is not installed; pip install 'gpustats[cuda")
+
+
+def test_a_package_that_cannot_be_loaded_and_a_driver_that_does_not_answer(cuda: types.SimpleNamespace) -> None:
+    cuda.error = _CudaError("cudaErrorInsufficientDriver: too old")
+    assert gpu_problem() == "CUDA reports no usable device (cudaErrorInsufficientDriver: too old)"
+    cuda.modules.setitem(sys.modules, "cupy", None)  # import raises ImportError
+    problem = gpu_problem()
+    assert problem is not None
+    assert "cupy" in problem
+    assert "pip install 'gpustats[" in problem
+
+
+@pytest.mark.parametrize(("name", "number"), [("gpu", 0), ("cuda", 0), ("gpu:0", 0), ("cuda:1", 1), ("gpu:1", 1)])
+def test_a_gpu_that_is_asked_for_is_taken(cuda: types.SimpleNamespace, name: str, number: int) -> None:
+    cuda.modules.setattr("gpustats.engines.cuda_reduce.CudaReducer", FakeReducer)
+    opened = engine(name)
+    assert isinstance(opened, GpuEngine)
+    cuda.modules.setattr("gpustats.engines.dali.dali_version", lambda: "9.9")
+    report = opened.report()
+    assert (report["engine"], report["device"]) == ("gpu", f"NVIDIA Fake {number}")
+    assert report["decoders"]["dali-nvjpeg"] == "9.9"
+    assert report["images_by_decoder"] == {"dali-nvjpeg": 0}
+    assert opened.max_bytes == CpuEngine(workers=3, max_pixels=1000, memory=1 << 30).max_bytes
+    assert opened._reducer.device_id == number  # type: ignore[attr-defined]
+    assert opened._device_id == number
+
+
+def test_auto_takes_the_gpu_where_there_is_one(cuda: types.SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    cuda.modules.setattr("gpustats.engines.cuda_reduce.CudaReducer", FakeReducer)
+    with caplog.at_level(logging.INFO, "gpustats"):
+        assert isinstance(engine("auto"), GpuEngine)
+        assert caplog.messages == []
+        assert type(engine("cpu")) is CpuEngine
+        assert caplog.messages == [], "the CPU was asked for: nothing to explain"
+        cuda.devices = 0
+        assert type(engine("auto")) is CpuEngine
+    assert caplog.messages == ["gpustats: computing on the CPU: there is no CUDA device 0: CUDA sees 0"]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda", "cuda:5"])
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(cuda: types.SimpleNamespace, name: str) -> None:
+    cuda.devices = 0
+    number = name.partition(":")[2] or "0"
+    with pytest.raises(DeviceError) as caught:
+        engine(name)
+    assert str(caught.value) == (f"device={name!r} cannot be used: there is no CUDA device {number}: CUDA sees 0")
+
+
+@pytest.mark.parametrize("name", ["tpu", "", "gpu:", "cuda:x", "cuda:-1", "CPU", "mygpu", "gpu:0:1", None, 0])
+def test_unknown_devices(name: Any) -> None:
+    with pytest.raises(DeviceError) as caught:
+        engine(name)
+    assert str(caught.value) == f"device should be 'auto', 'cpu', 'gpu' or 'cuda:N', got {name!r}"
+
+
+def test_isolated_decoding_is_done_on_the_cpu(cuda: types.SimpleNamespace) -> None:
+    for name in ("auto", "cpu"):
+        opened = engine(name, isolate=True)
+        assert isinstance(opened, IsolatedEngine)
+        assert opened.report()["device"] == "cpu (3 processes)"
+    assert engine("cpu", isolate=True, workers=1).report()["device"] == "cpu (1 process)"
+    assert engine("cpu", isolate=True).report()["isolated"] is True
+    with pytest.raises(DeviceError, match="device='gpu' cannot be used: isolate=True decodes on the CPU"):
+        engine("gpu", isolate=True)
+
+
+def test_workers_are_the_usable_cores_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "usable_cpus", lambda: 11)
+    assert engine("cpu", workers=None).report()["device"] == "cpu (11 threads)"
+    assert engine("cpu", workers=2).report()["device"] == "cpu (2 threads)"
+
+
+def test_the_limit_of_memory_reaches_the_engine() -> None:
+    assert engine("cpu", max_pixels=10**9, memory="64MiB").max_bytes == 32 << 20
+    assert engine("cpu", max_pixels=10**9, memory="1GiB").max_bytes == (1 << 30) - (256 << 20)
+
+
+# -- settings
+# ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("batch_size", [1, 10**6], [0, -1, 1.0, "3", None, True]),
+        ("batch_bytes", [1], [0, 2.5]),
+        ("threads", [1], [0]),
+        ("readers", [1], [0]),
+        ("hw_decoder_load", [0, 0.0, 0.5, 1, 1.0], [-0.1, 1.01, "all", None]),
+        ("prefetch", [1], [0]),
+        ("cpu_workers", [0, 3], [-1, 0.5]),
+        ("max_gpu_pixels", [1], [0]),
+    ],
+)
+def test_each_setting_at_its_limits(name: str, good: list[Any], bad: list[Any]) -> None:
+    for value in good:
+        assert getattr(choose("any", 4, {name: value}), name) == value
+    for value in bad:
+        with pytest.raises(ValueError, match=rf"gpu_options: {name} should be a number of at least [01], got"):
+            choose("any", 4, {name: value})
+
+
+def test_every_setting_has_a_case() -> None:
+    mark = next(m for m in test_each_setting_at_its_limits.pytestmark if m.name == "parametrize")  # type: ignore[attr-defined]
+    assert [case[0] for case in mark.args[1]] == list(Tuning.__dataclass_fields__)
+
+
+def test_settings_found_for_a_device_are_taken_by_part_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpustats.engines.tuning._MEASURED", {"H200": Tuning(threads=9), "A10": Tuning(threads=5)})
+    assert choose("NVIDIA H200", 64).threads == 9
+    assert choose("NVIDIA A10G", 64, {"prefetch": 4}) == Tuning(threads=5, prefetch=4)
+    assert choose("another", 64).threads == 63

@@ -1,0 +1,148 @@
+"""Faults of the command line, of interrupts and of what the machine offers."""
+
+from __future__ import annotations
+
+from tests.planted import Fault
+
+__all__ = ["FAULTS"]
+
+_CLI = "gpustats/cli.py"
+_OPTIONS = "tests/test_cli_options.py::"
+_INTERRUPTS = "tests/robust/test_interrupts.py::"
+_RESOURCES = "tests/test_resources.py::"
+
+FAULTS = [
+    Fault(
+        _CLI,
+        "return float(text[:-1]) / 100",
+        "return float(text[:-1])",
+        _OPTIONS + "test_max_failures_as_a_count_and_as_a_share",
+    ),
+    Fault(
+        _CLI,
+        "return int(text) if text.isdecimal() else float(text)",
+        "return float(text)",
+        _OPTIONS + "test_max_failures_as_a_count_and_as_a_share",
+    ),
+    Fault(
+        _CLI,
+        "paths[0] if len(paths) == 1 else paths",
+        "paths[0]",
+        _OPTIONS + "test_one_path_and_several",
+    ),
+    Fault(
+        _CLI, "            workers=workers,\n            on_error", "            on_error", _OPTIONS + "test_workers"
+    ),
+    Fault(_CLI, "            on_error=on_error.value,\n", "", _OPTIONS + "test_on_error"),
+    Fault(_CLI, "            column=column,\n", "", _OPTIONS + "test_column"),
+    Fault(_CLI, "            feature=feature,\n", "", _OPTIONS + "test_feature"),
+    Fault(
+        _CLI,
+        "            group=group,\n",
+        "",
+        _OPTIONS + "test_group_and_checkpoint_and_how_changes_are_told",
+    ),
+    Fault(_CLI, "            root=root,\n", "", _OPTIONS + "test_root"),
+    Fault(_CLI, "            layout=layout,\n", "", _OPTIONS + "test_layout"),
+    Fault(_CLI, "            failures=failures,\n", "", _OPTIONS + "test_failures"),
+    Fault(_CLI, "            max_pixels=max_pixels,\n", "", _OPTIONS + "test_max_pixels"),
+    Fault(_CLI, "            memory=memory,\n", "", _OPTIONS + "test_memory"),
+    Fault(_CLI, "            isolate=isolate,\n", "", _OPTIONS + "test_isolate"),
+    Fault(
+        _CLI,
+        "            changed=changed.value,\n",
+        "",
+        _OPTIONS + "test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content",
+    ),
+    Fault(_CLI, "            device=device,\n", "", _OPTIONS + "test_device"),
+    Fault(
+        _CLI,
+        "options[name] = jsonlib.loads(value)",
+        "options[name] = value",
+        _OPTIONS + "test_storage_options_reach_the_file_system_by_name_and_type",
+    ),
+    Fault(
+        _CLI,
+        'text.partition("=")',
+        'text.rpartition("=")',
+        _OPTIONS + "test_storage_options_reach_the_file_system_by_name_and_type",
+    ),
+    Fault(
+        _CLI,
+        "return options or None",
+        "return options",
+        _OPTIONS + "test_storage_options_reach_the_file_system_by_name_and_type",
+    ),
+    Fault(_CLI, "code = EXIT_FAILURES", "code = EXIT_ERROR", _OPTIONS + "test_on_error"),
+    Fault(
+        _CLI,
+        "stats, code = interrupt.partial, EXIT_INTERRUPTED",
+        "stats, code = interrupt.partial, EXIT_ERROR",
+        _OPTIONS + "test_an_interrupt_shows_what_there_is",
+    ),
+    Fault(
+        _CLI,
+        'if json == "-":',
+        'if json is not None and json.startswith("-"):\n            stats.save(json)\n        elif json == "":',
+        _OPTIONS + "test_json_to_a_file_beside_the_table_and_to_standard_output_alone",
+    ),
+    Fault(_CLI, "_FAILURES_SHOWN = 20", "_FAILURES_SHOWN = 21", _OPTIONS + "test_twenty_failures_are_listed"),
+    Fault(_CLI, "    if not quiet:\n", "    if True:\n", _OPTIONS + "test_quiet"),
+    Fault(_CLI, "    if stats.n_images:\n", "    if stats:\n", _OPTIONS + "test_twenty_failures_are_listed"),
+    Fault(_CLI, "if folder.exists():", "if not folder.exists():", _OPTIONS + "test_demo"),
+    Fault(_CLI, "write_images(folder, count)", "write_images(folder, 300)", _OPTIONS + "test_demo"),
+    Fault(
+        "gpustats/interrupts.py",
+        "if self._holding and self._signals == 1:",
+        "if self._holding:",
+        _INTERRUPTS + "test_a_step_is_whole_and_the_second_signal_is_not_held_back",
+    ),
+    Fault(
+        "gpustats/interrupts.py",
+        "            self._pending = False\n            raise",
+        "            raise",
+        _INTERRUPTS + "test_a_signal_that_was_held_back_is_raised_once",
+    ),
+    Fault(
+        "gpustats/interrupts.py",
+        "        finally:\n            self._holding = False\n",
+        "        finally:\n            pass\n",
+        _INTERRUPTS + "test_outside_a_step_the_first_signal_is_raised_at_once",
+    ),
+    Fault(
+        "gpustats/interrupts.py",
+        "and signal.getsignal(signal.SIGINT) is signal.default_int_handler",
+        "",
+        _INTERRUPTS + "test_a_handler_of_the_program_is_left_alone",
+    ),
+    Fault(
+        "gpustats/interrupts.py",
+        "if callable(handler):",
+        "if not callable(handler):",
+        _OPTIONS + "test_sigterm_does_what_the_handler_of_ctrl_c_does",
+    ),
+    Fault(
+        "gpustats/resources.py",
+        "math.ceil(quota / period)",
+        "quota // period",
+        _RESOURCES + "test_a_quota_is_rounded_up_and_bounds_the_affinity",
+    ),
+    Fault(
+        "gpustats/resources.py",
+        "return int(line.split()[1]) * 1024",
+        "return int(line.split()[1])",
+        _RESOURCES + "test_plain_machine",
+    ),
+    Fault(
+        "gpustats/resources.py",
+        "min(available, max(limit - used, 0))",
+        "max(limit - used, 0)",
+        _RESOURCES + "test_the_tightest_memory_limit_counts",
+    ),
+    Fault(
+        "gpustats/resources.py",
+        "(folder, *folder.parents)",
+        "(folder,)",
+        _RESOURCES + "test_folders_of_a_cgroup_and_its_parents",
+    ),
+]

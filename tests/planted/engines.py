@@ -1,0 +1,265 @@
+"""Faults of the engines, the kernels and what surrounds a launch."""
+
+from __future__ import annotations
+
+from tests.planted import Fault
+
+__all__ = ["FAULTS"]
+
+_CPU = "tests/engines/test_cpu.py::"
+_FEED = "tests/engines/test_feed.py::"
+_LOST = "tests/gpu/test_nothing_lost.py::"
+_SPOT = "tests/gpu/test_spot_check.py::"
+_CHOICE = "tests/engines/test_choice.py::"
+_PLAN = "tests/kernels/test_kernel_arithmetic.py::"
+_REDUCER = "tests/kernels/test_kernel_reducer.py::"
+_ISOLATE = "tests/robust/test_isolate.py::"
+
+FAULTS = [
+    Fault(
+        "gpustats/engines/cpu.py",
+        "                    decode.check_size(data.shape[0], data.shape[1], self._max_pixels)\n",
+        "",
+        _CPU + "test_max_pixels_counts_for_arrays_and_files_alike",
+    ),
+    Fault(
+        "gpustats/engines/cpu.py",
+        "                decoder.release()\n",
+        "                pass\n",
+        _CPU + "test_memory_is_given_back_after_every_image_good_or_bad",
+    ),
+    Fault(
+        "gpustats/engines/cpu.py",
+        "failures, batch.failures = batch.failures, []",
+        "failures, batch.failures = [], []",
+        _CPU + "test_failures_of_the_source_arrive_once_also_without_an_image",
+    ),
+    Fault(
+        "gpustats/engines/cpu.py",
+        "data = pixels = _NOTHING",
+        "pass",
+        _CPU + "test_pixels_of_an_image_are_let_go_before_the_next_is_read",
+    ),
+    Fault(
+        "gpustats/engines/cpu.py",
+        "self._by_decoder += by_decoder",
+        "self._by_decoder = by_decoder",
+        _CPU + "test_the_report_counts_images_by_decoder_and_not_failures",
+    ),
+    Fault(
+        "gpustats/engines/cpu.py",
+        "min(8 * max_pixels + (1 << 20), memory)",
+        "8 * max_pixels + (1 << 20)",
+        _CPU + "test_the_limit_of_a_file_follows_from_pixels_and_memory",
+    ),
+    Fault(
+        "gpustats/engines/cpu.py",
+        "            if time.monotonic() > until:\n                break\n",
+        "",
+        _CPU + "test_a_worker_tells_at_once_where_it_is_asked_to_and_else_at_the_end",
+    ),
+    Fault(
+        "gpustats/engines/mailbox.py",
+        "        self._closed.set()",
+        "        pass",
+        "tests/engines/test_mailbox.py::test_close_lets_a_waiting_sender_go_on",
+    ),
+    Fault(
+        "gpustats/engines/mailbox.py",
+        "len(self._items) >= self._limit",
+        "len(self._items) > self._limit",
+        "tests/engines/test_mailbox.py::test_a_full_box_holds_its_limit_and_lets_go_on_when_one_is_taken",
+    ),
+    Fault(
+        "gpustats/engines/mailbox.py",
+        "if self._senders == 0:",
+        "if self._senders <= 1:",
+        "tests/engines/test_mailbox.py::test_the_reader_waits_for_every_sender",
+    ),
+    Fault(
+        "gpustats/engines/pool.py",
+        "(len(self) + 1) // 2",
+        "len(self) // 2",
+        "tests/test_pool.py::test_whole_batches_come_first_then_halves_of_the_largest",
+    ),
+    Fault(
+        "gpustats/engines/pool.py",
+        "if batch is not None else self._half()",
+        "if batch is not None else None",
+        _CPU + "test_an_idle_worker_takes_half_of_what_is_left",
+    ),
+    Fault(
+        "gpustats/engines/gpu.py",
+        "waiting = [*self._inside, *self._again]",
+        "waiting = [*self._inside]",
+        _LOST + "test_every_image_counts_once_however_often_it_breaks",
+    ),
+    Fault(
+        "gpustats/engines/gpu.py",
+        "                self._inside.appendleft(batch)\n            else:",
+        "                pass\n            else:",
+        _LOST + "test_every_image_counts_once_whatever_breaks",
+    ),
+    Fault(
+        "gpustats/engines/gpu.py",
+        "for batch in (*self._inside, *self._again):",
+        "for batch in self._inside:",
+        _LOST + "test_a_gpu_that_never_works_is_given_up_and_the_cpu_measures_all",
+    ),
+    Fault(
+        "gpustats/engines/feed.py",
+        "Batch(rest.keys, rest.groups, rest.items, (*rest.failures, *failures))",
+        "Batch(rest.keys, rest.groups, rest.items, (*failures,))",
+        _FEED + "test_failures_of_the_source_and_of_reading_are_passed_on_once",
+    ),
+    Fault(
+        "gpustats/engines/feed.py",
+        "if rest.keys or rest.failures or failures:",
+        "if rest.keys or failures:",
+        _LOST + "test_failures_of_the_source_reach_the_result",
+    ),
+    Fault(
+        "gpustats/engines/feed.py",
+        "self._gpu_ended = batch is None",
+        "self._gpu_ended = False",
+        _LOST + "test_every_image_counts_once_whatever_breaks",
+    ),
+    Fault(
+        "gpustats/engines/feed.py",
+        "shape[0] * shape[1] <= self._max_gpu_pixels",
+        "shape[0] * shape[1] < self._max_gpu_pixels",
+        _FEED + "test_images_too_large_for_the_gpu_go_to_the_cpu",
+    ),
+    Fault(
+        "gpustats/engines/feed.py",
+        "self._batch_bytes = max(self._batch_bytes // 2, 1)",
+        "pass",
+        _FEED + "test_batches_made_before_a_halving_are_too_large_after_it",
+    ),
+    Fault(
+        "gpustats/engines/feed.py",
+        "and not self.gpu_closed.is_set()",
+        "",
+        _FEED + "test_after_the_gpu_is_closed_everything_goes_to_the_cpu",
+    ),
+    Fault(
+        "gpustats/engines/spot_check.py",
+        "if max(mean, std) > TOLERANCE:",
+        "if mean > TOLERANCE:",
+        _SPOT + "test_another_std_with_the_same_mean_is_noticed",
+    ),
+    Fault(
+        "gpustats/engines/spot_check.py",
+        "if batch_number & (batch_number - 1) or not good.any():",
+        "if batch_number > 1 or not good.any():",
+        _SPOT + "test_batches_1_2_4_8_and_so_on_are_checked",
+    ),
+    Fault(
+        "gpustats/engines/spot_check.py",
+        "index = int(np.argmax(good))",
+        "index = 0",
+        _SPOT + "test_the_first_image_that_was_written_is_checked",
+    ),
+    Fault(
+        "gpustats/engines/spot_check.py",
+        "float(np.abs(a - b).max())",
+        "float(np.abs(a - b).min())",
+        _SPOT + "test_another_mean_with_the_same_std_is_noticed",
+    ),
+    Fault(
+        "gpustats/engines/device.py",
+        "if device_id >= count:",
+        "if device_id > count:",
+        _CHOICE + "test_a_device_that_is_there_has_no_problem",
+    ),
+    Fault(
+        "gpustats/engines/device.py",
+        "int(match[1] or 0) if match else 0",
+        "0",
+        _CHOICE + "test_a_gpu_that_is_asked_for_is_taken",
+    ),
+    Fault(
+        "gpustats/engines/tuning.py",
+        "type(value) is int",
+        "isinstance(value, int)",
+        _CHOICE + "test_each_setting_at_its_limits",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "self._total // self._workers, whole, stop",
+        "self._total, whole, stop",
+        _ISOLATE + "test_a_process_has_its_part_of_the_memory_and_one_alone_has_all",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "lambda: self._inside >= 0 and not self._waiting",
+        "lambda: self._inside >= 0",
+        _ISOLATE + "test_who_waits_to_be_alone_comes_before_those_who_come_later",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "lambda: self._inside == 0)",
+        "lambda: self._inside >= 0)",
+        _ISOLATE + "test_alone_is_alone",
+    ),
+    Fault(
+        "gpustats/kernels.py",
+        "slot.event.record(stream)  # after",
+        "pass  # after",
+        _REDUCER + "test_buffers_are_given_back_behind_the_copy_of_the_result",
+    ),
+    Fault(
+        "gpustats/kernels.py",
+        "        slot.event.synchronize()\n        size",
+        "        size",
+        _REDUCER + "test_launches_in_flight_do_not_share_buffers",
+    ),
+    Fault(
+        "gpustats/kernels.py",
+        "1 << (want - 1).bit_length()",
+        "1 << want.bit_length()",
+        _REDUCER + "test_a_size_that_is_a_power_of_two_fits_exactly",
+    ),
+    Fault(
+        "kernels/joint.cu",
+        "PAIRS = CROSS ? C * (C - 1) / 2 : 0",
+        "PAIRS = C * (C - 1) / 2",
+        "tests/kernels/test_kernel_memory.py::test_kernels_write_inside_their_outputs",
+    ),
+    Fault(
+        "gpustats/launch.py",
+        "ROW_PIXELS = {1: 2**30, 2: 2**20}",
+        "ROW_PIXELS = {1: 2**30, 2: 2**21}",
+        _PLAN + "test_sums_of_a_row_stay_below_2_to_the_53",
+    ),
+    Fault(
+        "gpustats/launch.py",
+        "if total >= r * ROUND_BYTES * ENOUGH_TILES",
+        "if total > r * ROUND_BYTES * ENOUGH_TILES",
+        _PLAN + "test_tiles_are_as_large_as_2048_of_them_allow",
+    ),
+    Fault(
+        "gpustats/launch.py",
+        "if tile_bytes % step or not step <= tile_bytes <= most:",
+        "if tile_bytes % step:",
+        _PLAN + "test_sizes_of_a_tile_that_a_kernel_takes",
+    ),
+    Fault(
+        "gpustats/launch.py",
+        "(whole_pixels and not aligned)",
+        "(whole_pixels and aligned)",
+        _PLAN + "test_vector_loads_of_whole_pixels_need_an_address_of_whole_pixels",
+    ),
+    Fault(
+        "gpustats/raw_moments.py",
+        '        _check(plan, out["histogram"].sum(axis=2, dtype=np.int64) != plan.row_pixels[:, None])\n',
+        "",
+        _PLAN + "test_every_count_is_held_against_the_pixels",
+    ),
+    Fault(
+        "gpustats/raw_moments.py",
+        "most - seen[:, :, ::-1].argmax(axis=2), 0)",
+        "most - seen[:, :, ::-1].argmax(axis=2), most)",
+        _PLAN + "test_moments_follow_from_bins",
+    ),
+]

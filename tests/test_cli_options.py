@@ -1,0 +1,439 @@
+"""Every option of the command line with a value that is allowed, and what it changes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gpustats
+from gpustats.interrupts import interrupt_on_terminate
+from tests.command_line import Done, commands, invoke
+from tests.images import encoded, photo
+
+CASES: dict[tuple[str, str], list[str]] = {}
+
+
+def case(command: str, *options: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Note that a test shows the effect of these options."""
+
+    def note(test: Callable[..., None]) -> Callable[..., None]:
+        for option in options:
+            CASES.setdefault((command, option), []).append(test.__name__)
+        return test
+
+    return note
+
+
+def test_every_option_has_a_case() -> None:
+    have = {(command, name) for command, names in commands().items() for name in names}
+    assert {("compute", "--json"), ("demo", "--count"), ("show", "file"), ("", "--version")} <= have
+    without = sorted(have - set(CASES))
+    assert without == [("", "--help")] * (("", "--help") in without), "write a test for what is new"
+    assert sorted(set(CASES) - have) == [], "gone from the command line"
+
+
+def test_options_are_told_apart_from_what_they_do_not_know() -> None:
+    done = invoke("compute", ".", "--no-such-option")
+    assert done.code == 2
+    assert "--no-such-option" in done.err
+
+
+def flat(path: Path, value: int, size: tuple[int, int] = (4, 4)) -> Path:
+    """Write an image of one grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three good images, of 51, 102 and 153, and one bad."""
+    for value in (51, 102, 153):
+        flat(tmp_path / "images" / f"{value}.png", value)
+    (tmp_path / "images" / "bad.jpg").write_bytes(b"no image")
+    return tmp_path / "images"
+
+
+def compute(*arguments: object, code: int = 0, cwd: Path | None = None) -> dict[str, Any]:
+    """Run `compute ... --json -` and return the result."""
+    done = invoke("compute", *arguments, "--json", "-", cwd=cwd)
+    assert done.code == code, done.err
+    data: dict[str, Any] = json.loads(done.out)
+    return data
+
+
+def mean_of(data: dict[str, Any]) -> float:
+    integers = data["integers"]
+    return float(integers["sum"][0]) / int(integers["pixels"])
+
+
+def last_line(done: Done) -> str:
+    return done.err.splitlines()[-1]
+
+
+@case("", "--version")
+def test_version() -> None:
+    assert invoke("--version") == Done(0, f"gpustats {gpustats.__version__}\n", "")
+    assert "Usage" in invoke().out + invoke().err, "without a command: help"
+
+
+@case("compute", "paths")
+def test_one_path_and_several(tmp_path: Path) -> None:
+    for name in "abc":
+        flat(tmp_path / name / "x.png", 51)
+    assert compute(tmp_path)["images"] == 3
+    assert compute(tmp_path / "a", tmp_path / "c")["images"] == 2
+    assert compute(tmp_path / "a" / "x.png")["images"] == 1
+
+
+@case("compute", "--json")
+def test_json_to_a_file_beside_the_table_and_to_standard_output_alone(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    done = invoke("compute", folder, "--json", file)
+    assert done.code == 3
+    assert "3 images" in done.out
+    assert "Normalize(mean=[0.400000, 0.400000, 0.400000]" in done.out
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    assert saved["images"] == 3
+    piped = invoke("compute", folder, "--json", "-")
+    assert json.loads(piped.out)["integers"] == saved["integers"]
+    assert not Path("-").exists()
+    assert "Normalize" not in piped.out
+    lost = invoke("compute", folder, "--json", tmp_path / "nowhere" / "out.json")
+    assert (lost.code, lost.out) == (1, "")
+    assert last_line(lost).startswith(f"gpustats: error: {tmp_path / 'nowhere' / 'out.json'}: ")
+
+
+@case("compute", "--device")
+def test_device(folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpustats.engines.device.gpu_problem", lambda number: f"no device {number}")
+    with caplog.at_level(logging.INFO, "gpustats"):
+        compute(folder, "--device", "cpu", code=3)
+        assert caplog.messages == []
+        compute(folder, "--device", "auto", code=3)
+        assert len(caplog.messages) == 1
+        compute(folder, code=3)
+        assert len(caplog.messages) == 2, "auto is what is taken without the option"
+    done = invoke("compute", folder, "--device", "cuda:7")
+    assert done == Done(1, "", "gpustats: error: device='cuda:7' cannot be used: no device 7\n")
+
+
+@case("compute", "--workers")
+def test_workers(folder: Path) -> None:
+    assert compute(folder, "--workers", "3", code=3)["runs"][0]["device"] == "cpu (3 threads)"
+    assert compute(folder, "--workers", "1", code=3)["runs"][0]["device"] == "cpu (1 thread)"
+    assert invoke("compute", folder, "--workers", "0").code == 2
+
+
+@case("compute", "--isolate")
+def test_isolate(folder: Path) -> None:
+    run = compute(folder, "--isolate", "--workers", "1", code=3)["runs"][0]
+    assert (run["isolated"], run["device"]) == (True, "cpu (1 process)")
+    assert "isolated" not in compute(folder, code=3)["runs"][0]
+
+
+@case("compute", "--on-error")
+def test_on_error(folder: Path) -> None:
+    stopped = invoke("compute", folder, "--on-error", "raise")
+    assert (stopped.code, stopped.out) == (1, "")
+    assert stopped.err.startswith("gpustats: error: bad.jpg: not_an_image: ")
+    assert invoke("compute", folder, "--on-error", "skip").code == 3
+    assert invoke("compute", folder).code == 3
+    assert invoke("compute", folder, "--on-error", "ignore").code == 2
+
+
+@case("compute", "--max-failures")
+@pytest.mark.parametrize(
+    ("given", "stops", "shown"),
+    [
+        ("0", True, "0"),
+        ("1", False, ""),
+        ("25%", False, ""),
+        ("24%", True, "0.24"),
+        ("24.9%", True, "0.249"),
+        ("0.25", False, ""),
+        ("0.2", True, "0.2"),
+        ("1.0", False, ""),
+        ("100%", False, ""),
+        ("0%", True, "0.0"),
+        ("1%", True, "0.01"),
+    ],
+)
+def test_max_failures_as_a_count_and_as_a_share(folder: Path, given: str, stops: bool, shown: str) -> None:
+    """One image of four is bad."""
+    done = invoke("compute", folder, "--max-failures", given, "--json", "-")
+    assert done.code == (1 if stops else 3)
+    assert json.loads(done.out)["images"] == 3, "the partial result is shown either way"
+    assert (f"1 of 4 images failed, more than max_failures={shown};" in done.err) == stops
+
+
+@pytest.mark.parametrize("given", ["many", "5 %x", "1e", "--1", "%", ""])
+def test_max_failures_that_make_no_sense(folder: Path, given: str) -> None:
+    done = invoke("compute", folder, f"--max-failures={given}")
+    assert done == Done(
+        1, "", f"gpustats: error: --max-failures should be a count (100) or a share (0.01, 1%), got {given!r}\n"
+    )
+
+
+@pytest.mark.parametrize("given", ["200%", "1.5", "-1", "-1%"])
+def test_max_failures_out_of_range(folder: Path, given: str) -> None:
+    done = invoke("compute", folder, f"--max-failures={given}")
+    assert done.code == 1
+    assert "max_failures should be a count" in done.err
+
+
+@case("compute", "--column")
+def test_column(tmp_path: Path) -> None:
+    flat(tmp_path / "a.png", 51)
+    flat(tmp_path / "b.png", 102)
+    (tmp_path / "list.csv").write_text("one,two\na.png,b.png\n")
+    for column, mean in (("one", 51), ("two", 102)):
+        assert mean_of(compute(tmp_path / "list.csv", "--column", column)) == mean
+
+
+@case("compute", "--feature")
+def test_feature(tmp_path: Path) -> None:
+    tfrecord = pytest.importorskip("tfrecord.writer", reason="needs tfrecord to write a file")
+    writer = tfrecord.TFRecordWriter(str(tmp_path / "a.tfrecord"))
+    data = [(flat(tmp_path / "x.png", value).read_bytes(), "byte") for value in (51, 102)]
+    writer.write({"one": data[0], "two": data[1]})
+    writer.close()
+    for feature, mean in (("one", 51), ("two", 102)):
+        assert mean_of(compute(tmp_path / "a.tfrecord", "--feature", feature)) == mean
+
+
+@case("compute", "--group", "--changed", "--checkpoint")
+def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
+    """A group is not shown, but it is a part of what a checkpoint is held against."""
+    flat(tmp_path / "a.png", 51)
+    (tmp_path / "list.csv").write_text("path,kind,other\na.png,cat,x\n")
+    command = [tmp_path / "list.csv", "--checkpoint", tmp_path / "run", "--group"]
+    assert compute(*command, "kind")["runs"][0]["checkpoint"]["images_reused"] == 0
+    assert compute(*command, "kind")["runs"][0]["checkpoint"]["images_reused"] == 1
+    other = invoke("compute", *command, "other")
+    assert other.code == 1
+    assert "group" in other.err
+    assert "no_such" in invoke("compute", tmp_path / "list.csv", "--group", "no_such").err
+
+
+def test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content(tmp_path: Path) -> None:
+    image = flat(tmp_path / "images" / "a.png", 51)
+
+    def reused(*options: str) -> int:
+        command = [tmp_path / "images", "--checkpoint", tmp_path / ("run" + "".join(options)), *options]
+        compute(*command)
+        os.utime(image, (1, os.stat(image).st_mtime + 60))
+        return int(compute(*command)["runs"][0]["checkpoint"]["images_reused"])
+
+    assert reused() == reused("--changed", "mtime") == 0
+    assert reused("--changed", "hash") == 1
+
+
+@case("compute", "--root")
+def test_root(tmp_path: Path) -> None:
+    flat(tmp_path / "one" / "a.png", 51)
+    flat(tmp_path / "two" / "a.png", 102)
+    (tmp_path / "list.txt").write_text("a.png\n")
+    for root, mean in (("one", 51), ("two", 102)):
+        assert mean_of(compute(tmp_path / "list.txt", "--root", tmp_path / root)) == mean
+
+
+@case("compute", "--layout")
+def test_layout(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((3, 4, 3), np.uint8))
+    for layout, channels, size in (("HWC", 3, (3, 4)), ("CHW", 3, (4, 3)), ("NHW", 1, (4, 3))):
+        integers = compute(tmp_path / "a.npy", "--layout", layout)["integers"]
+        assert len(integers["sum"]) == channels
+        assert (integers["height_max"], integers["width_max"]) == size
+
+
+@case("compute", "--storage-option")
+def test_storage_options_reach_the_file_system_by_name_and_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def stop(data: object, **options: Any) -> gpustats.Stats:
+        given.append(options["storage_options"])
+        raise gpustats.DataError("seen")
+
+    monkeypatch.setattr("gpustats.compute", stop)
+    options = ["anon=true", "n=3", "text=a=b", "empty=", 'deep={"x": [1]}', "host=http://x:1", "number=1.50"]
+    assert invoke("compute", "s3://x", *(word for o in options for word in ("--storage-option", o))).err == (
+        "gpustats: error: seen\n"
+    )
+    invoke("compute", "s3://x")
+    assert given == [
+        {"anon": True, "n": 3, "text": "a=b", "empty": "", "deep": {"x": [1]}, "host": "http://x:1", "number": 1.5},
+        None,
+    ]
+    for bad, shown in (("anon", "anon"), ("=secret", "")):
+        done = invoke("compute", "s3://x", "--storage-option", bad)
+        assert done.err == f"gpustats: error: --storage-option should be NAME=VALUE, got {shown!r}\n"
+        assert "secret" not in done.err
+
+
+@case("compute", "--failures")
+def test_failures(folder: Path, tmp_path: Path) -> None:
+    compute(folder, "--failures", tmp_path / "bad.jsonl", code=3)
+    [line] = (tmp_path / "bad.jsonl").read_text().splitlines()
+    assert json.loads(line)["key"] == "bad.jpg"
+
+
+@case("compute", "--max-pixels")
+def test_max_pixels(tmp_path: Path) -> None:
+    flat(tmp_path / "a.png", 51, (4, 4))
+    flat(tmp_path / "b.png", 51, (4, 5))
+    assert compute(tmp_path, "--max-pixels", "20")["images"] == 2
+    data = compute(tmp_path, "--max-pixels", "19", code=3)
+    assert (data["images"], data["failures"]["by_reason"]) == (1, {"too_large": 1})
+    assert compute(tmp_path)["images"] == 2
+    assert invoke("compute", tmp_path, "--max-pixels", "0").code == 2
+
+
+@case("compute", "--memory")
+def test_memory(tmp_path: Path) -> None:
+    flat(tmp_path / "a.png", 51)
+    with (tmp_path / "b.jpg").open("wb") as file:
+        file.write(b"\xff\xd8\xff")
+        file.truncate(100 << 20)
+    limited = compute(tmp_path, "--memory", "128MiB", code=3)
+    assert limited["failures"]["by_reason"] == {"too_large": 1}
+    done = invoke("compute", tmp_path, "--memory", "lots")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("gpustats: error: memory should be at least 64 MiB")
+
+
+@case("compute", "--quiet")
+def test_quiet(folder: Path) -> None:
+    loud, quiet, short = (invoke("compute", folder, *options) for options in ([], ["--quiet"], ["-q"]))
+    assert loud.err.startswith("gpustats: failed: bad.jpg: not_an_image: ")
+    assert (quiet.err, short.err) == ("", "")
+    assert quiet.code == short.code == loud.code == 3
+    assert "Normalize" in quiet.out
+    errors = invoke("compute", folder, "--quiet", "--max-failures", "0")
+    assert errors.err.startswith("gpustats: error: 1 of 4 images failed"), "an error is told all the same"
+
+
+def test_twenty_failures_are_listed(tmp_path: Path) -> None:
+    for i in range(20):
+        (tmp_path / f"{i:02d}.jpg").write_bytes(b"")
+    done = invoke("compute", tmp_path)
+    assert [line.split(":")[2] for line in done.err.splitlines()] == [f" {i:02d}.jpg" for i in range(20)]
+    assert "Normalize" not in done.out
+    (tmp_path / "20.jpg").write_bytes(b"")
+    more = invoke("compute", tmp_path).err.splitlines()
+    assert len(more) == 21
+    assert more[-1] == "gpustats: ... and 1 more; --failures FILE lists them"
+
+
+def test_an_interrupt_shows_what_there_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = gpustats.compute(folder / "51.png", progress=False)
+
+    def interrupted(*arguments: object, **options: object) -> gpustats.Stats:
+        raise gpustats.Interrupted(partial)
+
+    monkeypatch.setattr("gpustats.compute", interrupted)
+    done = invoke("compute", folder, "--quiet")
+    assert done.code == 130
+    assert done.err == "gpustats: interrupted: the numbers are those of the images read so far\n"
+    assert "1 image," in done.out
+
+
+@case("show", "file")
+def test_show(folder: Path, tmp_path: Path) -> None:
+    stats = gpustats.compute(folder / "51.png", progress=False)
+    stats.save(tmp_path / "stats.json")
+    done = invoke("show", tmp_path / "stats.json")
+    assert (done.code, done.err) == (0, "")
+    mean, std = (", ".join([number] * 3) for number in ("0.200000", "0.000000"))
+    assert done.out == f"{stats!r}\n\ntransforms.Normalize(mean=[{mean}], std=[{std}])\n"
+    (tmp_path / "bad.json").write_text("{")
+    bad = invoke("show", tmp_path / "bad.json")
+    assert (bad.code, bad.out) == (1, "")
+    assert bad.err.startswith(f"gpustats: error: {tmp_path / 'bad.json'}: ")
+
+
+@case("demo", "folder", "--count", "--workers", "--quiet")
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = invoke("demo", "few", "--count", "3", cwd=tmp_path)
+    assert done.code == 0
+    assert done.err == "gpustats: writing 3 synthetic JPEGs into few\n"
+    assert sorted(p.name for p in (tmp_path / "few").rglob("*.jpg")) == [f"image_{i:05d}.jpg" for i in range(3)]
+    assert "3 images" in done.out
+    workers: list[Any] = []
+    real = gpustats.compute
+
+    def noted(data: object, **options: Any) -> gpustats.Stats:
+        workers.append((options["workers"], options["progress"]))
+        return real(data, **options)
+
+    monkeypatch.setattr("gpustats.compute", noted)
+    again = invoke("demo", "few", "--workers", "2", cwd=tmp_path)
+    assert again.err == "gpustats: few exists: computing what is in it\n"
+    quiet = invoke("demo", "few", "--quiet", cwd=tmp_path)
+    assert (quiet.code, quiet.err) == (0, "")
+    assert workers == [(2, None), (None, False)]
+    assert "(2 threads)" in again.out
+    (tmp_path / "file").write_bytes(b"")
+    lost = invoke("demo", "file/folder", "--count", "1", "-q", cwd=tmp_path)
+    assert (lost.code, lost.out) == (1, "")
+    assert lost.err == "gpustats: error: file/folder: cannot be written: Not a directory\n"
+    assert invoke("demo", "few", "--count", "0", cwd=tmp_path).code == 2
+
+
+def test_demo_has_a_folder_and_a_number_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def write(folder: Path, count: int) -> None:
+        asked.append((str(folder), count))
+        flat(folder / "a.png", 51)
+
+    monkeypatch.setattr("gpustats.demo.write_images", write)
+    assert invoke("demo", cwd=tmp_path).code == 0
+    assert asked == [("gpustats-demo", 300)]
+
+
+def test_progress_is_shown_where_there_is_a_terminal_unless_quiet(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress: list[Any] = []
+
+    def noted(data: object, **options: Any) -> gpustats.Stats:
+        progress.append(options["progress"])
+        raise gpustats.DataError("seen")
+
+    monkeypatch.setattr("gpustats.compute", noted)
+    invoke("compute", folder)
+    invoke("compute", folder, "--quiet")
+    assert progress == [None, False]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM ends a process at once on Windows")
+def test_sigterm_does_what_the_handler_of_ctrl_c_does() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    calls: list[int] = []
+    try:
+        interrupt_on_terminate()
+        signal.signal(signal.SIGINT, lambda number, frame: calls.append(number))
+        signal.raise_signal(signal.SIGTERM)
+        assert calls == [signal.SIGINT]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what a shell gives a job in the background
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) -> None:
+    (tmp_path / "ü☃.jpg").write_bytes(encoded(photo())[:200])
+    assert "ü☃.jpg: truncated" in invoke("compute", tmp_path).err
