@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import gpustats
-from gpustats.interrupts import interrupt_on_terminate
+from gpustats.limits.interrupts import interrupt_on_terminate
 from tests.command_line import Done, commands, invoke
 from tests.images import encoded, photo
 

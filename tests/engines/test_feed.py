@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpustats.engines.batch import EncodedBatch, EncodedImage
 from gpustats.engines.feed import Feed, Stopped
+from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure
 from gpustats.sources import Batch

@@ -11,14 +11,14 @@ import pytest
 
 from gpustats import DeviceError
 from gpustats.engines import dali
-from gpustats.engines.batch import Moments
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.gpu import GpuEngine, written
-from gpustats.engines.host_reduce import HostReducer
+from gpustats.engines.gpu_batch import Moments
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure
 from gpustats.sources import Batch
 from tests.gpu.fake_dali import FakePipeline, TensorList
+from tests.gpu.host_reduce import HostReducer
 from tests.images import encoded, photo
 
 COUNT = 26

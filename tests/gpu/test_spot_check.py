@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gpustats import DeviceError
-from gpustats.engines.batch import EncodedBatch, EncodedImage, Moments
+from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage, Moments
 from gpustats.engines.spot_check import TOLERANCE, SpotCheck
 from tests.images import encoded
 

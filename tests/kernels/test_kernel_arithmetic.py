@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpustats.launch import RESULT, SEGMENT, LaunchPlan, plan_batch
-from gpustats.raw_moments import finish
+from gpustats.cuda.outputs import finish
+from gpustats.cuda.tiles import RESULT, SEGMENT, LaunchPlan, plan_batch
 
 ROUND = 18432  # bytes: six 16-byte loads of 192 threads
 

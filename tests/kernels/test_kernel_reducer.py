@@ -280,7 +280,7 @@ def test_buffers_have_the_next_power_of_two_bytes(cupy, stream):
 
 
 def test_a_size_that_is_a_power_of_two_fits_exactly(cupy, stream):
-    from gpustats.kernels import _Slot
+    from gpustats.cuda.launcher import _Slot
 
     slot = _Slot(cupy)
     with stream:
