@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from gpustats.engines import dali
-from gpustats.engines.batch import BatchReducer, EncodedBatch, EncodedImage
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import gpu_problem
 from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.gpu_batch import BatchReducer, EncodedBatch, EncodedImage
 from gpustats.engines.host_reduce import HostReducer
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning, choose

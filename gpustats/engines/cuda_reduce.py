@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.engines.batch import CHANNELS, POISON, Moments
+from gpustats.engines.gpu_batch import CHANNELS, POISON, Moments
 
 __all__ = ["CudaReducer", "device_name"]
 

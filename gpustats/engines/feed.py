@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from gpustats.engines.batch import EncodedBatch, EncodedImage
+from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure, ImageError
@@ -60,7 +60,7 @@ class Feed:
         self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=_CPU_BATCHES)
         self._gpu_ended = False
         self._reading = tuning.readers
-        self.gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
+        self._gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
         self.error: BaseException | None = None
 
     def start(self) -> list[threading.Thread]:
@@ -106,6 +106,10 @@ class Feed:
     def close_cpu(self) -> None:
         """Say that the GPU is done: after what is queued now, there is no more work for the CPU."""
         self._put(self._cpu, None)
+
+    def close_gpu(self) -> None:
+        """Say that the GPU takes no more: what comes is work for the CPU, but for batches that are ready."""
+        self._gpu_closed.set()
 
     def _put(self, to: queue.Queue[_T | None], value: _T | None) -> None:
         while not self._stop.is_set():
@@ -168,7 +172,7 @@ class Feed:
                 failures.append(Failure(key, error.reason, str(error)))
                 continue
             fits = shape is not None and shape[0] * shape[1] <= self._max_gpu_pixels
-            if isinstance(data, bytes) and shape is not None and fits and not self.gpu_closed.is_set():
+            if isinstance(data, bytes) and shape is not None and fits and not self._gpu_closed.is_set():
                 self._fill(EncodedImage(key, group, data, *shape))
                 continue
             rest.keys.append(key)
@@ -193,7 +197,7 @@ class Feed:
         if not len(batch):
             return
         while not self._stop.is_set():
-            if self.gpu_closed.is_set():
+            if self._gpu_closed.is_set():
                 self.images_to_cpu(batch.images)
                 return
             with suppress(queue.Full):

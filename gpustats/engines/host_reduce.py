@@ -7,7 +7,7 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.engines.batch import CHANNELS, POISON, Moments
+from gpustats.engines.gpu_batch import CHANNELS, POISON, Moments
 from gpustats.reduce import moments_u8
 
 __all__ = ["HostReducer"]

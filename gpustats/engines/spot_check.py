@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.decode import Decoder
-from gpustats.engines.batch import CHANNELS, EncodedBatch, Moments
+from gpustats.engines.gpu_batch import CHANNELS, EncodedBatch, Moments
 from gpustats.errors import DeviceError
 from gpustats.failures import Failure, ImageError, printable
 from gpustats.memory import MemoryBudget

@@ -16,11 +16,12 @@ import pytest
 import gpustats
 from gpustats import DeviceError
 from gpustats.engines import dali, device
-from gpustats.engines.batch import POISON
 from gpustats.engines.cpu import CpuEngine
-from gpustats.engines.gpu import GpuEngine, sample_pointers
+from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.gpu_batch import POISON
 from gpustats.engines.host_reduce import HostReducer
 from gpustats.engines.screen import screen
+from gpustats.engines.session import sample_pointers
 from gpustats.engines.tuning import Tuning, choose
 from gpustats.failures import Failure, ImageError
 from gpustats.moments import Accumulator

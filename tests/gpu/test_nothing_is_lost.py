@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpustats.engines.batch import EncodedBatch
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.gpu_batch import EncodedBatch
 from gpustats.engines.host_reduce import HostReducer
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.sources import Batch
@@ -142,3 +142,31 @@ def test_exceptions_at_several_calls(
         inject(monkeypatch, owner, name, lambda number: bool(rng.random() < share), error)
     engine = engine_for(batch_size=int(rng.integers(1, 9)), prefetch=int(rng.integers(1, 4)))
     assert measured(engine, batch_of(IMAGES)) == expected
+
+
+def test_pixels_of_a_stopped_run_stay_until_their_kernel_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that was launched reads the pixels and writes over them, whether or not somebody wants its sums."""
+    fake(monkeypatch, lambda number, images: images)
+    launch = HostReducer.launch
+    running: set[LateResult] = set()
+
+    class Running(LateResult):
+        def result(self) -> Any:
+            running.discard(self)
+            return super().result()
+
+    def launch_late(*args: Any) -> LateResult:
+        pending = Running(launch(*args))
+        running.add(pending)
+        return pending
+
+    monkeypatch.setattr(HostReducer, "launch", launch_late)
+
+    def endless() -> Iterator[Batch]:
+        while True:
+            yield from batch_of(IMAGES)
+
+    outcomes = engine_for().outcomes(endless())
+    next(outcomes)
+    outcomes.close()
+    assert not running
