@@ -21,7 +21,7 @@ from gpustats.moments import ImageMoments
 
 __all__ = ["BuildPipeline", "Counters", "Session", "Supply", "sample_pointers"]
 
-BuildPipeline = Callable[[Callable[[], list[NDArray[np.uint8]]]], Any]
+BuildPipeline = Callable[[Callable[[], dali.Fed]], Any]
 """Builds a pipeline over the callback that gives it one batch a call."""
 
 
@@ -34,6 +34,7 @@ class Counters:
     batches_retried: int = 0
     pipelines_rebuilt: int = 0
     out_of_memory: int = 0
+    outputs_dropped: int = 0
     not_written: int = 0
 
 
@@ -61,11 +62,20 @@ class Supply(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Fed:
+    batch: EncodedBatch
+    serials: NDArray[np.int64]  # DALI reads them where they are
+
+
 class Session:
     """The state of one drive: every image that the feed gave out is in one of these places until it is accounted for.
 
     An image moves on only when the step that takes it further has succeeded, so that an exception at any point leaves
     it where `abandon` or `give_up` finds it.
+
+    Every image that is fed has a serial number, which comes out of the pipeline beside its pixels: pixels are matched
+    to keys by that number, never by the order in which batches come out.
 
     Parameters
     ----------
@@ -100,38 +110,48 @@ class Session:
         self._counters = counters
         self._spot_check = spot_check
         self._again: deque[EncodedBatch] = deque()  # to be fed (again) before the feed is asked
-        self._inside: deque[EncodedBatch] = deque()  # in the pipeline
+        self._inside: dict[int, _Fed] = {}  # in the pipeline, by the serial number of the first image
+        self._serial = 0  # of the next image; never used twice, so that no late output fits another batch
+        self._feeding = False
         self._reducing: deque[tuple[EncodedBatch, Any, PendingBatch]] = deque()
         self._for_cpu: deque[EncodedImage] = deque()
         self.finished = False
 
     def run(self) -> None:
         """Decode and reduce until the feed is empty. Raises where the pipeline should be built anew."""
-        self._again.extendleft(reversed(self._inside))  # a new pipeline holds nothing
-        self._inside.clear()
+        self._take_back()  # a new pipeline holds nothing
+        self._feeding = False
         pipeline = self._build(self._next)
         failed_in_a_row = 0
         while True:
             self._send_to_cpu()
             try:
-                (pixels,) = pipeline.run()
+                pixels, serials = pipeline.run()
             except StopIteration:
                 break
             except RuntimeError as error:
-                if dali.is_out_of_memory(error) or failed_in_a_row or not self._inside:
+                if dali.is_out_of_memory(error) or failed_in_a_row or self._feeding or not self._inside:
                     raise
                 failed_in_a_row += 1
-                self._retry_on_cpu(self._inside.popleft())
+                # DALI does not say which batch it was. Where it was not the oldest, that one's pixels are dropped when
+                # they come out, and the other is missing at the end.
+                self._retry_on_cpu(self._inside.pop(next(iter(self._inside))).batch)
                 continue
             failed_in_a_row = 0
-            self._launch(self._inside[0], pixels)
-            self._inside.popleft()
+            number = self._number(serials)
+            if number is None:
+                self._counters.outputs_dropped += 1
+                continue
+            self._launch(self._inside[number].batch, pixels)
+            del self._inside[number]
             while len(self._reducing) > 1:
                 self._collect()
         while self._reducing:
             self._collect()
         self._send_to_cpu()
-        self.finished = not self._again and not self._inside
+        if self._inside:
+            raise RuntimeError(f"DALI has ended without giving back {len(self._inside)} of its batches")
+        self.finished = not self._again
 
     def abandon(self, error: Exception) -> bool:
         """Save what was in a broken pipeline: collect what is reduced, feed the rest again.
@@ -141,16 +161,17 @@ class Session:
         bool
             Whether the next attempt is another one, with smaller batches.
         """
+        lost: list[EncodedBatch] = []
         while self._reducing:
             try:
                 self._collect()
             except (Stopped, GpustatsError):
                 raise
             except Exception:  # noqa: BLE001 - the device lost it: as if it had not come out
-                self._inside.appendleft(self._reducing.popleft()[0])
-        waiting = deque([*self._inside, *self._again])
-        self._inside.clear()
-        self._again = waiting
+                lost.append(self._reducing.popleft()[0])
+        self._take_back()
+        self._again.extendleft(reversed(lost))
+        waiting = self._again
         out_of_memory = dali.is_out_of_memory(error)
         if waiting and (not out_of_memory or len(waiting[0]) == 1):
             # Without memory for one image the CPU takes it. Otherwise one of these broke the pipeline; which one, DALI
@@ -164,9 +185,9 @@ class Session:
     def give_up(self) -> None:
         """Leave everything to the CPU."""
         self._feed.close_gpu()
-        for batch in (*self._inside, *self._again):
+        self._take_back()
+        for batch in self._again:
             self._for_cpu.extend(batch.images)
-        self._inside.clear()
         self._again.clear()
         self._send_to_cpu()
         while (batch_or_none := self._feed.next_for_gpu()) is not None:
@@ -180,10 +201,17 @@ class Session:
                 self._reducing[0][2].result()
             self._reducing.popleft()
 
-    def _next(self) -> list[NDArray[np.uint8]]:
+    def _take_back(self) -> None:
+        """Have what is in the pipeline fed again, in the same order."""
+        self._again.extendleft(fed.batch for fed in reversed(self._inside.values()))
+        self._inside.clear()
+
+    def _next(self) -> dali.Fed:
         """Give DALI its next batch (the callback of its external source)."""
+        self._feeding = True
         batch = self._again.popleft() if self._again else self._feed.next_for_gpu()
         if batch is None:
+            self._feeding = False
             raise StopIteration
         self._again.appendleft(batch)
         while self._feed.is_too_large(self._again[0]):
@@ -191,8 +219,20 @@ class Session:
             self._again.popleft()
             self._again.extendleft(reversed(halves))
         arrays = self._again[0].arrays()
-        self._inside.append(self._again.popleft())
-        return arrays
+        serials = np.arange(self._serial, self._serial + len(arrays))[:, None]
+        self._inside[self._serial] = _Fed(self._again.popleft(), serials)
+        self._serial += len(arrays)
+        self._feeding = False
+        return arrays, serials
+
+    def _number(self, serials: Any) -> int | None:
+        """Return which batch came out, None for one that is not waited for any more."""
+        found = serials.as_array()
+        number = int(found[0, 0])
+        fed = self._inside.get(number)
+        if fed is not None and not np.array_equal(found, fed.serials):
+            raise RuntimeError("DALI has given back images in other batches than they were fed in")
+        return number if fed is not None else None
 
     def _retry_on_cpu(self, batch: EncodedBatch) -> None:
         self._counters.batches_retried += 1

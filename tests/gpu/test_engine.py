@@ -231,12 +231,12 @@ def test_an_error_of_the_source_reaches_the_caller() -> None:
 # --------------------------------------------------------------------------------------
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> list[FakePipeline]:
+def fake(monkeypatch: pytest.MonkeyPatch, fault: Fault, **options: Any) -> list[FakePipeline]:
     """Put a stand-in in the place of DALI; return the list of pipelines that were built."""
     built: list[FakePipeline] = []
 
     def build(source: Any, tuning: Tuning, decode_device: str, device_id: int | None) -> FakePipeline:
-        built.append(FakePipeline(source, tuning.prefetch, fault))
+        built.append(FakePipeline(source, tuning.prefetch, fault, **options))
         return built[-1]
 
     monkeypatch.setattr(dali, "build_pipeline", build)
