@@ -7,10 +7,8 @@ everything that was screened out or whose batch failed. All of them emit rows, a
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +17,7 @@ from gpustats.engines.base import Outcome
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.feed import Feed, Stopped
 from gpustats.engines.gpu_batch import BatchReducer
+from gpustats.engines.mailbox import Mailbox
 from gpustats.engines.session import Counters, Session
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.engines.tuning import Tuning
@@ -98,67 +97,58 @@ class GpuEngine:
         """Yield outcomes of the GPU and of the CPU as they come."""
         stop = threading.Event()
         feed = Feed(batches, self._tuning, self._max_pixels, self.max_bytes, stop)
-        results: queue.Queue[Outcome | BaseException | None] = queue.Queue(maxsize=64)
+        results: Mailbox[Outcome | BaseException] = Mailbox(senders=2, limit=64)
 
         def emit(outcome: Outcome) -> None:
-            while not stop.is_set():
-                with suppress(queue.Full):
-                    results.put(outcome, timeout=0.1)
-                    return
-            raise Stopped
+            if stop.is_set():
+                raise Stopped
+            results.send(outcome)
 
-        def run(work: Any) -> None:
+        def run(drive: Callable[[Feed, Callable[[Outcome], None]], None]) -> None:
             try:
-                work()
+                drive(feed, emit)
             except Stopped:
                 pass
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
-                results.put(error)
-            results.put(None)
-
-        def on_gpu() -> None:
-            self._drive(feed, emit)
-            feed.close_cpu()
-
-        def on_cpu() -> None:
-            outcomes = self._cpu.outcomes(feed.for_cpu(steal=self._tuning.cpu_workers > 0))
-            try:
-                for outcome in outcomes:
-                    emit(outcome)
+                results.send(error)
             finally:
-                outcomes.close()
+                results.leave()
 
         threads = [
-            threading.Thread(target=run, args=(work,), name=f"gpustats-{work.__name__}", daemon=True)
-            for work in (on_gpu, on_cpu)
+            threading.Thread(target=run, args=(drive,), name=f"gpustats-{name}", daemon=True)
+            for name, drive in (("on-gpu", self._drive), ("on-cpu", self._drive_cpu))
         ]
-        threads += feed.start()
-        for thread in threads[:2]:
+        for thread in threads:
             thread.start()
+        threads += feed.start()
         try:
-            running = 2
-            while running:
-                try:
-                    result = results.get(timeout=0.2)
-                except queue.Empty:
-                    continue
-                if result is None:
-                    running -= 1
-                elif isinstance(result, BaseException):
+            for result in results.receive():
+                if isinstance(result, BaseException):
                     raise result
-                else:
-                    yield result
+                yield result
             if feed.error is not None:
                 raise feed.error
         finally:
             stop.set()
+            results.close()
             for thread in threads:
-                while thread.is_alive():
-                    with suppress(queue.Empty):
-                        results.get_nowait()
-                    thread.join(0.01)
+                thread.join()
+
+    def _drive_cpu(self, feed: Feed, emit: Callable[[Outcome], None]) -> None:
+        """Run the CPU engine over what the GPU does not take, until nothing more can come."""
+        outcomes = self._cpu.outcomes(feed.for_cpu(steal=self._tuning.cpu_workers > 0))
+        try:
+            for outcome in outcomes:
+                emit(outcome)
+        finally:
+            outcomes.close()
 
     def _drive(self, feed: Feed, emit: Callable[[Outcome], None]) -> None:
+        """Run pipelines until the feed is empty, then say that the CPU gets no more from here."""
+        self._run_pipelines(feed, emit)
+        feed.close_cpu()
+
+    def _run_pipelines(self, feed: Feed, emit: Callable[[Outcome], None]) -> None:
         """Run pipelines until the feed is empty; a pipeline that breaks is built anew."""
         session = Session(
             feed=feed,

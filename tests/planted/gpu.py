@@ -44,4 +44,17 @@ FAULTS = [
         "            pass\n",
         f"{_LOST}::test_pixels_of_a_stopped_run_stay_until_their_kernel_is_done",
     ),
+    Fault(  # an error of the CPU's thread ends it without a word
+        "gpustats/engines/gpu.py",
+        "            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it\n"
+        "                results.send(error)\n",
+        "            except BaseException:  # noqa: BLE001\n                pass\n",
+        "tests/gpu/test_engine.py::test_an_error_of_any_thread_reaches_the_caller",
+    ),
+    Fault(  # threads that wait for room are not told that the run is over
+        "gpustats/engines/gpu.py",
+        "            results.close()\n",
+        "",
+        "tests/gpu/test_engine.py::test_a_caller_that_does_not_read_stops_the_engine_when_it_closes",
+    ),
 ]
