@@ -228,11 +228,11 @@ def decode_only(machine: Machine, images: list[bytes], tuning: Tuning, count: in
         encoded.append(EncodedImage("", "", data, *size))
     stream = (encoded[i % len(encoded)] for i in range(count))
 
-    def source() -> list[Any]:
+    def source() -> dali.Fed:
         batch = EncodedBatch(list(islice(stream, tuning.batch_size)))
         if not len(batch):
             raise StopIteration
-        return batch.arrays()
+        return batch.arrays(), np.zeros((len(batch), 1), np.int64)
 
     pipeline = dali.build_pipeline(source, tuning, machine.decode_device, machine.device_id)
     while True:

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gpustats.engines.tuning import Tuning
 
-__all__ = ["build_pipeline", "dali_version", "is_out_of_memory"]
+__all__ = ["DecodeDevice", "Fed", "build_pipeline", "dali_version", "is_out_of_memory"]
 
 DecodeDevice = Literal["mixed", "cpu"]
+
+Fed: TypeAlias = "tuple[list[NDArray[np.uint8]], NDArray[np.int64]]"
+"""Encoded images, and a number of each in an array of shape (N, 1)."""
 
 
 def dali_version() -> str:
@@ -24,14 +30,16 @@ def dali_version() -> str:
 
 
 def build_pipeline(
-    source: Callable[[], list[Any]], tuning: Tuning, decode_device: DecodeDevice, device_id: int | None
+    source: Callable[[], Fed], tuning: Tuning, decode_device: DecodeDevice, device_id: int | None
 ) -> Any:
     """Build a pipeline that decodes the batches of `source` until that raises `StopIteration`.
+
+    Its outputs are the pixels, and the numbers as they were given: they say which images the pixels are of.
 
     Parameters
     ----------
     source : callable
-        Returns a list of uint8 arrays, one a sample, that stay as they are until their batch came out.
+        Returns encoded images and their numbers, which stay as they are until their batch came out.
     tuning : Tuning
         Batch size, threads, share of the hardware decoder, prefetch depth.
     decode_device : {"mixed", "cpu"}
@@ -50,10 +58,21 @@ def build_pipeline(
         device_id=device_id,
         prefetch_queue_depth=tuning.prefetch,
         exec_dynamic=True,
+        set_affinity=False,
     )
-    hardware: dict[str, Any] = {"hw_decoder_load": tuning.hw_decoder_load} if decode_device == "mixed" else {}
+    # affine=True, the default, would bind DALI's threads to cores, and leave the readers and the CPU engine to guess.
+    hardware: dict[str, Any] = (
+        {"hw_decoder_load": tuning.hw_decoder_load, "affine": False} if decode_device == "mixed" else {}
+    )
     with pipeline:
-        encoded = fn.external_source(source=source, batch=True, dtype=types.DALIDataType.UINT8, ndim=1, no_copy=True)
+        encoded, numbers = fn.external_source(
+            source=source,
+            num_outputs=2,
+            batch=True,
+            dtype=[types.DALIDataType.UINT8, types.DALIDataType.INT64],
+            ndim=[1, 1],
+            no_copy=True,
+        )
         pixels = fn.decoders.image(
             encoded,
             device=decode_device,
@@ -63,7 +82,7 @@ def build_pipeline(
             use_fast_idct=False,
             **hardware,
         )
-        pipeline.set_outputs(pixels)
+        pipeline.set_outputs(pixels, numbers)
     pipeline.build()
     return pipeline
 

@@ -61,7 +61,7 @@ class Feed:
         self._gpu_ended = False
         self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=_CPU_BATCHES)
         self._reading = tuning.readers
-        self.gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
+        self._gpu_closed = threading.Event()  # the GPU takes no more: everything is work for the CPU
         self.error: BaseException | None = None
 
     def start(self) -> list[threading.Thread]:
@@ -106,6 +106,10 @@ class Feed:
     def close_cpu(self) -> None:
         """Say that the GPU is done: after what is queued now, there is no more work for the CPU."""
         self._put(self._cpu, None)
+
+    def close_gpu(self) -> None:
+        """Say that the GPU takes no more: what comes is work for the CPU, but for batches that are ready."""
+        self._gpu_closed.set()
 
     def _put(self, to: queue.Queue[_T | None], value: _T | None) -> None:
         while not self._stop.is_set():
@@ -167,7 +171,7 @@ class Feed:
                 failures.append(Failure(key, error.reason, str(error)))
                 continue
             fits = shape is not None and shape[0] * shape[1] <= self._max_gpu_pixels
-            if isinstance(data, bytes) and shape is not None and fits and not self.gpu_closed.is_set():
+            if isinstance(data, bytes) and shape is not None and fits and not self._gpu_closed.is_set():
                 self._fill(EncodedImage(key, group, data, *shape))
                 continue
             rest.keys.append(key)
@@ -192,7 +196,7 @@ class Feed:
         if not len(batch):
             return
         while not self._stop.is_set():
-            if self.gpu_closed.is_set():
+            if self._gpu_closed.is_set():
                 self.images_to_cpu(batch.images)
                 return
             with suppress(queue.Full):

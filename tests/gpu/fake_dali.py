@@ -32,32 +32,60 @@ class TensorList:
         return Sample(self.buffer.ctypes.data + int(self._offsets[index]))
 
 
+class Serials:
+    """The second output: the numbers of the images, as they were fed."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self._numbers = numbers
+
+    def as_array(self) -> np.ndarray:
+        return self._numbers.copy()
+
+
 Fault = Callable[[int, list[np.ndarray]], list[np.ndarray]]
 
 
-class FakePipeline:
-    """Runs ahead by `prefetch` batches, as DALI does; `fault(number, images)` may change the images or raise."""
+Queue = list[tuple[list[Any], np.ndarray]]
 
-    def __init__(self, source: Callable[[], list[Any]], prefetch: int, fault: Fault) -> None:
+
+class FakePipeline:
+    """Runs ahead by `prefetch` batches, as DALI does; `fault(number, images)` may change the images or raise.
+
+    `disorder(number, queue)` may take batches that were fed out of the queue, and change their order; `number` counts
+    the calls of the source.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], Any],
+        prefetch: int,
+        fault: Fault,
+        disorder: Callable[[int, Queue], None] = lambda number, queue: None,
+    ) -> None:
         self._source = source
         self._prefetch = prefetch
         self._fault = fault
-        self._queue: list[list[Any]] = []
+        self._disorder = disorder
+        self._queue: Queue = []
         self._ended = False
         self._number = 0
+        self._fed = 0
 
-    def run(self) -> tuple[TensorList]:
+    def run(self) -> tuple[TensorList, Serials]:
         while not self._ended and len(self._queue) < self._prefetch:
             try:
                 self._queue.append(self._source())
             except StopIteration:
                 self._ended = True
+            else:
+                self._fed += 1
+                self._disorder(self._fed, self._queue)
         if not self._queue:
             raise StopIteration
-        encoded = self._queue.pop(0)
+        encoded, numbers = self._queue.pop(0)
         self._number += 1
         try:
             images = [simplejpeg.decode_jpeg(data.tobytes(), "RGB") for data in encoded]
         except ValueError as error:
             raise RuntimeError(f"Critical error in pipeline:\n{error}") from None
-        return (TensorList(self._fault(self._number, images)),)
+        return TensorList(self._fault(self._number, images)), Serials(numbers)

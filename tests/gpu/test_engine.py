@@ -17,9 +17,11 @@ import gpustats
 from gpustats import DeviceError
 from gpustats.engines import dali, device
 from gpustats.engines.cpu import CpuEngine
-from gpustats.engines.gpu import GpuEngine, sample_pointers
+from gpustats.engines.feed import Feed
+from gpustats.engines.gpu import GpuEngine
 from gpustats.engines.gpu_batch import POISON
 from gpustats.engines.screen import screen
+from gpustats.engines.session import sample_pointers
 from gpustats.engines.tuning import Tuning, choose
 from gpustats.failures import Failure, ImageError
 from gpustats.sources import Batch, open_source
@@ -213,7 +215,7 @@ def test_closing_early_leaves_no_thread(photos: Path) -> None:
     outcomes = engine_for().outcomes(open_source([str(p) for p in photos.rglob("*.jpg")] * 20).batches())
     next(outcomes)
     outcomes.close()
-    assert [t.name for t in threading.enumerate() if t.name.startswith("gpustats")] == []
+    assert alive() == []
 
 
 @needs_dali
@@ -226,16 +228,70 @@ def test_an_error_of_the_source_reaches_the_caller() -> None:
         run(engine_for(), batches())
 
 
+def alive() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("gpustats")]
+
+
+@needs_dali
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("owner", ["feed", "drive", "drive_cpu", "cpu workers"])
+def test_an_error_of_any_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    """The source never ends: whoever is left must be stopped."""
+    where, name = {
+        "feed": (Feed, "_sort"),
+        "drive": (GpuEngine, "_run_pipelines"),
+        "drive_cpu": (Feed, "for_cpu"),
+        "cpu workers": (CpuEngine, "measure"),
+    }[owner]
+
+    def broken(*args: Any, **options: Any) -> Any:
+        raise LookupError(f"{owner} broke")
+
+    monkeypatch.setattr(where, name, broken)
+    images = photos_of(4) | {"png": encoded(photo(), "PNG")}
+
+    def endless() -> Iterator[Batch]:
+        while True:
+            yield from batch_of(images)
+
+    with pytest.raises(LookupError, match=f"{owner} broke"):
+        run(engine_for(), endless())
+    assert alive() == []
+
+
+@needs_dali
+@pytest.mark.timeout(20)
+def test_a_caller_that_does_not_read_stops_the_engine_when_it_closes() -> None:
+    """Closed while every thread waits for room."""
+    asked = 0
+    png = encoded(photo(2, 2), "PNG")
+
+    def endless() -> Iterator[Batch]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield Batch([f"{asked}"], [""], [png])
+
+    outcomes = engine_for().outcomes(endless())
+    next(outcomes)
+    seen = 0
+    while seen != asked:  # until nobody asks for more
+        seen = asked
+        threading.Event().wait(0.2)
+    outcomes.close()
+    assert alive() == []
+
+
 # -- with a pipeline that misbehaves
 # --------------------------------------------------------------------------------------
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> list[FakePipeline]:
+def fake(monkeypatch: pytest.MonkeyPatch, fault: Fault, **options: Any) -> list[FakePipeline]:
     """Put a stand-in in the place of DALI; return the list of pipelines that were built."""
     built: list[FakePipeline] = []
 
     def build(source: Any, tuning: Tuning, decode_device: str, device_id: int | None) -> FakePipeline:
-        built.append(FakePipeline(source, tuning.prefetch, fault))
+        built.append(FakePipeline(source, tuning.prefetch, fault, **options))
         return built[-1]
 
     monkeypatch.setattr(dali, "build_pipeline", build)

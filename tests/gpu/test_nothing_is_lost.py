@@ -15,9 +15,10 @@ from gpustats.engines.gpu import GpuEngine
 from gpustats.engines.gpu_batch import EncodedBatch
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.sources import Batch
-from tests.gpu.fake_dali import FakePipeline, Sample, TensorList
+from tests.gpu.fake_dali import FakePipeline, Queue, Sample, Serials, TensorList
 from tests.gpu.host_reduce import Done, HostReducer
 from tests.gpu.test_engine import batch_of, engine_for, fake, photos_of
+from tests.images import encoded, photo
 
 IMAGES = photos_of(40)
 
@@ -88,6 +89,7 @@ def inject(
 CALLS = {
     "pipeline.run": (FakePipeline, "run"),
     "batch.arrays": (EncodedBatch, "arrays"),
+    "serials.as_array": (Serials, "as_array"),
     "pixels.shape": (TensorList, "shape"),
     "pixels[i]": (TensorList, "__getitem__"),
     "data_ptr": (Sample, "data_ptr"),
@@ -143,3 +145,96 @@ def test_exceptions_at_several_calls(
         inject(monkeypatch, owner, name, lambda number: bool(rng.random() < share), error)
     engine = engine_for(batch_size=int(rng.integers(1, 9)), prefetch=int(rng.integers(1, 4)))
     assert measured(engine, batch_of(IMAGES)) == expected
+
+
+def test_pixels_of_a_stopped_run_stay_until_their_kernel_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that was launched reads the pixels and writes over them, whether or not somebody wants its sums."""
+    fake(monkeypatch, lambda number, images: images)
+    launch = HostReducer.launch
+    running: set[LateResult] = set()
+
+    class Running(LateResult):
+        def result(self) -> Any:
+            running.discard(self)
+            return super().result()
+
+    def launch_late(*args: Any) -> LateResult:
+        pending = Running(launch(*args))
+        running.add(pending)
+        return pending
+
+    monkeypatch.setattr(HostReducer, "launch", launch_late)
+
+    def endless() -> Iterator[Batch]:
+        while True:
+            yield from batch_of(IMAGES)
+
+    outcomes = engine_for().outcomes(endless())
+    next(outcomes)
+    outcomes.close()
+    assert not running
+
+
+def lose(number: int, queue: Queue) -> None:
+    if number == 3:
+        queue.pop()
+
+
+def lose_always(number: int, queue: Queue) -> None:
+    if number % 3 == 2:
+        queue.pop()
+
+
+def reverse(number: int, queue: Queue) -> None:
+    queue.reverse()
+
+
+def repeat(number: int, queue: Queue) -> None:
+    if number == 3:
+        queue.append(queue[-1])
+
+
+def merge(number: int, queue: Queue) -> None:
+    if number == 4 and len(queue) > 1:
+        (first, some), (second, others) = queue[-2:]
+        queue[-2:] = [(first[:2] + second[2:], np.concatenate([some[:2], others[2:]])), (second, others)]
+
+
+def exchange(number: int, queue: Queue) -> None:
+    images, numbers = queue[-1]
+    queue[-1] = (images[::-1], numbers[::-1])
+
+
+@pytest.mark.parametrize("disorder", [lose, lose_always, reverse, repeat, merge, exchange])
+@pytest.mark.parametrize("prefetch", [1, 2, 3])
+def test_batches_in_another_order_than_they_were_fed_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, disorder: Any, prefetch: int
+) -> None:
+    """Images of one size: the shapes do not tell them apart."""
+    caplog.set_level(logging.ERROR, "gpustats")
+    images = {f"photo{i:03d}": encoded(photo(40, 50, seed=i)) for i in range(40)}
+    expected = measured(CpuEngine(workers=2, max_pixels=10**9, memory=1 << 28), batch_of(images))
+    fake(monkeypatch, lambda number, images: images, disorder=disorder)
+    launch_late(monkeypatch)
+    assert measured(engine_for(prefetch=prefetch), batch_of(images)) == expected
+
+
+def test_an_error_of_another_batch_than_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DALI gives no more than an error: the oldest is taken for it, and the others keep their pixels."""
+    failed: list[int] = []
+
+    def fail_late(number: int, queue: Queue) -> None:
+        if number == 5 and not failed:
+            failed.append(number)
+            queue.pop()
+            raise RuntimeError("Critical error in pipeline")
+
+    images = {f"photo{i:03d}": encoded(photo(40, 50, seed=i)) for i in range(40)}
+    expected = measured(CpuEngine(workers=2, max_pixels=10**9, memory=1 << 28), batch_of(images))
+    fake(monkeypatch, lambda number, images: images, disorder=fail_late)
+    engine = engine_for(prefetch=3)
+    assert measured(engine, batch_of(images)) == expected
+    report = engine.report()
+    assert report["outputs_dropped"] == 1
+    assert report["batches_retried"] == 2
+    assert report["pipelines_rebuilt"] == 1

@@ -1,0 +1,60 @@
+"""Faults of the GPU engine, with its tests that need no GPU."""
+
+from __future__ import annotations
+
+from tests.planted import Fault
+
+_SESSION = "gpustats/engines/session.py"
+_LOST = "tests/gpu/test_nothing_is_lost.py"
+
+FAULTS = [
+    Fault(  # batches are matched by order alone
+        _SESSION,
+        "        number = int(found[0, 0])\n",
+        "        number = next(iter(self._inside))\n        found = self._inside[number].serials\n",
+        f"{_LOST}::test_batches_in_another_order_than_they_were_fed_in",
+    ),
+    Fault(  # a batch that never came out is forgotten
+        _SESSION,
+        "        if self._inside:\n            raise RuntimeError",
+        "        if False:\n            raise RuntimeError",
+        f"{_LOST}::test_batches_in_another_order_than_they_were_fed_in",
+    ),
+    Fault(  # only the first image says which batch it is
+        _SESSION,
+        "if fed is not None and not np.array_equal(found, fed.serials)",
+        "if fed is not None and len(found) != len(fed.serials)",
+        f"{_LOST}::test_batches_in_another_order_than_they_were_fed_in",
+    ),
+    Fault(  # a batch is let go before its launch has succeeded
+        _SESSION,
+        "            self._launch(self._inside[number].batch, pixels)\n            del self._inside[number]\n",
+        "            self._launch(self._inside.pop(number).batch, pixels)\n",
+        f"{_LOST}::test_an_exception_at_any_call",
+    ),
+    Fault(  # a pipeline that is built anew forgets what was in the last one
+        _SESSION,
+        "        self._feeding = False\n        pipeline",
+        "        self._feeding = False\n        self._inside = {}\n        self._again.clear()\n        pipeline",
+        f"{_LOST}::test_an_exception_at_any_call",
+    ),
+    Fault(  # a stopped run lets pixels go while a kernel reads them
+        "gpustats/engines/gpu.py",
+        "            session.close()\n",
+        "            pass\n",
+        f"{_LOST}::test_pixels_of_a_stopped_run_stay_until_their_kernel_is_done",
+    ),
+    Fault(  # an error of the CPU's thread ends it without a word
+        "gpustats/engines/gpu.py",
+        "            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it\n"
+        "                results.send(error)\n",
+        "            except BaseException:  # noqa: BLE001\n                pass\n",
+        "tests/gpu/test_engine.py::test_an_error_of_any_thread_reaches_the_caller",
+    ),
+    Fault(  # threads that wait for room are not told that the run is over
+        "gpustats/engines/gpu.py",
+        "            results.close()\n",
+        "",
+        "tests/gpu/test_engine.py::test_a_caller_that_does_not_read_stops_the_engine_when_it_closes",
+    ),
+]
