@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from gpustats.decode.decoder import headers
+from gpustats.decode import headers
 from gpustats.decode.decoder import sniff
 from gpustats.decode.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
 from gpustats.failures import ImageError

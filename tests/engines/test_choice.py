@@ -60,7 +60,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
 class FakeReducer:
     name = "fake"
 
-    def __init__(self, device_id: int) -> None:
+    def __init__(self, device_id: int, statistics: tuple[str, ...]) -> None:
         self.device_id = device_id
 
 
@@ -81,7 +81,7 @@ def test_a_package_that_is_missing_is_named(cuda: types.SimpleNamespace, module:
     cuda.missing.add(module)
     problem = gpu_problem()
     assert problem is not None
-    assert problem.startswith(f"{name} is not installed; pip install 'gpustats[cuda")
+    assert problem.startswith(f"{name} is not installed; pip install '.[cuda")
 
 
 def test_a_package_that_cannot_be_loaded_and_a_driver_that_does_not_answer(cuda: types.SimpleNamespace) -> None:
@@ -91,7 +91,7 @@ def test_a_package_that_cannot_be_loaded_and_a_driver_that_does_not_answer(cuda:
     problem = gpu_problem()
     assert problem is not None
     assert "cupy" in problem
-    assert "pip install 'gpustats[" in problem
+    assert "pip install '.[" in problem
 
 
 @pytest.mark.parametrize(("name", "number"), [("gpu", 0), ("cuda", 0), ("gpu:0", 0), ("cuda:1", 1), ("gpu:1", 1)])

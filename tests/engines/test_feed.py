@@ -137,7 +137,7 @@ def test_halved_batches_are_read_as_such() -> None:
 
 def test_after_the_gpu_is_closed_everything_goes_to_the_cpu() -> None:
     feed = feed_of([jpegs(3)])
-    feed.gpu_closed.set()
+    feed.close_gpu()
     gpu, cpu = drained(feed)
     assert gpu == []
     assert [key for batch in cpu for key in batch.keys] == ["j00", "j01", "j02"]
@@ -149,7 +149,7 @@ def test_a_batch_that_waits_for_the_gpu_when_it_is_closed_goes_to_the_cpu_image_
     reader = feed.start()[0]
     first = feed.next_for_gpu()
     assert first is not None
-    feed.gpu_closed.set()
+    feed.close_gpu()
     rest = [first]
     while (batch := feed.next_for_gpu()) is not None:
         rest.append(batch)

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from gpustats import DeviceError
-from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage, Moments
+from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage
 from gpustats.engines.spot_check import TOLERANCE, SpotCheck
+from gpustats.statistics.base import Columns
 from tests.images import encoded
 
 HEIGHT, WIDTH = 16, 24
@@ -30,14 +31,14 @@ def batch_of(data: list[bytes]) -> EncodedBatch:
     return batch
 
 
-def moments_of(images: list[np.ndarray]) -> Moments:
+def moments_of(images: list[np.ndarray]) -> Columns:
     pixels = np.stack([image.reshape(-1, 3) for image in images]).astype(np.uint64)
-    return Moments(
-        pixels.sum(axis=1),
-        (pixels * pixels).sum(axis=1),
-        pixels.min(axis=1).astype(np.uint8),
-        pixels.max(axis=1).astype(np.uint8),
-    )
+    return {
+        "moments.sum": pixels.sum(axis=1),
+        "moments.sumsq": (pixels * pixels).sum(axis=1),
+        "moments.min": pixels.min(axis=1).astype(np.uint8),
+        "moments.max": pixels.max(axis=1).astype(np.uint8),
+    }
 
 
 def image(value: float, spread: float = 0.0, channel: int | None = None) -> np.ndarray:
