@@ -131,7 +131,7 @@ def _short(fault: Fault) -> str:
 
 
 def report(chosen: dict[str, list[Fault]], folder: Path, root: Path = ROOT) -> int:
-    """Plant the faults in a copy in `folder`, print a line each and return the exit code: 1 where one is to be mended."""
+    """Plant the faults in a copy in `folder`, print a line each; return the exit code: 1 where one is to be mended."""
     try:
         sandbox = Sandbox(folder, root)
         where = {fault: area for area, faults in chosen.items() for fault in faults}
