@@ -111,7 +111,13 @@ class Sandbox:
         return path in _near_compiled_code(self.folder)
 
     def pytest(
-        self, arguments: Sequence[str], *, timeout: float = 300, fresh_cache: bool = False, write: bool = False
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout: float = 300,
+        fresh_cache: bool = False,
+        write: bool = False,
+        memory: int | None = None,
     ) -> Run:
         """Run pytest in the copy; whatever it started and left behind is ended.
 
@@ -125,6 +131,8 @@ class Sandbox:
             Whether numba's compiled code is made anew and then forgotten.
         write : bool
             Whether Python's compiled code is kept, which an unchanged copy should do once.
+        memory : int, optional
+            Bytes of private memory that one process may take, where the system can limit that.
         """
         environment = self._environment()
         if write:
@@ -143,6 +151,11 @@ class Sandbox:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+            if memory is not None and sys.platform == "linux":
+                import resource
+
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory, memory))
             code: int | None
             try:
                 code = process.wait(timeout)
@@ -152,6 +165,7 @@ class Sandbox:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            shutil.rmtree(self.folder / ".hypothesis", ignore_errors=True)  # examples that failed in another run
             seconds = time.monotonic() - start
             output.seek(0)
             return Run(code, output.read().decode(errors="replace"), seconds)
