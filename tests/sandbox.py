@@ -70,13 +70,13 @@ class Sandbox:
             raise SandboxError(f"what would be tested is not the copy in {self.folder} but {where}")
 
     def _environment(self) -> dict[str, str]:
+        # What a test runner around this one left in the environment is not meant for the copy.
+        outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
         return {
-            **os.environ,
+            **outside,
             "PYTHONPATH": str(self.folder),
             "PYTHONDONTWRITEBYTECODE": "1",
-            # A test that starts pytest or Python passes its environment on; one process is one run.
-            "PYTEST_ADDOPTS": "",
-            "PYTEST_XDIST_AUTO_NUM_WORKERS": "1",
+            "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
         }
 
     def _python(self, code: str) -> str:
