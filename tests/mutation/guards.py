@@ -118,7 +118,7 @@ GUARDS: tuple[tuple[str, str], ...] = (
 
 WIDE = (
     "tests/test_characterisation.py tests/test_run.py tests/test_compute.py tests/test_package.py "
-    "tests/robust/test_failures.py tests/test_cli.py"
+    "tests/robust/test_failures.py"
 )
 """What every module goes through at last."""
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.mutation.guards import area_of, files_of_tests, guards_of, modules
 from tests.mutation.mutants import Change, Place, diff, mutated, places
@@ -133,6 +133,7 @@ class Study:
             files = files_of_tests(self.root)
             guards = {mutant["file"]: guards_of(mutant["file"], files) for mutant in todo}
             clean = _clean(copies[0], sorted({file for tests in guards.values() for file in tests}), say)
+            self.state["failing"] = sorted({*self.state.get("failing", ()), *clean.failing})
             free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
             for copy in copies:
                 free.put(copy)
@@ -185,32 +186,49 @@ def _sandboxes(root: Path, jobs: int) -> Iterator[list[Sandbox]]:
         yield [Sandbox(Path(folder) / "copy", root) for folder in folders]
 
 
-def _clean(sandbox: Sandbox, files: Sequence[str], say: Callable[[str], None]) -> dict[str, tuple[float, float]]:
-    """Run the tests without a change; return what each file takes, and its longest test, in seconds.
+class _Clean(NamedTuple):
+    """The tests without a change: what each file takes and its longest test, in seconds, and which tests fail."""
+
+    seconds: dict[str, float]
+    longest: dict[str, float]
+    failing: list[str]
+
+
+def _clean(sandbox: Sandbox, files: Sequence[str], say: Callable[[str], None]) -> _Clean:
+    """Run the tests without a change.
 
     Raises
     ------
     SandboxError
-        Where a test fails: it would count every change as noticed.
+        Where they do not run at all.
     """
     say(f"{len(files)} files of tests without a change ...")
     start = time.monotonic()
     with TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        run = sandbox.pytest([*_SEED, f"--junitxml={report}", *files], timeout=3600, write=True)
-        if run.code != 0:
-            raise SandboxError(f"the tests fail without a change:\n{run.output[-4000:]}")
+        options = [*_SEED, "--maxfail=100", "--timeout=300", f"--junitxml={report}"]
+        run = sandbox.pytest([*options, *files], timeout=3600, write=True)
+        if run.code not in (0, 1) or not report.exists():
+            raise SandboxError(f"the tests do not run without a change:\n{run.output[-4000:]}")
         cases = list(ElementTree.parse(report).iter("testcase"))
-    taken: dict[str, tuple[float, float]] = dict.fromkeys(files, (0.0, 0.0))
+    clean = _Clean(dict.fromkeys(files, 0.0), dict.fromkeys(files, 0.0), [])
     for case in cases:
-        file = f"{case.get('classname', '').replace('.', '/')}.py"
-        if file not in taken:  # the class of the test stands behind the file
-            file = f"{file.rpartition('/')[0]}.py"
+        parts = case.get("classname", "").split(".")
+        names = [case.get("name", "")]
+        while parts and (file := f"{'/'.join(parts)}.py") not in clean.seconds:
+            names.insert(0, parts.pop())  # the class of the test stands behind the file
+        if not parts:
+            raise SandboxError(f"a file of tests does not load without a change: {case.get('name')}")
         seconds = float(case.get("time", 0))
-        if file in taken:
-            taken[file] = (taken[file][0] + seconds, max(taken[file][1], seconds))
-    say(f"{len(files)} files of tests without a change: {time.monotonic() - start:.0f} s")
-    return taken
+        clean.seconds[file] += seconds
+        clean.longest[file] = max(clean.longest[file], seconds)
+        if case.find("failure") is not None or case.find("error") is not None:
+            clean.failing.append("::".join([file, *names]))
+    if len(clean.failing) > 20:
+        raise SandboxError(f"{len(clean.failing)} tests fail without a change, among them {clean.failing[0]}")
+    took = time.monotonic() - start
+    say(f"{len(files)} files of tests without a change: {took:.0f} s" + "".join(f"\nfails: {t}" for t in clean.failing))
+    return clean
 
 
 def _judge(sandbox: Sandbox, mutant: Mutant, files: Sequence[str], clean: Mapping[str, tuple[float, float]]) -> Mutant:
@@ -219,11 +237,11 @@ def _judge(sandbox: Sandbox, mutant: Mutant, files: Sequence[str], clean: Mappin
     text = mutated(source, Change(mutant["operator"], mutant["occurrence"]))
     assert text is not None, "what was drawn can be made"
     # Time for a loaded machine and compiled code that is made anew; a test that hangs is ended before the whole run.
-    each = 20 + 5 * max(clean[file][1] for file in files)
-    whole = 60 + each + 4 * sum(clean[file][0] for file in files)
+    each = 20 + 5 * max(clean.longest[file] for file in files)
+    whole = 60 + each + 4 * sum(clean.seconds[file] for file in files)
     with sandbox.changed(mutant["file"], text):
         run = sandbox.pytest(
-            [*_SEED, f"--timeout={each:.0f}", *files],
+            [*_SEED, f"--timeout={each:.0f}", *(f"--deselect={test}" for test in clean.failing), *files],
             timeout=whole,
             fresh_cache=sandbox.near_compiled_code(mutant["file"]),
             memory=_MEMORY,
@@ -255,6 +273,9 @@ def markdown(state: Mapping[str, Any]) -> str:
         chosen = [mutant for mutant in mutants if area in (mutant["area"], "all")]
         count = sum(state["places"].values()) if area == "all" else state["places"][area]
         lines.append(_row(area, count, chosen))
+    if state.get("failing"):
+        tests = ", ".join(f"`{test}`" for test in state["failing"])
+        lines += ["", f"Left out, since they failed without a change: {tests}."]
     if waiting := sum(mutant["verdict"] is None for mutant in mutants):
         lines += ["", f"{waiting} changes wait for their tests: the same command continues."]
     survivors = [mutant for mutant in mutants if mutant["verdict"] == "survived"]

@@ -44,8 +44,10 @@ def test_every_module_has_an_area_and_tests() -> None:
 
 def test_the_tests_that_know_a_module_best_come_first() -> None:
     files = ["tests/sources/test_tar.py", "tests/test_cli.py", "tests/test_compute.py", "tests/sources/test_zip.py"]
-    assert guards_of("gpustats/sources/archives/zip.py", files)[0] == "tests/sources/test_zip.py"
-    assert guards_of("gpustats/sources/zip.py", files)[-2:] == ["tests/test_compute.py", "tests/test_cli.py"]
+    expected = ["tests/sources/test_zip.py", "tests/sources/test_tar.py", "tests/test_compute.py"]
+    assert guards_of("gpustats/sources/archives/zip.py", files) == expected
+    assert guards_of("gpustats/sources/zip.py", files) == expected
+    assert guards_of("gpustats/cli/show.py", files) == ["tests/test_cli.py", "tests/test_compute.py"]
     assert area_of("gpustats/sources/archives/zip.py") == "sources"
     assert area_of("gpustats/api.py") == "rest"
 
@@ -107,7 +109,11 @@ def test_a_study_of_a_tiny_package(tmp_path: Path) -> None:
     study = pytest.importorskip("tests.mutation.study", reason="cosmic-ray is not installed")
     files = {
         "gpustats/__init__.py": "def half(x):\n    if x < 0:\n        raise ValueError(x)\n    return x // 2\n",
-        "tests/test_compute.py": "from gpustats import half\ndef test_half():\n    assert half(4) == 2\n",
+        "tests/test_compute.py": (
+            "import pytest\nfrom gpustats import half\n"
+            "class TestBroken:\n    @pytest.mark.parametrize('x', ['a b'])\n    def test_it(self, x):\n        assert False\n"
+            "def test_half():\n    assert half(4) == 2\n"
+        ),
     }
     for name, text in files.items():
         (tmp_path / "root" / name).parent.mkdir(parents=True)
@@ -120,6 +126,7 @@ def test_a_study_of_a_tiny_package(tmp_path: Path) -> None:
     assert verdicts[3, "RemoveStatement"] == "survived"
     assert verdicts[2, "AddNot"] == "killed"
     assert "-        raise ValueError(x)" in out.read_text()
+    assert state["failing"] == ["tests/test_compute.py::TestBroken::test_it[a b]"]
     assert (tmp_path / "root" / "gpustats" / "__init__.py").read_text() == files["gpustats/__init__.py"]
 
     count = len(said)
