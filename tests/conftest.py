@@ -4,13 +4,19 @@ import functools
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.images import write_photos
+
+# No test depends on how fast the machine is just now.
+hypothesis.settings.register_profile("gpustats", deadline=None)
+hypothesis.settings.load_profile("gpustats")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -66,3 +72,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get("GPUSTATS_REQUIRE_GPU") == "1":
             pytest.fail(f"GPUSTATS_REQUIRE_GPU=1, but {reason}")
         pytest.skip(reason)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite or a folder runs in up to four processes; single files and tests in this one: that is quicker."""
+    if given := os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return int(given)
+    if any("::" in argument or argument.endswith(".py") for argument in config.args):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if cores > 1 else 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, in one process after another, what shares a GPU or compiled kernels."""
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.xdist_group("gpu"))
+        elif item.path.parent.name == "kernels":
+            compiles = item.path.stem in ("test_kernel_compile", "test_kernel_memory")
+            item.add_marker(pytest.mark.xdist_group(item.path.stem if compiles else "kernels"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say once for each reason how many tests were skipped."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason.removeprefix("Skipped: ")] += 1
+    if reasons:
+        terminalreporter.section("skipped, and why")
+        for reason, count in reasons.most_common():
+            terminalreporter.line(f"{count:4}  {reason}")

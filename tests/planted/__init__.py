@@ -1,6 +1,7 @@
 """Planted faults: small realistic errors in the package, each with the test that must fail when it is there.
 
-A module of this folder holds the faults of one area in a list ``FAULTS``.
+A module of this folder holds the faults of one area in a list ``FAULTS``. ``python -m tests.planted`` plants each in a
+copy of the repository and runs its test; the suite does so with the first of every area, so a quick one stands there.
 """
 
 from __future__ import annotations
