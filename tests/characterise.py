@@ -46,7 +46,7 @@ def normal(stats: gpustats.Stats) -> dict[str, Any]:
     The integers are given by name, whatever the layout of the file.
     """
     data = json.loads(stats.to_json())
-    if data["version"] != 1:
+    if data["version"] != 2:
         raise ValueError(f"version {data['version']} of the result: teach `normal` where its numbers stand")
     names = (
         "complete images pixels exact channels scale mean std std_unbiased per_image std_of_means min max "
@@ -63,10 +63,30 @@ def normal(stats: gpustats.Stats) -> dict[str, Any]:
         {name: run[name] for name in ("source", "images_by_decoder", "checkpoint") if name in run}
         for run in data["runs"]
     ]
-    totals = dict(data["integers"] if data["exact"] else data["moments"])
-    result["keys"] = totals.pop("key_hash")
-    result["totals"] = totals
+    del result["definition"]["statistics"]
+    totals = data["totals"]
+    result["keys"] = totals["key_hash"]
+    result["totals"] = _flat(totals)
     return result
+
+
+def _flat(totals: dict[str, Any]) -> dict[str, Any]:
+    """Return the totals of the moments as one table, with counts that are the same in every channel said once."""
+    moments = dict(totals.get("moments", {}))
+    kind = totals["kind"] or {"channels": 0, "dtype": ""}
+    top = {"uint8": 255, "uint16": 65535}.get(kind["dtype"])
+    flat = {name: totals[name] for name in ("images", "pixels", "height_min", "height_max", "width_min", "width_max")}
+    assert all(n == totals["pixels"] for n in moments.pop("n", ()))
+    assert all(n == totals["images"] for n in moments.pop("images", ()))
+    unbiased = set(moments.pop("images_unbiased", {0}))
+    assert len(unbiased) == 1
+    return {
+        **flat,
+        "channels": kind["channels"],
+        "images_unbiased": unbiased.pop(),
+        **({} if top is None else {"max_value": top}),
+        **moments,
+    }
 
 
 def difference(found: Any, expected: Any, exact: bool, where: str = "") -> list[str]:
