@@ -31,41 +31,8 @@
 //     in one bank, equal or not. 16 copies of 3 x 256 bins are the 48 KiB that a block gets without
 //     asking, so nothing else is kept in shared memory at the same time.
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-struct alignas(16) Segment {
-    u64 address;         // of the first element
-    u64 pixels;
-    u64 channel_stride;  // not used here: channels are interleaved
-    u32 first_tile;
-    u32 reserved;
-};
-
 constexpr int THREADS = 192;
 constexpr int WARPS = THREADS / 32;
-constexpr int BINS = 256;
-
-__device__ __forceinline__ u32 warp_max(u32 value) {
-#if __CUDA_ARCH__ >= 800
-    return __reduce_max_sync(0xffffffffu, value);
-#else
-    for (int offset = 16; offset; offset >>= 1) value = max(value, __shfl_xor_sync(0xffffffffu, value, offset));
-    return value;
-#endif
-}
-
-__device__ __forceinline__ u64 warp_add(u64 value) {
-#if __CUDA_ARCH__ >= 800
-    // The instruction adds u32: 26 bits and five more from 32 lanes fit, and so do the upper bits (below 2^27).
-    const u64 lower = __reduce_add_sync(0xffffffffu, (u32)value & 0x3ffffffu);
-    const u64 upper = __reduce_add_sync(0xffffffffu, (u32)(value >> 26));
-    return lower + (upper << 26);
-#else
-    for (int offset = 16; offset; offset >>= 1) value += __shfl_xor_sync(0xffffffffu, value, offset);
-    return value;
-#endif
-}
 
 template <int SIZE>
 struct Wide {
@@ -79,7 +46,7 @@ struct Wide<1> {
 template <typename T, int C, bool CROSS, bool HISTOGRAM>
 struct Pixels {
     static constexpr int PAIRS = CROSS ? C * (C - 1) / 2 : 0;
-    static constexpr u32 MAX = sizeof(T) == 1 ? 255 : 65535;
+    static constexpr u32 MAX = LARGEST<T>;
     static constexpr int COPIES = C == 4 ? 8 : 16;  // 4 channels: 8, because 16 would pass 48 KiB
     // One thread's products of bytes stay below 2^32 in a tile; those of 16-bit numbers do not.
     typedef typename Wide<sizeof(T)>::type wide;
