@@ -59,68 +59,95 @@ def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> Outputs:
         If the kernel did not visit every pixel of every image exactly once.
     """
     out = plan.views(buffer)
-    width = 1 if np.any(plan.row_channel >= 0) else plan.channels
-    whole = width == plan.channels
-    # Position of a row's first channel in arrays of shape (images * channels,).
-    at = plan.row_image * plan.channels + np.maximum(plan.row_channel, 0)
-    place = at[:, None] + np.arange(width)
-    shape = (plan.images, plan.channels)
-    pixels = np.zeros(plan.images, np.uint64)
-    np.add.at(pixels, plan.row_image, plan.row_pixels.astype(np.uint64))
-    pixels //= np.uint64(plan.channels // width)  # planes were counted one by one
-
     if plan.dtype.kind == "f":
-        results = out["results"]
-        _check(plan, results["count"] != plan.row_pixels[:, None])
-        empty = results["count"] == results["nonfinite"]
-        names = ("sum", "sumsq", "shift", "nonfinite")
-        fields = {name: np.zeros(shape, results[name].dtype) for name in names}
-        for name, field in fields.items():
-            field.reshape(-1)[place] = results[name]
-        low, high = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        low.reshape(-1)[place] = np.where(empty, np.float32(np.inf), results["min"])
-        high.reshape(-1)[place] = np.where(empty, np.float32(-np.inf), results["max"])
-        return Outputs(pixels=pixels, min=low, max=high, **fields)
-
-    def gathered(values: NDArray[Any]) -> NDArray[np.uint64]:
-        """Sum rows (rows, width, ...) into (images, channels, ...)."""
-        total = np.zeros((plan.images * plan.channels, *values.shape[2:]), np.uint64)
-        np.add.at(total, place, values.astype(np.uint64))
-        return total.reshape(*shape, *values.shape[2:])
-
-    sums = out["sums"]
+        return _floats(plan, out["results"])
+    width = plan.row_channels
     _check(plan, (out["counts"] != plan.row_pixels * width)[:, None])
-    cross = None
-    if plan.cross:
-        cross = np.zeros((plan.images, plan.channels * (plan.channels - 1) // 2), np.uint64)
-        if whole:
-            np.add.at(cross, plan.row_image, sums[:, 2 * width :].astype(np.uint64))
-    most = int(np.iinfo(plan.dtype).max)
+    cross = _products(plan, out["sums"][:, 2 * width :]) if plan.cross else None
     if plan.histogram:
-        _check(plan, out["histogram"].sum(axis=2, dtype=np.int64) != plan.row_pixels[:, None])
-        histogram = gathered(out["histogram"])
-        value = np.arange(256, dtype=np.uint64)
-        seen = histogram > 0
-        some = seen.any(axis=2)
-        return Outputs(
-            pixels=pixels,
-            sum=histogram @ value,
-            sumsq=histogram @ (value * value),
-            min=np.where(some, seen.argmax(axis=2), most).astype(plan.dtype),
-            max=np.where(some, most - seen[:, :, ::-1].argmax(axis=2), 0).astype(plan.dtype),
-            cross=cross,
-            histogram=histogram,
-        )
-    flat = np.zeros((plan.images * plan.channels, 2), np.uint32)
-    np.maximum.at(flat, place, out["extremes"])
-    extremes = flat.reshape(*shape, 2)
+        return _from_bins(plan, out["histogram"], cross)
+    most = int(np.iinfo(plan.dtype).max)
+    extremes = np.zeros((plan.images * plan.channels, 2), np.uint32)
+    np.maximum.at(extremes, _places(plan), out["extremes"])
+    from_top, high = extremes.reshape(plan.images, plan.channels, 2).transpose(2, 0, 1)
     return Outputs(
-        pixels=pixels,
-        sum=gathered(sums[:, :width]),
-        sumsq=gathered(sums[:, width : 2 * width]),
-        min=(most - extremes[:, :, 0]).astype(plan.dtype),
-        max=extremes[:, :, 1].astype(plan.dtype),
+        pixels=_pixels(plan),
+        sum=_added(plan, out["sums"][:, :width]),
+        sumsq=_added(plan, out["sums"][:, width : 2 * width]),
+        min=(most - from_top).astype(plan.dtype),
+        max=high.astype(plan.dtype),
         cross=cross,
+    )
+
+
+def _places(plan: LaunchPlan) -> NDArray[np.int64]:
+    """Return where the channels of each row lie in arrays of shape (images * channels, ...)."""
+    first = plan.row_image * plan.channels + np.maximum(plan.row_channel, 0)
+    places: NDArray[np.int64] = first[:, None] + np.arange(plan.row_channels)
+    return places
+
+
+def _pixels(plan: LaunchPlan) -> NDArray[np.uint64]:
+    """Return the pixels of each image."""
+    pixels: NDArray[np.uint64] = np.zeros(plan.images, np.uint64)
+    np.add.at(pixels, plan.row_image, plan.row_pixels.astype(np.uint64))
+    pixels //= np.uint64(plan.channels // plan.row_channels)  # planes were counted one by one
+    return pixels
+
+
+def _added(plan: LaunchPlan, values: NDArray[Any]) -> NDArray[np.uint64]:
+    """Add rows, shape (rows, width, ...), to images, shape (images, channels, ...)."""
+    rest = values.shape[2:]
+    total = np.zeros((plan.images * plan.channels, *rest), np.uint64)
+    np.add.at(total, _places(plan), values.astype(np.uint64))
+    return total.reshape(plan.images, plan.channels, *rest)
+
+
+def _products(plan: LaunchPlan, values: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Add the products of rows, shape (rows, pairs), to images; images of one channel have no pair."""
+    cross = np.zeros((plan.images, plan.channels * (plan.channels - 1) // 2), np.uint64)
+    np.add.at(cross, plan.row_image, values.astype(np.uint64))
+    return cross
+
+
+def _from_bins(plan: LaunchPlan, bins: NDArray[np.uint32], cross: NDArray[np.uint64] | None) -> Outputs:
+    """Return what follows from the bins of rows, shape (rows, width, 256)."""
+    _check(plan, bins.sum(axis=2, dtype=np.int64) != plan.row_pixels[:, None])
+    most = bins.shape[2] - 1
+    histogram = _added(plan, bins)
+    value = np.arange(most + 1, dtype=np.uint64)
+    seen = histogram > 0
+    some = seen.any(axis=2)
+    return Outputs(
+        pixels=_pixels(plan),
+        sum=histogram @ value,
+        sumsq=histogram @ (value * value),
+        min=np.where(some, seen.argmax(axis=2), most).astype(plan.dtype),
+        max=np.where(some, most - seen[:, :, ::-1].argmax(axis=2), 0).astype(plan.dtype),
+        cross=cross,
+        histogram=histogram,
+    )
+
+
+def _floats(plan: LaunchPlan, results: NDArray[Any]) -> Outputs:
+    """Return what the kernel of float32 images found, one row an image or a plane."""
+    _check(plan, results["count"] != plan.row_pixels[:, None])
+    empty = results["count"] == results["nonfinite"]
+    places = _places(plan)
+
+    def placed(values: NDArray[Any]) -> NDArray[Any]:
+        target = np.zeros((plan.images, plan.channels), values.dtype)
+        target.reshape(-1)[places] = values
+        return target
+
+    return Outputs(
+        pixels=_pixels(plan),
+        sum=placed(results["sum"]),
+        sumsq=placed(results["sumsq"]),
+        min=placed(np.where(empty, np.float32(np.inf), results["min"])),
+        max=placed(np.where(empty, np.float32(-np.inf), results["max"])),
+        shift=placed(results["shift"]),
+        nonfinite=placed(results["nonfinite"]),
     )
 
 

@@ -9,7 +9,7 @@ stand-in did.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -85,6 +85,8 @@ class LaunchPlan:
         Size of the output buffer with the kernel's scratch memory behind it.
     images, channels : int
     dtype : numpy.dtype
+    row_channels : int
+        Channels that a row holds: all of them, or one where rows are planes.
     row_image, row_channel, row_pixels : ndarray of int64, shape (rows,)
         What a row covers; `row_channel` is -1 where a row holds all channels.
     cross, histogram : bool
@@ -103,6 +105,7 @@ class LaunchPlan:
     images: int
     channels: int
     dtype: np.dtype[Any]
+    row_channels: int
     row_image: NDArray[np.int64]
     row_channel: NDArray[np.int64]
     row_pixels: NDArray[np.int64]
@@ -166,17 +169,59 @@ def plan_batch(
     ValueError
         For arguments that no kernel takes, with what would be taken.
     """
-    dtype = np.dtype(dtype)
+    request = _Request(np.dtype(dtype), layout, channels, cross, histogram, tile_bytes, row_pixels)
+    _check_request(request)
+    address, pixels = _check_images(pointers, heights, widths, request.dtype)
+    units = _units(address, pixels, request)
+    rows, segments = _slices(units, request)
+    launch = _choose(segments, units, request)
+    tile_segment = _number_tiles(segments, launch.tile_pixels)
+    return _plan(len(address), units, rows, segments, tile_segment, launch, request)
+
+
+# -- arguments
+# ---------------------------------------------------------------------------------------------------------
+
+
+class _Request(NamedTuple):
+    """The arguments of `plan_batch` that hold for all images."""
+
+    dtype: np.dtype[Any]
+    layout: str
+    channels: int
+    cross: bool
+    histogram: bool
+    tile_bytes: int | None
+    row_pixels: int | None
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.kind == "f"
+
+    @property
+    def pairs(self) -> int:
+        """Products to sum."""
+        return self.channels * (self.channels - 1) // 2 if self.cross else 0
+
+
+def _check_request(request: _Request) -> None:
+    dtype = request.dtype
     if dtype.name not in ("uint8", "uint16", "float32"):
         raise ValueError(f"dtype {dtype.name} is not supported; supported are uint8, uint16 and float32")
-    if layout not in ("HWC", "CHW"):
-        raise ValueError(f"layout {layout!r} is not supported; supported are 'HWC' and 'CHW'")
-    if channels < 1:
-        raise ValueError(f"channels must be at least 1, got {channels}")
-    if cross and dtype.kind == "f":
+    if request.layout not in ("HWC", "CHW"):
+        raise ValueError(f"layout {request.layout!r} is not supported; supported are 'HWC' and 'CHW'")
+    if request.channels < 1:
+        raise ValueError(f"channels must be at least 1, got {request.channels}")
+    if request.cross and request.is_float:
         raise ValueError("cross products are computed for uint8 and uint16 images, not for float32")
-    if histogram and dtype != np.uint8:
+    if request.histogram and dtype != np.uint8:
         raise ValueError(f"histograms are computed for uint8 images, not for {dtype.name}")
+
+
+def _check_images(
+    pointers: ArrayLike, heights: ArrayLike, widths: ArrayLike, dtype: np.dtype[Any]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the addresses and the pixels of the images."""
     address = np.atleast_1d(np.asarray(pointers, dtype=np.uint64))
     height = np.atleast_1d(np.asarray(heights, dtype=np.int64))
     width = np.atleast_1d(np.asarray(widths, dtype=np.int64))
@@ -192,140 +237,200 @@ def plan_batch(
         raise ValueError(
             f"image {odd[0]} of {dtype.name} starts at {address[odd[0]]}, not a multiple of {dtype.itemsize}"
         )
+    return address, height * width
 
-    images = len(address)
-    pixels = height * width
-    pairs = channels * (channels - 1) // 2 if cross else 0
-    planar = layout == "CHW" and channels > 1
-    # Planes are images of one channel, unless products need the channels of a pixel together.
-    planes = planar and not pairs
-    image = np.repeat(np.arange(images), channels if planes else 1)
-    channel = np.tile(np.arange(channels), images) if planes else np.full(images, -1)
-    row_channels = 1 if planes else channels
-    pixel_stride = 1 if planar else channels
-    channel_stride = pixels[image] if planar else np.ones(len(image), np.int64)
-    start = address[image]
-    if planes:
-        start = start + (channel * pixels[image] * dtype.itemsize).astype(np.uint64)
 
-    if dtype.kind == "f":
-        slices = np.ones(len(image), np.int64)  # their sums have an order, which must not depend on slicing
-        limit = 2**62
-    else:
-        limit = row_pixels or ROW_PIXELS[dtype.itemsize]
-        slices = np.maximum(1, -(-pixels[image] // limit))
-    unit = np.repeat(np.arange(len(image)), slices)
+# -- from images to rows
+# ---------------------------------------------------------------------------------------------------------
+
+
+class _Units(NamedTuple):
+    """What is read by itself: images, or planes of planar images. Arrays have one entry a unit."""
+
+    image: NDArray[np.int64]
+    channel: NDArray[np.int64]  # -1 where a unit holds all channels
+    start: NDArray[np.uint64]
+    pixels: NDArray[np.int64]
+    channel_stride: NDArray[np.int64]
+    channels: int
+    pixel_stride: int
+
+    @property
+    def planar(self) -> bool:
+        """Whether a unit holds several channels, one behind the other."""
+        return self.channels > self.pixel_stride
+
+
+def _units(address: NDArray[np.uint64], pixels: NDArray[np.int64], request: _Request) -> _Units:
+    channels = request.channels
+    images = np.arange(len(address))
+    ones, none = np.ones(len(address), np.int64), np.full(len(address), -1)
+    if request.layout == "HWC" or channels == 1:
+        return _Units(images, none, address, pixels, ones, channels, channels)
+    if request.pairs:  # products need the channels of a pixel together
+        return _Units(images, none, address, pixels, pixels, channels, 1)
+    image, channel = np.repeat(images, channels), np.tile(np.arange(channels), len(address))
+    size = pixels[image]
+    start = address[image] + (channel * size * request.dtype.itemsize).astype(np.uint64)
+    return _Units(image, channel, start, size, size, 1, 1)
+
+
+def _slices(units: _Units, request: _Request) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Cut units into rows; return the unit of each row and the row table, as yet without tiles."""
+    # The sums of floats have an order, which must not depend on slicing.
+    limit = 2**62 if request.is_float else request.row_pixels or ROW_PIXELS[request.dtype.itemsize]
+    slices = np.maximum(1, -(-units.pixels // limit))
+    unit = np.repeat(np.arange(len(units.image)), slices)
     nth = np.arange(len(unit)) - np.repeat(np.cumsum(slices) - slices, slices)
     done = nth * limit
-    row_image = image[unit]
-    rows = len(unit)
-    row_size = np.minimum(pixels[row_image] - done, limit)
-    segments = np.zeros(rows, SEGMENT)
-    segments["address"] = start[unit] + (done * pixel_stride * dtype.itemsize).astype(np.uint64)
-    segments["pixels"] = row_size
-    segments["channel_stride"] = channel_stride[unit]
+    segments = np.zeros(len(unit), SEGMENT)
+    segments["address"] = units.start[unit] + (done * units.pixel_stride * request.dtype.itemsize).astype(np.uint64)
+    segments["pixels"] = np.minimum(units.pixels[unit] - done, limit)
+    segments["channel_stride"] = units.channel_stride[unit]
+    return unit, segments
 
-    source, kernel, block, tile_pixels, scalars = _choose(
-        segments, row_channels, dtype, planar and not planes, pairs, histogram, pixel_stride, tile_bytes
-    )
-    tiles = -(-row_size // tile_pixels)
+
+# -- from rows to tiles
+# ---------------------------------------------------------------------------------------------------------
+
+
+class _Launch(NamedTuple):
+    source: str
+    kernel: str
+    block: int
+    tile_pixels: int
+    scalars: tuple[int, ...]
+
+
+def _choose(segments: NDArray[Any], units: _Units, request: _Request) -> _Launch:
+    """Return kernel, block and tile: the one place that decides on a launch."""
+    size, channels = request.dtype.itemsize, units.channels
+    if request.is_float:
+        # A function of the number of channels alone, or the same image would not always give the same bits.
+        tile_pixels = max(256, (request.tile_bytes or 65536) // (4 * channels))
+        scalars: tuple[int, ...] = (tile_pixels, channels, units.pixel_stride)
+        return _Launch("float32.cu", "moments_f32", FLOAT_THREADS, tile_pixels, scalars)
+
+    name = f"u{8 * size}"
+    whole_pixels = bool(request.pairs) or request.histogram
+    aligned = channels in (1, 3) or not np.any(segments["address"] % np.uint64(channels * size))
+    if channels > 4 or units.planar or (whole_pixels and not aligned):
+        tile_pixels = min(2**16, max(64, (request.tile_bytes or 32768) // (channels * size)))
+        scalars = (tile_pixels, channels, request.pairs, units.pixel_stride)
+        kernel = f"strided_{name}" + "_histogram" * request.histogram
+        return _Launch("strided.cu", kernel, STRIDED_THREADS, tile_pixels, scalars)
+
+    total = int(segments["pixels"].sum()) * channels * size
+    tile_bytes = _tile_bytes(total, whole_pixels, request.histogram, request.tile_bytes)
+    scalars = (tile_bytes // 16,)
+    # Tiles are counted in whole vectors or chunks after an unaligned head, which is tile 0's, too.
+    tile_pixels = tile_bytes // (channels * size)
+    if not whole_pixels:
+        return _Launch("moments.cu", f"moments_{name}_c{channels}", MOMENTS_THREADS, tile_pixels, scalars)
+    kernel = f"joint_{name}_c{channels}" + "_cross" * bool(request.pairs) + "_histogram" * request.histogram
+    return _Launch("joint.cu", kernel, JOINT_THREADS, tile_pixels, scalars)
+
+
+def _tile_bytes(total: int, whole_pixels: bool, histogram: bool, given: int | None) -> int:
+    """Return the bytes of a tile for `total` bytes of pixels, or check those that were given."""
+    rounds = (12, 6, 3) if histogram else (3, 2, 1)
+    step = 3 * 16 * JOINT_THREADS if whole_pixels else 16 * MOMENTS_THREADS
+    most = rounds[0] * ROUND_BYTES
+    if given is None:
+        # Large tiles pay less for the reduction at the end (and the clearing and adding up of bins), but
+        # all multiprocessors should have several to do.
+        enough = (r for r in rounds if total >= r * ROUND_BYTES * ENOUGH_TILES)
+        return ROUND_BYTES * next(enough, rounds[-1])
+    tile_bytes = given
+    if tile_bytes % step or not step <= tile_bytes <= most:
+        raise ValueError(f"tile_bytes must be a multiple of {step} and at most {most}, got {tile_bytes}")
+    return tile_bytes
+
+
+def _number_tiles(segments: NDArray[Any], tile_pixels: int) -> NDArray[np.uint32]:
+    """Write the first tile of each row into the row table; return the row of each tile."""
+    tiles = -(-segments["pixels"].astype(np.int64) // tile_pixels)
     total = int(tiles.sum())
     if total >= 2**31:
         raise ValueError(f"the batch has {total} tiles, more than one launch takes; use smaller batches")
     segments["first_tile"] = np.cumsum(tiles) - tiles
-    tile_segment = np.repeat(np.arange(rows, dtype=np.uint32), tiles)
-    table = np.concatenate([segments.view(np.uint8), tile_segment.view(np.uint8)])
+    return np.repeat(np.arange(len(segments), dtype=np.uint32), tiles)
 
-    if dtype.kind == "f":
-        windows = -(-row_channels // FLOAT_THREADS)
-        shapes: list[tuple[str, Any, tuple[int, ...]]] = [
-            ("results", RESULT, (rows, row_channels)),
+
+# -- outputs
+# ---------------------------------------------------------------------------------------------------------
+
+_Shapes: TypeAlias = "list[tuple[str, Any, tuple[int, ...]]]"
+_SCRATCH = "partials"
+
+
+def _shapes(rows: int, tiles: int, windows: int, units: _Units, launch: _Launch, request: _Request) -> _Shapes:
+    channels = units.channels
+    if request.is_float:
+        return [
+            ("results", RESULT, (rows, channels)),
+            (_SCRATCH, np.dtype((np.void, PARTIAL_BYTES)), (tiles, channels)),
             ("tickets", np.uint32, (rows, windows)),
-            ("partials", np.dtype((np.void, PARTIAL_BYTES)), (total, row_channels)),
         ]
-    else:
-        windows = 1
-        shapes = [
-            ("sums", np.float64, (rows, 2 * row_channels + pairs)),
-            ("counts", np.uint64, (rows,)),
-            ("extremes", np.uint32, (rows, row_channels, 2)),
-        ]
-        if not kernel.startswith("moments"):
-            shapes.append(("histogram", np.uint32, (rows if histogram else 0, row_channels, 256)))
-    outputs = []
-    offset = output_bytes = 0
-    for name, kind, shape in shapes:
-        output = Output(name, np.dtype(kind), shape, offset)
-        outputs.append(output)
-        offset += -(-output.nbytes // 64) * 64
-        if name != "partials":
-            output_bytes = offset
-    if dtype.kind == "f":  # as the kernel's arguments have them
-        outputs = [outputs[0], outputs[2], outputs[1]]
-
-    return LaunchPlan(
-        source=source,
-        kernel=kernel,
-        grid=(total, windows),
-        block=block,
-        table=table,
-        tiles_offset=segments.nbytes,
-        scalars=scalars,
-        outputs=tuple(outputs),
-        output_bytes=output_bytes,
-        buffer_bytes=offset,
-        images=images,
-        channels=channels,
-        dtype=dtype,
-        row_image=row_image,
-        row_channel=channel[unit],
-        row_pixels=row_size,
-        cross=cross,
-        histogram=histogram,
-    )
+    shapes: _Shapes = [
+        ("sums", np.float64, (rows, 2 * channels + request.pairs)),
+        ("counts", np.uint64, (rows,)),
+        ("extremes", np.uint32, (rows, channels, 2)),
+    ]
+    if launch.source != "moments.cu":
+        shapes.append(("histogram", np.uint32, (rows if request.histogram else 0, channels, 256)))
+    return shapes
 
 
-def _choose(
+def _lay_out(shapes: _Shapes) -> tuple[tuple[Output, ...], int, int]:
+    """Return outputs in the order of the kernel's arguments, bytes to clear and read back, and all bytes.
+
+    Scratch memory lies behind everything else; it is neither cleared nor read back.
+    """
+    placed: dict[str, Output] = {}
+    end = output_bytes = 0
+    for name, kind, shape in sorted(shapes, key=lambda entry: entry[0] == _SCRATCH):
+        placed[name] = Output(name, np.dtype(kind), shape, end)
+        end += -(-placed[name].nbytes // 64) * 64
+        if name != _SCRATCH:
+            output_bytes = end
+    return tuple(placed[name] for name, _, _ in shapes), output_bytes, end
+
+
+# -- all together
+# ---------------------------------------------------------------------------------------------------------
+
+
+def _plan(
+    images: int,
+    units: _Units,
+    rows: NDArray[np.int64],
     segments: NDArray[Any],
-    channels: int,
-    dtype: np.dtype[Any],
-    planar: bool,
-    pairs: int,
-    histogram: bool,
-    pixel_stride: int,
-    tile_bytes: int | None,
-) -> tuple[str, str, int, int, tuple[int, ...]]:
-    """Source file, kernel, block, pixels a tile and u32 arguments: the one place that decides on a launch."""
-    size = dtype.itemsize
-    if dtype.kind == "f":
-        # A function of the number of channels alone, or the same image would not always give the same bits.
-        tile_pixels = max(256, (tile_bytes or 65536) // (4 * channels))
-        return "float32.cu", "moments_f32", FLOAT_THREADS, tile_pixels, (tile_pixels, channels, pixel_stride)
-
-    name = f"u{8 * size}"
-    whole_pixels = bool(pairs) or histogram
-    aligned = channels in (1, 3) or not np.any(segments["address"] % np.uint64(channels * size))
-    if channels > 4 or planar or (whole_pixels and not aligned):
-        tile_pixels = min(2**16, max(64, (tile_bytes or 32768) // (channels * size)))
-        kernel = f"strided_{name}" + "_histogram" * histogram
-        scalars = (tile_pixels, channels, pairs, pixel_stride)
-        return "strided.cu", kernel, STRIDED_THREADS, tile_pixels, scalars
-
-    if tile_bytes is None:
-        # Large tiles pay less for the reduction at the end (and the clearing and adding up of bins), but
-        # all multiprocessors should have several to do.
-        total = int(segments["pixels"].sum()) * channels * size
-        rounds = (12, 6, 3) if histogram else (3, 2, 1)
-        enough = (r for r in rounds if total >= r * ROUND_BYTES * ENOUGH_TILES)
-        tile_bytes = ROUND_BYTES * next(enough, rounds[-1])
-    step = 3 * 16 * JOINT_THREADS if whole_pixels else 16 * MOMENTS_THREADS
-    most = (12 if histogram else 3) * ROUND_BYTES
-    if tile_bytes % step or not step <= tile_bytes <= most:
-        raise ValueError(f"tile_bytes must be a multiple of {step} and at most {most}, got {tile_bytes}")
-    tile_vectors = tile_bytes // 16
-    # Tiles are counted in whole vectors or chunks after an unaligned head, which is tile 0's, too.
-    tile_pixels = tile_bytes // (channels * size)
-    if not whole_pixels:
-        return "moments.cu", f"moments_{name}_c{channels}", MOMENTS_THREADS, tile_pixels, (tile_vectors,)
-    kernel = f"joint_{name}_c{channels}" + "_cross" * bool(pairs) + "_histogram" * histogram
-    return "joint.cu", kernel, JOINT_THREADS, tile_pixels, (tile_vectors,)
+    tile_segment: NDArray[np.uint32],
+    launch: _Launch,
+    request: _Request,
+) -> LaunchPlan:
+    tiles = len(tile_segment)
+    windows = -(-units.channels // FLOAT_THREADS) if request.is_float else 1
+    outputs, output_bytes, buffer_bytes = _lay_out(_shapes(len(rows), tiles, windows, units, launch, request))
+    return LaunchPlan(
+        source=launch.source,
+        kernel=launch.kernel,
+        grid=(tiles, windows),
+        block=launch.block,
+        table=np.concatenate([segments.view(np.uint8), tile_segment.view(np.uint8)]),
+        tiles_offset=segments.nbytes,
+        scalars=launch.scalars,
+        outputs=outputs,
+        output_bytes=output_bytes,
+        buffer_bytes=buffer_bytes,
+        images=images,
+        channels=request.channels,
+        dtype=request.dtype,
+        row_channels=units.channels,
+        row_image=units.image[rows],
+        row_channel=units.channel[rows],
+        row_pixels=segments["pixels"].astype(np.int64),
+        cross=request.cross,
+        histogram=request.histogram,
+    )

@@ -250,6 +250,12 @@ def test_planes_are_put_together() -> None:
     assert moments.histogram is None
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_planes_of_no_image(dtype: str) -> None:
+    plan = plan_batch([], [], [], 3, dtype, "CHW")
+    assert finish(plan, written(plan)).sum.shape == (0, 3)
+
+
 def test_moments_follow_from_bins() -> None:
     plan = plan_batch([0, 0], [1, 0], [6, 6], 2, "uint8", histogram=True)
     bins = np.zeros((2, 2, 256), np.uint32)

@@ -252,7 +252,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/cuda/outputs.py",
-        '        _check(plan, out["histogram"].sum(axis=2, dtype=np.int64) != plan.row_pixels[:, None])\n',
+        "    _check(plan, bins.sum(axis=2, dtype=np.int64) != plan.row_pixels[:, None])\n",
         "",
         _PLAN + "test_every_count_is_held_against_the_pixels",
     ),
