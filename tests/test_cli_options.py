@@ -73,7 +73,7 @@ def compute(*arguments: object, code: int = 0, cwd: Path | None = None) -> dict[
 
 
 def mean_of(data: dict[str, Any]) -> float:
-    integers = data["integers"]
+    integers = data["totals"]
     return float(integers["sum"][0]) / int(integers["pixels"])
 
 
@@ -106,7 +106,7 @@ def test_json_to_a_file_beside_the_table_and_to_standard_output_alone(folder: Pa
     saved = json.loads(file.read_text(encoding="utf-8"))
     assert saved["images"] == 3
     piped = invoke("compute", folder, "--json", "-")
-    assert json.loads(piped.out)["integers"] == saved["integers"]
+    assert json.loads(piped.out)["totals"] == saved["totals"]
     assert not Path("-").exists()
     assert "Normalize" not in piped.out
     lost = invoke("compute", folder, "--json", tmp_path / "nowhere" / "out.json")
@@ -252,7 +252,7 @@ def test_root(tmp_path: Path) -> None:
 def test_layout(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 4, 3), np.uint8))
     for layout, channels, size in (("HWC", 3, (3, 4)), ("CHW", 3, (4, 3)), ("NHW", 1, (4, 3))):
-        integers = compute(tmp_path / "a.npy", "--layout", layout)["integers"]
+        integers = compute(tmp_path / "a.npy", "--layout", layout)["totals"]
         assert len(integers["sum"]) == channels
         assert (integers["height_max"], integers["width_max"]) == size
 
