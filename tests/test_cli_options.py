@@ -74,7 +74,7 @@ def compute(*arguments: object, code: int = 0, cwd: Path | None = None) -> dict[
 
 def mean_of(data: dict[str, Any]) -> float:
     integers = data["totals"]
-    return float(integers["sum"][0]) / int(integers["pixels"])
+    return float(integers["moments"]["sum"][0]) / int(integers["pixels"])
 
 
 def last_line(done: Done) -> str:
@@ -253,7 +253,7 @@ def test_layout(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 4, 3), np.uint8))
     for layout, channels, size in (("HWC", 3, (3, 4)), ("CHW", 3, (4, 3)), ("NHW", 1, (4, 3))):
         integers = compute(tmp_path / "a.npy", "--layout", layout)["totals"]
-        assert len(integers["sum"]) == channels
+        assert len(integers["moments"]["sum"]) == channels
         assert (integers["height_max"], integers["width_max"]) == size
 
 

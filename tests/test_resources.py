@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpustats import resources
+from gpustats.limits import machine as resources
 
 
 def fake_cgroup(root: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:

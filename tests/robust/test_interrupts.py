@@ -43,12 +43,12 @@ def slow(kind):
 slow(IsolatedEngine)
 slow(CpuEngine)
 
-real_progress = gpustats.api._progress
-def _progress(progress, source):
+real_reported = gpustats.api.reported
+def reported(progress, source):
     def tell(images):
         print("counted", images, file=sys.stderr, flush=True)
-    return real_progress(tell, source)
-gpustats.api._progress = _progress
+    return real_reported(tell, source)
+gpustats.api.reported = reported
 """
 _CLI = _SLOW + "from gpustats.cli import main\nmain()\n"
 _PYTHON = (
