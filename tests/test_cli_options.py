@@ -424,7 +424,10 @@ def test_sigterm_does_what_the_handler_of_ctrl_c_does() -> None:
     try:
         interrupt_on_terminate()
         signal.signal(signal.SIGINT, lambda number, frame: calls.append(number))
-        signal.raise_signal(signal.SIGTERM)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            pytest.fail("the handler was not called")
         assert calls == [signal.SIGINT]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what a shell gives a job in the background
         with pytest.raises(KeyboardInterrupt):

@@ -140,7 +140,7 @@ def test_after_the_gpu_is_closed_everything_goes_to_the_cpu() -> None:
     feed.close_gpu()
     gpu, cpu = drained(feed)
     assert gpu == []
-    assert [key for batch in cpu for key in batch.keys] == ["j00", "j01", "j02"]
+    assert [batch.keys for batch in cpu] == [["j00", "j01", "j02"]], "in one piece, without a detour"
 
 
 def test_a_batch_that_waits_for_the_gpu_when_it_is_closed_goes_to_the_cpu_image_by_image() -> None:

@@ -43,13 +43,20 @@ class Trouble:
 
 
 class Pending:
-    """A launch that is finished when it is asked for, and where trouble may come then."""
+    """A launch that is finished when it is asked for. Where trouble comes then, it is lost, however often one asks."""
 
     def __init__(self, done: Done, trouble: Trouble) -> None:
         self._done, self._trouble = done, trouble
+        self._error: Exception | None = None
 
     def result(self) -> Columns:
-        self._trouble.at("result")
+        try:
+            if self._error is None:
+                self._trouble.at("result")
+        except Exception as error:
+            self._error = error
+        if self._error is not None:
+            raise self._error
         return self._done.result()
 
 
