@@ -53,7 +53,7 @@ class Pending:
         try:
             if self._error is None:
                 self._trouble.at("result")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the trouble is
             self._error = error
         if self._error is not None:
             raise self._error
