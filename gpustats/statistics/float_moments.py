@@ -64,7 +64,6 @@ class FloatMoments(Statistic):
     }
     counts = frozenset({"n", "images", "images_unbiased"})
     numbers = NUMBERS
-    most_pixels = 1 << 62
 
     @classmethod
     def problem(cls, kind: Kind) -> str | None:

@@ -43,6 +43,11 @@ class Histogram(Statistic):
         ),
     )
 
+    @property
+    def most_pixels(self) -> int:
+        """What a counter of 32 bits holds."""
+        return (1 << 32) - 1
+
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
         """8-bit images only."""

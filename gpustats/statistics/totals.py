@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -162,7 +163,7 @@ class Totals:
             "key_hash": f"{self.key_hash:032x}",
             "statistics": list(self.statistics),
             "left_out": list(self.left_out),
-            **self.parts,
+            **copy.deepcopy(self.parts),
         }
 
     @classmethod
