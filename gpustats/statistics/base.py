@@ -240,7 +240,8 @@ class Statistic:
             check = natural if self.exact or name in self.counts else finite
             part[name] = _numbers(data.get(name), self.shape(name), check, name)
         if not self.consistent(part):
-            raise DataError("the integers contradict one another: the file was changed or damaged")
+            what = "integers" if self.exact else "moments"
+            raise DataError(f"the {what} contradict one another: the file was changed or damaged")
         return part
 
     def consistent(self, part: Part) -> bool:
