@@ -248,6 +248,10 @@ class Statistic:
         """Tell whether the numbers of a part can be true together."""
         return True
 
+    def agrees(self, part: Part, moments: Part) -> bool:
+        """Tell whether a part can be of the same pixels as these moments, which every result has."""
+        return True
+
 
 def over(numerator: Any, denominator: int) -> Any:
     """Return a quotient, exact for integers and fractions; NaN where there is nothing to divide by."""

@@ -74,6 +74,13 @@ class Histogram(Statistic):
         """Return the shape of the bins."""
         return (self.kind.channels, _BINS)
 
+    def agrees(self, part: Part, moments: Part) -> bool:
+        """Check that the counts give number, sum and sum of squares."""
+        return all(
+            [sum(count * value**power for value, count in enumerate(bins)) for bins in part["bins"]] == moments[name]
+            for power, name in enumerate(("n", "sum", "sumsq"))
+        )
+
 
 @compiled
 def bins_u8(pixels: NDArray[np.uint8], channels: int, row: int, first: int, bins: NDArray[np.uint32]) -> None:

@@ -202,6 +202,7 @@ class Totals:
             and all(count <= self.images for count in images)
             and 0 < self.height_min <= self.height_max
             and 0 < self.width_min <= self.width_max
+            and all(s.agrees(self.parts[s.name], self.parts[ALWAYS]) for s in for_kind(self.statistics, self.kind))
         )
 
 
