@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpustats.statistics.base import Kind
+from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
 
 __all__ = ["random_images", "raw_rows", "rows_of"]
@@ -51,6 +52,14 @@ def rows_of(images: Sequence[np.ndarray], first: int = 0, keys: Sequence[str] | 
         min=np.array([x.min(axis=0) for x in flat], dtype).reshape(-1, channels),
         max=np.array([x.max(axis=0) for x in flat], dtype).reshape(-1, channels),
     )
+
+
+def built(images: Sequence[np.ndarray], statistics: tuple[str, ...], first: int = 0) -> Rows:
+    """Make the rows of images as the engine on the CPU does, with these statistics."""
+    builder = RowBuilder(len(images), statistics)
+    for i, image in enumerate(images):
+        builder.add(f"image{first + i}", "", image)
+    return builder.rows()
 
 
 def random_images(seed: int, count: int, dtype: type = np.uint8) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from fractions import Fraction
 
@@ -72,7 +73,7 @@ def test_any_split_order_and_merge_gives_the_same_integers(data: st.DataObject, 
 def test_what_was_given_out_is_a_copy() -> None:
     totals = Totals()
     totals.fold(rows_of(random_images(3, 4)))
-    before, data = totals.to_dict(), totals.to_dict()
+    before, data = copy.deepcopy(totals.to_dict()), totals.to_dict()
     data["moments"]["sum"][0] += 1
     data["moments"]["n"] = None
     assert totals.to_dict() == before

@@ -9,6 +9,8 @@ __all__ = ["FAULTS"]
 _ARITHMETIC = "tests/test_arithmetic.py::test_"
 _TOTALS = "tests/test_totals.py::test_"
 _NUMBERS = "tests/test_numbers.py::test_"
+_HISTOGRAM = "tests/test_histogram.py::test_"
+_COVARIANCE = "tests/test_covariance.py::test_"
 _ROWS = "tests/test_rows.py::test_"
 _STATS = "tests/test_stats.py::test_"
 _DISPLAY = "tests/test_display.py::test_"
@@ -111,12 +113,6 @@ FAULTS = [
         "**copy.deepcopy(self.parts)",
         "**self.parts",
         "tests/test_moments.py::test_what_was_given_out_is_a_copy",
-    ),
-    Fault(
-        "gpustats/statistics/totals.py",
-        "            self.parts = dict(other.parts)\n            return\n",
-        "            return\n",
-        _TOTALS + "the_empty_totals_are_the_identity_on_either_side",
     ),
     Fault(
         "gpustats/statistics/totals.py",
@@ -245,6 +241,108 @@ FAULTS = [
         _ROWS + "the_bytes_are_little_endian_numbers_in_the_order_of_the_columns",
     ),
     Fault(
+        "gpustats/statistics/histogram.py",
+        "copies[0, i % channels, pixels[i]]",
+        "copies[0, 0, pixels[i]]",
+        _HISTOGRAM + "every_length_of_the_end",
+    ),
+    Fault(
+        "gpustats/statistics/histogram.py",
+        "bins[row, first + channel, value] =",
+        "bins[row, channel, value] =",
+        _HISTOGRAM + "every_layout_in_memory",
+    ),
+    Fault(
+        "gpustats/statistics/histogram.py",
+        "bins[row, first + channel, value] =",
+        "bins[row, first + channel, value] +=",
+        _HISTOGRAM + "a_row_is_written_over",
+    ),
+    Fault(
+        "gpustats/statistics/histogram.py",
+        ".sum(axis=0, dtype=np.uint64)",
+        ".sum(axis=0, dtype=np.uint32)",
+        _HISTOGRAM + "counts_of_many_rows_do_not_overflow",
+    ),
+    Fault(
+        "gpustats/statistics/histogram.py",
+        'if kind.dtype == "uint8" else',
+        "if not kind.is_float else",
+        _HISTOGRAM + "other_images_stop_the_run_before_any_counts",
+    ),
+    Fault(
+        "gpustats/statistics/histogram.py",
+        'enumerate(("n", "sum", "sumsq"))',
+        'enumerate(("n",))',
+        _HISTOGRAM + "one_count_more_or_elsewhere_is_refused",
+    ),
+    Fault(
+        "gpustats/statistics/totals.py",
+        " | {*self.left_out}",
+        "",
+        _HISTOGRAM + "results_with_and_without_are_pooled_without",
+    ),
+    Fault(
+        "gpustats/statistics/totals.py",
+        " | {*other.left_out}",
+        "",
+        _HISTOGRAM + "results_with_and_without_are_pooled_without",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        "_STEPS = 16384",
+        "_STEPS = 16513",
+        _COVARIANCE + "lanes_of_products_do_not_overflow",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        "steps_left = (pixels.size - channels + 1) // (4 * lanes)",
+        "steps_left = pixels.size // (4 * lanes)",
+        _COVARIANCE + "no_lane_looks_past_the_end",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        "lane_products[distance, first + i]",
+        "lane_products[distance, i]",
+        _COVARIANCE + "every_length_and_start",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        "            own[:] = 0\n",
+        "",
+        _COVARIANCE + "lanes_are_emptied_into_the_products_of_their_own_channels",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        "spread[i, j] ** 2 <=",
+        "spread[i, j] ** 2 <",
+        _COVARIANCE + "sums_that_contradict_one_another",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        "spread[i, i] >= 0 and ",
+        "",
+        _COVARIANCE + "sums_that_contradict_one_another",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        '            and part["sum"] == moments["sum"]\n',
+        "",
+        _COVARIANCE + "sums_that_contradict_the_moments",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        "            power=2,\n",
+        "            power=1,\n",
+        _COVARIANCE + "the_matrix_is_the_exact_one_rounded_once",
+    ),
+    Fault(
+        "gpustats/statistics/covariance.py",
+        "if kind.is_float else None",
+        "if False else None",
+        _COVARIANCE + "floats_stop_the_run_before_any_counts",
+    ),
+    Fault(
         "gpustats/result/stats.py",
         'temporary.write_text(self.to_json() + "\\n", encoding="utf-8")\n            os.replace(temporary, target)',
         'target.write_text(self.to_json() + "\\n", encoding="utf-8")',
@@ -265,7 +363,7 @@ FAULTS = [
         _STATS + "one_part_that_was_stopped_makes_the_whole_incomplete",
     ),
     Fault(
-        "gpustats/result/stats.py",
+        "gpustats/definition.py",
         "any(type(data[name]) is not type(value) for name, value in expected.items())",
         "any(not isinstance(data[name], type(value)) for name, value in expected.items())",
         _STATS + "a_damaged_definition_is_refused",
@@ -284,12 +382,12 @@ FAULTS = [
     ),
     Fault(
         "gpustats/result/text.py",
-        "if len(stats.failures) > _FAILURES_SHOWN:",
-        "if len(stats.failures) >= _FAILURES_SHOWN:",
+        "if len(failures) > FAILURES_SHOWN:",
+        "if len(failures) >= FAILURES_SHOWN:",
         _DISPLAY + "five_failures_are_shown_whole_and_six_are_not",
     ),
     Fault(
-        "gpustats/result/text.py",
+        "gpustats/cli.py",
         "unit = stats.scaled(1)",
         "unit = stats",
         _DISPLAY + "the_line_to_paste_is_always_on_0_to_1",
