@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -12,20 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpustats
-from gpustats import Stats, Totals
-from gpustats.derive import derive
-from gpustats.float_moments import FloatAccumulator
+from gpustats import Stats
+from gpustats.statistics import STATISTICS, catalogue, check_names
+from gpustats.statistics.totals import Totals
 from tests import model
-from tests.test_moments import rows_of
+from tests.rows import rows_of
 
-NAMES = {
+NAMES: dict[str, Callable[[Stats], Any]] = {
     "mean": lambda stats: stats.mean,
     "std": lambda stats: stats.std,
     "std_unbiased": lambda stats: stats.std_unbiased,
-    "image_mean": lambda stats: stats.per_image.mean,
-    "image_std": lambda stats: stats.per_image.std,
-    "image_std_unbiased": lambda stats: stats.per_image.std_unbiased,
-    "image_rms_std": lambda stats: stats.per_image.rms_std,
+    "per_image.mean": lambda stats: stats.per_image.mean,
+    "per_image.std": lambda stats: stats.per_image.std,
+    "per_image.std_unbiased": lambda stats: stats.per_image.std_unbiased,
+    "per_image.rms_std": lambda stats: stats.per_image.rms_std,
     "std_of_means": lambda stats: stats.std_of_means,
     "min": lambda stats: stats.min,
     "max": lambda stats: stats.max,
@@ -82,11 +83,11 @@ def test_one_pixel(dtype: type) -> None:
     """A single value has a mean and a std of 0, and no std with ddof=1."""
     stats = compute([np.array([[[51, 102]]], dtype)])
     unit = 255 if stats.exact else 1
-    for name in ("mean", "image_mean", "min", "max"):
+    for name in ("mean", "per_image.mean", "min", "max"):
         assert NAMES[name](stats).tolist() == [51 / unit, 102 / unit], name
-    for name in ("std", "image_std", "image_rms_std", "std_of_means"):
+    for name in ("std", "per_image.std", "per_image.rms_std", "std_of_means"):
         assert NAMES[name](stats).tolist() == [0, 0], name
-    for name in ("std_unbiased", "image_std_unbiased"):
+    for name in ("std_unbiased", "per_image.std_unbiased"):
         assert np.isnan(NAMES[name](stats)).all(), name
 
 
@@ -95,7 +96,7 @@ def test_images_of_one_pixel_do_not_enter_the_unbiased_average(dtype: type) -> N
     """Two values 2 apart have a std of 1 with ddof=0 and of sqrt(2) with ddof=1."""
     images = [np.full((1, 1, 1), 9, dtype), np.array([[[3], [5]]], dtype), np.full((1, 1, 1), 200, dtype)]
     stats = compute(images).scaled(255 if dtype is np.uint8 else 1)
-    assert stats.totals.images_unbiased == 1
+    assert stats.totals["moments"]["images_unbiased"] == [1]
     assert stats.per_image.std_unbiased[0] == pytest.approx(math.sqrt(2), rel=1e-12)
     assert stats.per_image.std[0] == pytest.approx(1 / 3, rel=1e-12)
     assert stats.per_image.rms_std[0] == pytest.approx(math.sqrt(1 / 3), rel=1e-12)
@@ -104,27 +105,78 @@ def test_images_of_one_pixel_do_not_enter_the_unbiased_average(dtype: type) -> N
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_two_pixels_have_an_unbiased_std(dtype: type) -> None:
     stats = compute([np.array([[[3], [5]]], dtype)]).scaled(np.iinfo(dtype).max if dtype is not np.float32 else 1)
-    for name in ("std_unbiased", "image_std_unbiased"):
+    for name in ("std_unbiased", "per_image.std_unbiased"):
         assert NAMES[name](stats)[0] == pytest.approx(math.sqrt(2), rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", [Totals, FloatAccumulator])
-def test_no_images_give_no_numbers(kind: type) -> None:
-    """Neither an empty result nor one that knows its channels but holds no image."""
-    data = kind().to_dict() | {"channels": 2} | {name: [0, 0] for name in kind.per_channel}
-    for totals, count in [(kind(), 0), (kind.from_dict(data), 2)]:
-        stats = Stats(totals)
-        for name, read in NAMES.items():
-            assert read(stats).shape == (count,), name
-            assert np.isnan(read(stats)).all(), name
-        assert all(x is None for x in stats.to_dict()["mean"])
-        assert Stats.from_dict(stats.to_dict()).totals == totals
+def test_no_images_give_no_numbers() -> None:
+    stats = Stats(Totals())
+    for name, read in NAMES.items():
+        assert read(stats).shape == (0,), name
+        assert read(stats).dtype == np.float64
+    assert stats.to_dict()["mean"] == []
+    assert Stats.from_dict(stats.to_dict()).totals == Totals()
 
 
-@pytest.mark.parametrize("kind", [Totals, FloatAccumulator])
-def test_a_number_of_no_name_is_an_error(kind: type) -> None:
-    with pytest.raises(KeyError, match="median"):
-        derive(kind(), "median", Fraction(1))
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_a_channel_without_pixels_has_no_numbers(dtype: str) -> None:
+    """Channel 0 has two pixels, channel 1 none: NaN, not an invented 0, whatever its total says."""
+    data = compute([np.full((1, 2, 2), 4, dtype)]).totals.to_dict()
+    for name, values in data["moments"].items():
+        data["moments"][name] = [values[0], 0]
+    totals = Totals.from_dict(data)
+    totals.merge(Totals.from_dict(data))
+    assert totals["moments"]["n"] == [4, 0]
+    stats = Stats(totals)
+    for name, read in NAMES.items():
+        values = read(stats)
+        assert math.isfinite(values[0]), name
+        assert math.isnan(values[1]), name
+    assert stats.to_dict()["mean"][1] is None
+    assert Stats.from_dict(stats.to_dict()).totals == stats.totals
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_a_number_of_no_name_is_an_error(dtype: type) -> None:
+    for stats in (Stats(), compute([np.zeros((2, 2, 3), dtype)])):
+        for name in ("median", "per_image.median", "per_image", "", "mean."):
+            with pytest.raises(AttributeError, match=f"a result has no number '{name}'; it has mean, std, "):
+                stats.number(name)
+        with pytest.raises(AttributeError, match="no number 'median'"):
+            _ = stats.median
+        with pytest.raises(AttributeError, match=r"no number 'per_image\.median'"):
+            _ = stats.per_image.median
+        with pytest.raises(AttributeError, match=r"'histogram' was not computed: it needs statistics=\['histogram'\]"):
+            _ = stats.histogram
+
+
+def test_the_catalogue_has_every_number_once() -> None:
+    assert {name for name, (statistic, _) in catalogue().items() if statistic == "moments"} == set(NAMES)
+    count = sum(len(classes[0].numbers) for classes in STATISTICS.values())
+    assert len(catalogue()) == count
+    for name, (statistic, number) in catalogue().items():
+        assert name == number.name
+        assert number in STATISTICS[statistic][0].numbers
+        assert number.says
+        assert number.formula
+    for classes in STATISTICS.values():
+        assert {tuple(n.name for n in one.numbers) for one in classes} == {tuple(n.name for n in classes[0].numbers)}
+    assert list(catalogue(["histogram"])) == ["histogram"]
+
+
+def test_every_number_is_a_read_only_array_of_what_it_says() -> None:
+    rng = np.random.default_rng(1)
+    stats = gpustats.compute(
+        [rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)], progress=False, device="cpu", statistics=list(STATISTICS)
+    )
+    assert set(stats.numbers()) == set(catalogue())
+    for name, number in stats.numbers().items():
+        values = stats.number(name)
+        assert values.shape == tuple(3 if size == "C" else int(size) for size in number.shape), name
+        assert (values.dtype, values.flags.writeable) == (np.dtype(number.dtype), False), name
+        empty = Stats(Totals(check_names(STATISTICS))).number(name)
+        assert empty.shape == tuple(0 if size == "C" else int(size) for size in number.shape), name
+        assert empty.dtype == values.dtype
 
 
 def test_a_scale_may_be_a_fraction() -> None:
@@ -142,13 +194,15 @@ def test_totals_beyond_float64_are_divided_as_integers() -> None:
     totals = Totals()
     totals.fold(rows_of([np.array([[[254], [255]]], np.uint8)]))
     data = totals.to_dict()
-    for name in ("images", "pixels", "images_unbiased"):
+    for name in ("images", "pixels"):
         data[name] <<= 1100
-    for name in Totals.per_channel:
-        if name not in ("min", "max"):
-            data[name] = [value << 1100 for value in data[name]]
+    moments = data["moments"]
+    for name in moments.keys() - {"min", "max"}:
+        moments[name] = [value << 1100 for value in moments[name]]
     stats = Stats(Totals.from_dict(data)).scaled(255)
     assert (stats.mean[0], stats.std[0], stats.std_unbiased[0], stats.per_image.std[0]) == (254.5, 0.5, 0.5, 0.5)
     n = 1 << 120  # one pixel of 255, all others of 254
-    far = data | {"pixels": n, "images": 1, "sum": [254 * n + 1], "sumsq": [254**2 * n + 255**2 - 254**2]}
+    one = {"n": [n], "images": [1], "images_unbiased": [1]}
+    one |= {"sum": [254 * n + 1], "sumsq": [254**2 * n + 255**2 - 254**2]}
+    far = data | {"pixels": n, "images": 1, "moments": moments | one}
     assert Stats(Totals.from_dict(far)).scaled(255).std[0] == pytest.approx(2.0**-60, rel=1e-15)
