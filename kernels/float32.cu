@@ -23,17 +23,6 @@
 // interleaved channels neighbouring threads read neighbouring addresses. 4-byte loads are aligned wherever the
 // row starts, and UNROLL of them in flight keep the memory busy.
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-struct alignas(16) Segment {
-    u64 address;  // of the first element
-    u64 pixels;
-    u64 channel_stride;  // in elements
-    u32 first_tile;
-    u32 reserved;
-};
-
 struct alignas(16) Result {
     double sum, square, shift;
     float low, high;

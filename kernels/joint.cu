@@ -31,41 +31,8 @@
 //     in one bank, equal or not. 16 copies of 3 x 256 bins are the 48 KiB that a block gets without
 //     asking, so nothing else is kept in shared memory at the same time.
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-struct alignas(16) Segment {
-    u64 address;         // of the first element
-    u64 pixels;
-    u64 channel_stride;  // not used here: channels are interleaved
-    u32 first_tile;
-    u32 reserved;
-};
-
 constexpr int THREADS = 192;
 constexpr int WARPS = THREADS / 32;
-constexpr int BINS = 256;
-
-__device__ __forceinline__ u32 warp_max(u32 value) {
-#if __CUDA_ARCH__ >= 800
-    return __reduce_max_sync(0xffffffffu, value);
-#else
-    for (int offset = 16; offset; offset >>= 1) value = max(value, __shfl_xor_sync(0xffffffffu, value, offset));
-    return value;
-#endif
-}
-
-__device__ __forceinline__ u64 warp_add(u64 value) {
-#if __CUDA_ARCH__ >= 800
-    // The instruction adds u32: 26 bits and five more from 32 lanes fit, and so do the upper bits (below 2^27).
-    const u64 lower = __reduce_add_sync(0xffffffffu, (u32)value & 0x3ffffffu);
-    const u64 upper = __reduce_add_sync(0xffffffffu, (u32)(value >> 26));
-    return lower + (upper << 26);
-#else
-    for (int offset = 16; offset; offset >>= 1) value += __shfl_xor_sync(0xffffffffu, value, offset);
-    return value;
-#endif
-}
 
 template <int SIZE>
 struct Wide {
@@ -79,15 +46,21 @@ struct Wide<1> {
 template <typename T, int C, bool CROSS, bool HISTOGRAM>
 struct Pixels {
     static constexpr int PAIRS = CROSS ? C * (C - 1) / 2 : 0;
-    static constexpr u32 MAX = sizeof(T) == 1 ? 255 : 65535;
+    static constexpr u32 MAX = LARGEST<T>;
     static constexpr int COPIES = C == 4 ? 8 : 16;  // 4 channels: 8, because 16 would pass 48 KiB
     // One thread's products of bytes stay below 2^32 in a tile; those of 16-bit numbers do not.
     typedef typename Wide<sizeof(T)>::type wide;
 
-    u32 sum[C] = {}, high[C] = {}, low[C] = {};
+    // Extremes of bytes are kept as widen() has them, of 16-bit numbers as maximum and MAX - minimum.
+    u32 sum[C] = {}, high[C] = {}, low[C];
     wide square[C] = {}, product[PAIRS ? PAIRS : 1] = {};
     u32 pixels = 0;
     u32* bins;  // [C][BINS][COPIES], moved on to this thread's copy
+
+    __device__ __forceinline__ Pixels() {
+#pragma unroll
+        for (int c = 0; c < C; ++c) low[c] = sizeof(T) == 1 ? 0xffffffffu : 0u;
+    }
 
     __device__ __forceinline__ void bin(u32 value, int c) { atomicAdd(bins + (c * BINS + value) * COPIES, 1u); }
 
@@ -102,8 +75,12 @@ struct Pixels {
             } else {
                 sum[i] += x[i];
                 square[i] += (wide)x[i] * x[i];
-                high[i] = max(high[i], x[i]);
-                low[i] = max(low[i], MAX - x[i]);
+                if constexpr (sizeof(T) == 1) {
+                    widen(x[i] * 0x01010101u, high[i], low[i]);
+                } else {
+                    high[i] = max(high[i], x[i]);
+                    low[i] = max(low[i], MAX - x[i]);
+                }
             }
             if constexpr (CROSS) {
 #pragma unroll
@@ -118,17 +95,11 @@ struct Pixels {
         int pair = 0;
 #pragma unroll
         for (int i = 0; i < C; ++i) {
+            if constexpr (HISTOGRAM) {
 #pragma unroll
-            for (int k = 0; k < 4; ++k) {
-                const u32 value = (x[i] >> (8 * k)) & 255u;
-                if constexpr (HISTOGRAM) {
-                    bin(value, i);
-                } else {
-                    high[i] = max(high[i], value);
-                    low[i] = max(low[i], MAX - value);
-                }
-            }
-            if constexpr (!HISTOGRAM) {
+                for (int k = 0; k < 4; ++k) bin((x[i] >> (8 * k)) & 255u, i);
+            } else {
+                widen(x[i], high[i], low[i]);
                 sum[i] = __dp4a(x[i], 0x01010101u, sum[i]);
                 square[i] = __dp4a(x[i], x[i], (u32)square[i]);
             }
@@ -138,6 +109,11 @@ struct Pixels {
             }
         }
     }
+
+    __device__ __forceinline__ u32 largest(int c) const { return sizeof(T) == 1 ? top_max(high[c]) : high[c]; }
+
+    // MAX - minimum.
+    __device__ __forceinline__ u32 from_top(int c) const { return sizeof(T) == 1 ? MAX - top_min(low[c]) : low[c]; }
 
     // One chunk: 16 bytes, or 48 for three channels; whole pixels from its first byte on.
     __device__ __forceinline__ void chunk(const uint4 (&v)[C == 3 ? 3 : 1]) {
@@ -272,7 +248,7 @@ __device__ __forceinline__ void joint(const Segment* __restrict__ segments, cons
 #pragma unroll
         for (int c = 0; c < C; ++c) {
             const u64 sum = warp_add((u64)acc.sum[c]), square = warp_add((u64)acc.square[c]);
-            const u32 low = warp_max(acc.low[c]), high = warp_max(acc.high[c]);
+            const u32 low = warp_max(acc.from_top(c)), high = warp_max(acc.largest(c));
             if (leader) {
                 partial[warp * (SUMS + 1) + c] = sum;
                 partial[warp * (SUMS + 1) + C + c] = square;

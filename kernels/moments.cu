@@ -30,77 +30,15 @@
 //   * 18 vectors a thread (the default tile) are three rounds of six loads: enough in flight to hide the
 //     latency of device memory, and enough work to pay for the reduction at the end.
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-struct alignas(16) Segment {
-    u64 address;         // of the first element
-    u64 pixels;
-    u64 channel_stride;  // not used here: channels are interleaved
-    u32 first_tile;
-    u32 reserved;
-};
-
 constexpr int THREADS = 192;
 constexpr int WARPS = THREADS / 32;
 
-// ---------------------------------------------------------------- warp reductions
-
-__device__ __forceinline__ u32 warp_add(u32 value) {
-#if __CUDA_ARCH__ >= 800
-    return __reduce_add_sync(0xffffffffu, value);
-#else
-    for (int offset = 16; offset; offset >>= 1) value += __shfl_xor_sync(0xffffffffu, value, offset);
-    return value;
-#endif
-}
-
-__device__ __forceinline__ u32 warp_max(u32 value) {
-#if __CUDA_ARCH__ >= 800
-    return __reduce_max_sync(0xffffffffu, value);
-#else
-    for (int offset = 16; offset; offset >>= 1) value = max(value, __shfl_xor_sync(0xffffffffu, value, offset));
-    return value;
-#endif
-}
-
 // ---------------------------------------------------------------- uint8: four elements of one channel a word
-//
-// Extremes of bytes without unpacking: a comparison of wide unsigned numbers is decided by their top byte, so
-// shifting each byte in turn to the top finds its extreme, whatever rubbish lies below. From sm_90 on there
-// is one instruction for the maximum of three pairs of 16-bit lanes (two top bytes at a time); before,
-// emulating it costs more than plain 32-bit maxima do.
-
-__device__ __forceinline__ void widen(u32 x, u32& high, u32& low) {
-#if __CUDA_ARCH__ >= 900
-    high = __vimax3_u16x2(high, x, x << 8);
-    low = __vimin3_u16x2(low, x, x << 8);
-#else
-    high = max(max(max(high, x), x << 8), max(x << 16, x << 24));
-    low = min(min(min(low, x), x << 8), min(x << 16, x << 24));
-#endif
-}
-
-__device__ __forceinline__ u32 top_max(u32 high) {
-#if __CUDA_ARCH__ >= 900
-    return max(high >> 24, (high >> 8) & 255u);
-#else
-    return high >> 24;
-#endif
-}
-
-__device__ __forceinline__ u32 top_min(u32 low) {
-#if __CUDA_ARCH__ >= 900
-    return min(low >> 24, (low >> 8) & 255u);
-#else
-    return low >> 24;
-#endif
-}
 
 template <int C>
 struct Bytes {
     static constexpr int PER_VECTOR = 16;
-    static constexpr u32 MAX = 255;
+    static constexpr u32 MAX = LARGEST<unsigned char>;
     typedef unsigned char element;
 
     u32 sum[C] = {}, square[C] = {}, high[C] = {}, low[C];
@@ -209,7 +147,7 @@ struct Bytes {
 template <int C>
 struct Words {
     static constexpr int PER_VECTOR = 8;
-    static constexpr u32 MAX = 65535;
+    static constexpr u32 MAX = LARGEST<unsigned short>;
     // Which channels a word's two lanes hold repeats after PERIOD words; extremes are kept per place in it.
     static constexpr int PERIOD = C == 3 ? 3 : (C == 4 ? 2 : 1);
     typedef unsigned short element;

@@ -23,37 +23,14 @@
 // while the warps read it again and again, so device memory is read once. No table in shared memory or
 // registers grows with the number of channels.
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
-
-struct alignas(16) Segment {
-    u64 address;  // of the first element
-    u64 pixels;
-    u64 channel_stride;  // in elements
-    u32 first_tile;
-    u32 reserved;
-};
-
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
-constexpr int BINS = 256;
-
-template <typename V>
-__device__ __forceinline__ V warp_add(V value) {
-    for (int offset = 16; offset; offset >>= 1) value += __shfl_xor_sync(0xffffffffu, value, offset);
-    return value;
-}
-
-__device__ __forceinline__ u32 warp_max(u32 value) {
-    for (int offset = 16; offset; offset >>= 1) value = max(value, __shfl_xor_sync(0xffffffffu, value, offset));
-    return value;
-}
 
 template <typename T, bool HISTOGRAM>
 __device__ __forceinline__ void strided(const Segment* __restrict__ segments, const u32* __restrict__ tile_segment,
                                         u32 tile_pixels, u32 channels, u32 pairs, u32 pixel_stride, double* sums,
                                         u64* counts, u32* extremes, u32* histogram) {
-    constexpr u32 MAX = sizeof(T) == 1 ? 255 : 65535;
+    constexpr u32 MAX = LARGEST<T>;
     __shared__ u32 bins[HISTOGRAM ? WARPS : 1][HISTOGRAM ? BINS : 1];
 
     const u32 row = tile_segment[blockIdx.x];

@@ -204,7 +204,7 @@ def plan_of(case: Case, data: Any) -> LaunchPlan:
 def function_of(case: Case, plan: LaunchPlan) -> Any:
     import cupy
 
-    code = kernel_source(plan.source).read_text(encoding="utf-8")
+    code = kernel_source(plan.source)
     for old, new in case.edits:
         if old not in code:
             raise RuntimeError(f"{case.name}: {plan.source} no longer holds {old!r}")

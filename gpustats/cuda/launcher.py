@@ -17,6 +17,7 @@ from gpustats.cuda.outputs import Outputs, finish
 from gpustats.cuda.tiles import LaunchPlan, Layout, plan_batch
 
 __all__ = [
+    "COMMON",
     "COMPILE_OPTIONS",
     "KERNELS",
     "LaunchPlan",
@@ -32,6 +33,9 @@ __all__ = [
 # No fast-math: float32.cu relies on the order of its additions and on NaN.
 COMPILE_OPTIONS = ("--std=c++17",)
 
+# Stands before every kernel as text: CuPy's cache does not see a change in a file that is #included.
+COMMON = "common.cuh"
+
 KERNELS: dict[str, tuple[str, ...]] = {
     "moments.cu": tuple(f"moments_{t}_c{c}" for t in ("u8", "u16") for c in (1, 2, 3, 4)),
     "joint.cu": (
@@ -45,19 +49,23 @@ KERNELS: dict[str, tuple[str, ...]] = {
 
 
 @functools.cache
-def kernel_source(name: str) -> Path:
-    """Path of a .cu file: inside the installed package, or beside the package in a source tree.
+def kernel_source(name: str) -> str:
+    """Return what is compiled for a .cu file: the common header, then the file, each named in compile errors.
 
     Raises
     ------
     FileNotFoundError
-        If it is in neither place.
+        Where a file is neither inside the installed package nor beside the package in a source tree.
     """
+    return "".join(f'#line 1 "{part}"\n{_read(part)}' for part in (COMMON, name))
+
+
+def _read(name: str) -> str:
     here = Path(__file__).resolve().parent
     places = (here / "kernels" / name, here.parent.parent / "kernels" / name)
     for place in places:
         if place.is_file():
-            return place
+            return place.read_text(encoding="utf-8")
     raise FileNotFoundError(f"kernel source {name} not found; looked for {' and '.join(map(str, places))}")
 
 
@@ -98,16 +106,6 @@ class PendingOutputs:
         self._plan = plan
         self._slot: _Slot | None = slot
         self._result: Outputs | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether `result` would return without waiting."""
-        return self._slot is None or bool(self._slot.event.done)
-
-    def synchronize(self) -> None:
-        """Wait until the kernel has read the images and its output has arrived on the host."""
-        if self._slot is not None:
-            self._slot.event.synchronize()
 
     def result(self) -> Outputs:
         """Wait, check and return the moments; may be called again.
@@ -208,8 +206,8 @@ class Reducer:
         with self._lock:
             if kernel not in self._functions:
                 if source not in self._modules:
-                    code = kernel_source(source).read_text(encoding="utf-8")
-                    self._modules[source] = self._cupy.RawModule(code=code, options=COMPILE_OPTIONS)
+                    module = self._cupy.RawModule(code=kernel_source(source), options=COMPILE_OPTIONS)
+                    self._modules[source] = module
                 self._functions[kernel] = self._modules[source].get_function(kernel)
             return self._functions[kernel]
 

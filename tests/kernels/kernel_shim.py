@@ -95,15 +95,14 @@ class CpuDevice:
         self._libraries: dict[str, ctypes.CDLL] = {}
         builds = {}
         for source in sources:
-            path, kernels = kernel_source(source), KERNELS[source]
-            unit = directory / f"{path.stem}_{arch}.cpp"
+            unit = directory / f"{Path(source).stem}_{arch}.cpp"
             library = unit.with_suffix(".so")
             entries = "".join(
                 f'extern "C" void cpu_{name}(unsigned x, unsigned y, unsigned threads, void** arguments)'
                 f" {{ cuda_on_cpu::launch({name}, x, y, threads, arguments); }}\n"
-                for name in kernels
+                for name in KERNELS[source]
             )
-            unit.write_text(f'#include "{HEADER}"\n#include "{path}"\n{entries}')
+            unit.write_text(f'#include "{HEADER}"\n{kernel_source(source)}\n{entries}', encoding="utf-8")
             command = ["g++", "-std=c++20", "-fPIC", "-shared", "-ffp-contract=off", "-Wno-unknown-pragmas"]
             command += [f"-D__CUDA_ARCH__={arch}", *flags, "-o", str(library), str(unit)]
             builds[source] = library, subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gpustats.cuda.launcher import COMPILE_OPTIONS, KERNELS, kernel_source
+from gpustats.cuda.launcher import COMMON, COMPILE_OPTIONS, KERNELS, kernel_source
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
@@ -31,8 +31,8 @@ def call(nvrtc, function, *arguments):
     return values[0] if values else None
 
 
-def compile_cubin(nvrtc, source: str, arch: int) -> bytes:
-    program = call(nvrtc, nvrtc.nvrtcCreateProgram, kernel_source(source).read_bytes(), source.encode(), 0, [], [])
+def compile_cubin(nvrtc, text: str, name: str, arch: int) -> bytes:
+    program = call(nvrtc, nvrtc.nvrtcCreateProgram, text.encode(), name.encode(), 0, [], [])
     options = [f"--gpu-architecture=sm_{arch}".encode(), *(option.encode() for option in COMPILE_OPTIONS)]
     (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
     log = bytearray(call(nvrtc, nvrtc.nvrtcGetProgramLogSize, program))
@@ -51,7 +51,7 @@ def compiled(nvrtc):
     supported = call(nvrtc, nvrtc.nvrtcGetSupportedArchs)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {
-            (source, arch): pool.submit(compile_cubin, nvrtc, source, arch)
+            (source, arch): pool.submit(compile_cubin, nvrtc, kernel_source(source), source, arch)
             for source in KERNELS
             for arch in ARCHITECTURES
             if arch in supported
@@ -100,6 +100,21 @@ def test_compiles_without_warnings_or_local_memory(compiled, source, arch):
 @pytest.mark.parametrize("source", KERNELS)
 def test_sources_stand_alone(source):
     """CuPy's cache does not notice a change in an included file."""
-    text = kernel_source(source).read_text(encoding="utf-8")
+    text = kernel_source(source)
     assert not re.search(r"^\s*#\s*include", text, re.MULTILINE)
-    assert re.match(r"(//.*\n)+", text), "a header comment says what the file computes"
+    parts = re.split(r'^#line 1 "(.*)"\n', text, flags=re.MULTILINE)
+    assert parts[::2][0] == ""
+    assert parts[1::2] == [COMMON, source]
+    for part in parts[2::2]:
+        assert re.match(r"(//.*\n)+", part), "a header comment says what the file computes"
+
+
+def test_an_error_names_the_file_and_line(nvrtc):
+    text = kernel_source("strided.cu")
+    header, kernel = text.split('#line 1 "strided.cu"\n')
+    for name, broken, lines in (
+        (COMMON, text.replace(header, header + "wrong;\n"), header.count("\n")),
+        ("strided.cu", text + "wrong;\n", kernel.count("\n") + 1),
+    ):
+        with pytest.raises(AssertionError, match=rf"{re.escape(name)}\({lines}\): error"):
+            compile_cubin(nvrtc, broken, "whole.cu", 90)
