@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gpustats.engines.base import Outcome
-from gpustats.engines.cuda_arrays import is_on_device
+from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure, ImageError
-from gpustats.memory import ByteLimit
+from gpustats.limits.memory import ByteLimit
 from gpustats.sources import Batch, load
 from gpustats.sources.items import Item, Pixels
 from gpustats.sources.reader import for_threads

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from gpustats.engines.feed import Feed
-from gpustats.engines.host_reduce import HostReducer
 from gpustats.engines.screen import screen
-from gpustats.memory import ByteLimit
+from gpustats.limits.memory import ByteLimit
 from gpustats.sources import Batch, open_source
+from tests.gpu.host_reduce import HostReducer
 from tests.gpu.test_engine import engine_for, fake, on_cpu, run
 from tests.images import encoded, photo
 

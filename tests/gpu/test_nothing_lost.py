@@ -97,6 +97,7 @@ def gpu_engine(monkeypatch: pytest.MonkeyPatch, trouble: Trouble, **tuning: Any)
         device_name="no GPU",
         max_pixels=10**6,
         max_bytes=1 << 24,
+        memory=1 << 28,
     )
 
 

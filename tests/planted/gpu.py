@@ -78,7 +78,7 @@ FAULTS = [
         f"{_MEMORY}::test_images_larger_than_the_limit_pass_alone",
     ),
     Fault(  # an image that is larger than the limit waits for ever
-        "gpustats/memory.py",
+        "gpustats/limits/memory.py",
         "        size = min(size, self._limit)\n        with self._changed:\n            self._changed.wait_for(",
         "        with self._changed:\n            self._changed.wait_for(",
         f"{_MEMORY}::test_images_larger_than_the_limit_pass_alone",
