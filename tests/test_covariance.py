@@ -86,8 +86,8 @@ def test_no_lane_looks_past_the_end() -> None:
             assert sums(buffer[: pixels * channels], channels) == ([pixels] * channels, expected)
 
 
-# A step takes four rows of lanes. Lanes are emptied every 16,384 steps; products of 255 would overflow one of 32 bits at
-# 16,513.
+# A step takes four rows of lanes. Lanes are emptied every 16,384 steps; products of 255 would overflow one of 32 bits
+# at 16,513.
 STEPS = [16383, 16384, 16385, 16512, 16513, 16514, 2 * 16384, 2 * 16384 + 1, 2 * 16513]
 
 
