@@ -109,7 +109,7 @@ class Covariance(Statistic):
     def agrees(self, part: Part, moments: Part) -> bool:
         """Check number, sums and sums of squares."""
         pairs = zip(_pairs(self.kind.channels), part["products"], strict=True)
-        return (
+        return bool(
             [part["n"]] * self.kind.channels == moments["n"]
             and part["sum"] == moments["sum"]
             and [product for (i, j), product in pairs if i == j] == moments["sumsq"]
