@@ -86,8 +86,8 @@ def test_no_lane_looks_past_the_end() -> None:
             assert sums(buffer[: pixels * channels], channels) == ([pixels] * channels, expected)
 
 
-# A step takes four rows of lanes. Lanes are emptied every 16,384 steps; products of 255 would overflow one of 32 bits at
-# 16,513.
+# A step takes four rows of lanes. Lanes are emptied every 16,384 steps; products of 255 would overflow one of 32 bits
+# at 16,513.
 STEPS = [16383, 16384, 16385, 16512, 16513, 16514, 2 * 16384, 2 * 16384 + 1, 2 * 16513]
 
 
@@ -230,6 +230,9 @@ def test_sums_that_contradict_one_another() -> None:
                 Totals.from_dict(changed)
     with pytest.raises(DataError, match="the integers contradict one another"):
         Totals.from_dict(data | {"covariance": {"n": 2, "sum": [4, 8], "products": [7, 15, 40]}})
+    alone = compute([np.array([[[0], [4]]], np.uint8)], layout="HWC").totals.to_dict()
+    with pytest.raises(DataError, match="the integers contradict one another"):
+        Totals.from_dict(alone | {"covariance": {"n": 2, "sum": [4], "products": [7]}})
 
 
 def test_sums_that_contradict_the_moments() -> None:
