@@ -230,6 +230,9 @@ def test_sums_that_contradict_one_another() -> None:
                 Totals.from_dict(changed)
     with pytest.raises(DataError, match="the integers contradict one another"):
         Totals.from_dict(data | {"covariance": {"n": 2, "sum": [4, 8], "products": [7, 15, 40]}})
+    alone = compute([np.array([[[0], [4]]], np.uint8)], layout="HWC").totals.to_dict()
+    with pytest.raises(DataError, match="the integers contradict one another"):
+        Totals.from_dict(alone | {"covariance": {"n": 2, "sum": [4], "products": [7]}})
 
 
 def test_sums_that_contradict_the_moments() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpustats
-from gpustats import Stats
+from gpustats import DataError, Stats
 from gpustats.statistics import STATISTICS, catalogue, check_names
 from gpustats.statistics.totals import Totals
 from tests import model
@@ -116,6 +116,29 @@ def test_no_images_give_no_numbers() -> None:
         assert read(stats).dtype == np.float64
     assert stats.to_dict()["mean"] == []
     assert Stats.from_dict(stats.to_dict()).totals == Totals()
+
+
+def test_a_result_of_version_1_may_know_the_channels_of_no_images() -> None:
+    names = (
+        "sum",
+        "sumsq",
+        "min",
+        "max",
+        "image_mean",
+        "image_mean_sq",
+        "image_std",
+        "image_std_unbiased",
+        "image_var",
+    )
+    old: dict[str, Any] = {name: [0, 0] for name in names}
+    old |= dict.fromkeys(("images", "pixels", "height_min", "height_max", "width_min", "width_max"), 0)
+    old |= {"channels": 2, "max_value": 255, "images_unbiased": 0, "key_hash": "0" * 32}
+    data = Stats().to_dict() | {"version": 1, "integers": old}
+    data["definition"].pop("statistics")
+    del data["totals"]
+    assert Stats.from_dict(data).totals == Totals()
+    with pytest.raises(DataError, match="contradict"):
+        Stats.from_dict(data | {"integers": old | {"pixels": 3}})
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])

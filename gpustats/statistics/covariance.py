@@ -109,9 +109,11 @@ class Covariance(Statistic):
     def agrees(self, part: Part, moments: Part) -> bool:
         """Check number, sums and sums of squares."""
         pairs = zip(_pairs(self.kind.channels), part["products"], strict=True)
-        squares = [product for (i, j), product in pairs if i == j]
-        n = [part["n"]] * self.kind.channels
-        return (n, part["sum"], squares) == (moments["n"], moments["sum"], moments["sumsq"])
+        return bool(
+            [part["n"]] * self.kind.channels == moments["n"]
+            and part["sum"] == moments["sum"]
+            and [product for (i, j), product in pairs if i == j] == moments["sumsq"]
+        )
 
 
 @compiled

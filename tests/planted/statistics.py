@@ -187,6 +187,12 @@ FAULTS = [
         _NUMBERS + "a_channel_without_pixels_has_no_numbers",
     ),
     Fault(
+        "gpustats/result/version1.py",
+        'if channels and totals["images"]:',
+        "if channels:",
+        _NUMBERS + "a_result_of_version_1_may_know_the_channels_of_no_images",
+    ),
+    Fault(
         "gpustats/statistics/base.py",
         "return 1 << 32 if",
         "return 1 << 33 if",
@@ -432,12 +438,6 @@ FAULTS = [
         "gpustats/limits/memory.py",
         "if size <= self.share:",
         "if size < self.share:",
-        _MEMORY + "what_is_reserved_refused_and_given_back",
-    ),
-    Fault(
-        "gpustats/limits/memory.py",
-        "self._free >= size)",
-        "self._free > size)",
         _MEMORY + "what_is_reserved_refused_and_given_back",
     ),
 ]

@@ -129,11 +129,11 @@ def test_a_script_is_given_the_partial_result(many: Path, how: str) -> None:
 @posix
 def test_a_second_ctrl_c_stops_at_once(many: Path) -> None:
     slow_end = _SLOW + (
-        "import gpustats\n"
+        "import gpustats.run\n"
         "def made(partial):\n"
         "    print('stopping', flush=True)\n"
         "    time.sleep(60)\n"
-        "gpustats.api.Interrupted = made\n"
+        "gpustats.run.Interrupted = made\n"
         "gpustats.compute(sys.argv[1])\n"
     )
     process = start(slow_end, many)
