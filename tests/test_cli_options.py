@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -173,8 +174,10 @@ def test_max_failures_as_a_count_and_as_a_share(folder: Path, given: str, stops:
     """One image of four is bad."""
     done = invoke("compute", folder, "--max-failures", given, "--json", "-")
     assert done.code == (1 if stops else 3)
-    assert json.loads(done.out)["images"] == 3, "the partial result is shown either way"
-    assert (f"1 of 4 images failed, more than max_failures={shown};" in done.err) == stops
+    if given != "0":  # a count is judged on the way, when not all of the four may have been seen
+        assert json.loads(done.out)["images"] == 3, "the partial result is shown either way"
+    found = re.search(rf"1 of \d images failed, more than max_failures={re.escape(shown)};", done.err)
+    assert bool(found) == stops
 
 
 @pytest.mark.parametrize("given", ["many", "5 %x", "1e", "--1", "%", ""])
@@ -320,7 +323,7 @@ def test_quiet(folder: Path) -> None:
     assert quiet.code == short.code == loud.code == 3
     assert "Normalize" in quiet.out
     errors = invoke("compute", folder, "--quiet", "--max-failures", "0")
-    assert errors.err.startswith("gpustats: error: 1 of 4 images failed"), "an error is told all the same"
+    assert re.match(r"gpustats: error: 1 of \d images failed", errors.err), "an error is told all the same"
 
 
 def test_twenty_failures_are_listed(tmp_path: Path) -> None:
