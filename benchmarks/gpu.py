@@ -73,6 +73,7 @@ class Machine:
             device_name=self.name,
             max_pixels=MAX_PIXELS,
             max_bytes=1 << 30,
+            memory=MEMORY // 4,
         )
 
 

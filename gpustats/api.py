@@ -78,7 +78,8 @@ def compute(
         How much memory the process should stay below: ``"2GB"``, ``"512MiB"``, bytes, or a share of what the machine
         or the cgroup has left (``0.25``). 256 MiB of it (half, where it is less than 512 MiB) are taken for the
         process itself; the rest is for files and pixels in flight. Large images wait for one another, and one that
-        needs more than three quarters of the rest fails as ``too_large``. By default half of what is left.
+        needs more than three quarters of the rest fails as ``too_large``. By default half of what is left. With a GPU a
+        quarter of the rest is for files that are read ahead, and the other three are shared as said.
     isolate : bool
         Decode in processes of their own, so that a decoder that crashes or is killed for its memory costs one image.
         It fails as ``corrupt``.

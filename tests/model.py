@@ -21,33 +21,63 @@ def key_hash(keys: Sequence[str]) -> int:
 
 
 def integers(images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, Any]:
-    """Return what `Totals.to_dict` should give for 8- or 16-bit images of shape (H, W, C)."""
+    """Return what `Totals.to_dict` should give for the moments of 8- or 16-bit images of shape (H, W, C)."""
     channels = images[0].shape[2]
     pixels = [image.shape[0] * image.shape[1] for image in images]
-    totals: dict[str, Any] = {
-        "channels": channels,
-        "images": len(images),
-        "pixels": sum(pixels),
-        "images_unbiased": sum(n > 1 for n in pixels),
-        "height_min": min(image.shape[0] for image in images),
-        "height_max": max(image.shape[0] for image in images),
-        "width_min": min(image.shape[1] for image in images),
-        "width_max": max(image.shape[1] for image in images),
-        "max_value": int(np.iinfo(images[0].dtype).max),
-        "key_hash": f"{key_hash(keys):032x}",
+    moments: dict[str, list[int]] = {
+        "n": [sum(pixels)] * channels,
+        "images": [len(images)] * channels,
+        "images_unbiased": [sum(n > 1 for n in pixels)] * channels,
     }
     sums = ("sum", "sumsq", "image_mean", "image_mean_sq", "image_std", "image_std_unbiased", "image_var")
-    totals |= {name: [0] * channels for name in sums}
-    totals["min"] = [min(int(image[..., c].min()) for image in images) for c in range(channels)]
-    totals["max"] = [max(int(image[..., c].max()) for image in images) for c in range(channels)]
+    moments |= {name: [0] * channels for name in sums}
+    moments["min"] = [min(int(image[..., c].min()) for image in images) for c in range(channels)]
+    moments["max"] = [max(int(image[..., c].max()) for image in images) for c in range(channels)]
     for image, n in zip(images, pixels, strict=True):
         for c in range(channels):
             values = image[..., c].astype(np.int64)
             s, q = int(values.sum()), sum(int((row * row).sum()) for row in values)
             row = of_image(n, s, q)
             for name in sums:
-                totals[name][c] += row[name]
-    return totals
+                moments[name][c] += row[name]
+    return {
+        "kind": {"channels": channels, "dtype": images[0].dtype.name},
+        "images": len(images),
+        "pixels": sum(pixels),
+        "height_min": min(image.shape[0] for image in images),
+        "height_max": max(image.shape[0] for image in images),
+        "width_min": min(image.shape[1] for image in images),
+        "width_max": max(image.shape[1] for image in images),
+        "key_hash": f"{key_hash(keys):032x}",
+        "statistics": ["moments"],
+        "left_out": [],
+        "moments": moments,
+    }
+
+
+def histogram(images: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Return the totals that 8-bit images of shape (H, W, C) should have."""
+    bins = [[0] * 256 for _ in range(images[0].shape[2])]
+    for image in images:
+        for pixel in image.reshape(-1, image.shape[2]).tolist():
+            for c, value in enumerate(pixel):
+                bins[c][value] += 1
+    return {"bins": bins}
+
+
+def covariance(images: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Return the totals that 8- or 16-bit images of shape (H, W, C) should have."""
+    channels = images[0].shape[2]
+    planes = [[x for image in images for x in image[..., c].ravel().tolist()] for c in range(channels)]
+    return {
+        "n": len(planes[0]),
+        "sum": list(map(sum, planes)),
+        "products": [
+            sum(x * y for x, y in zip(planes[i], planes[j], strict=True))
+            for i in range(channels)
+            for j in range(i, channels)
+        ],
+    }
 
 
 def of_image(n: int, s: int, q: int) -> dict[str, int]:
@@ -84,10 +114,10 @@ def numbers(images: Sequence[np.ndarray]) -> dict[str, list[float]]:
             "mean": float(_mean(pooled)),
             "std": _root(_variance(pooled)),
             "std_unbiased": _root(_variance(pooled) * len(pooled) / (len(pooled) - 1)) if len(pooled) > 1 else math.nan,
-            "image_mean": float(_mean(means)),
-            "image_std": math.fsum(map(_root, variances)) / len(flat),
-            "image_std_unbiased": math.fsum(unbiased) / len(unbiased) if unbiased else math.nan,
-            "image_rms_std": _root(_mean(variances)),
+            "per_image.mean": float(_mean(means)),
+            "per_image.std": math.fsum(map(_root, variances)) / len(flat),
+            "per_image.std_unbiased": math.fsum(unbiased) / len(unbiased) if unbiased else math.nan,
+            "per_image.rms_std": _root(_mean(variances)),
             "std_of_means": _root(_variance(means)),
             "min": float(min(pooled)),
             "max": float(max(pooled)),

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gpustats import ImageMoments
-from gpustats.moments import _column_sums, _fixed_point_sums, _multiply, _squared_deviation
-from gpustats.reduce import moments_u8, moments_u16
+from gpustats.statistics.exact import column_sums, fixed_point_sums, multiply, squared_deviation
+from gpustats.statistics.moments import moments_u8, moments_u16
+from gpustats.statistics.totals import Totals
 from tests import model
-from tests.test_moments import rows_of
+from tests.rows import raw_rows, rows_of
 
 EDGES = sorted({2**bits + step for bits in (0, 1, 16, 31, 32, 33, 48, 53, 63) for step in (-1, 0, 1)} | {2**64 - 1})
 LARGE = st.one_of(st.sampled_from(EDGES), st.integers(0, 2**64 - 1))
@@ -26,7 +26,7 @@ def u64(*values: int) -> np.ndarray:
 
 def test_products_at_every_boundary() -> None:
     pairs = [(a, b) for a in EDGES for b in EDGES]
-    high, low = _multiply(*(np.array(column, np.uint64) for column in zip(*pairs, strict=True)))
+    high, low = multiply(*(np.array(column, np.uint64) for column in zip(*pairs, strict=True)))
     assert [(int(h) << 64) + int(w) for h, w in zip(high, low, strict=True)] == [a * b for a, b in pairs]
 
 
@@ -34,7 +34,7 @@ def test_products_at_every_boundary() -> None:
 @pytest.mark.parametrize("rows", [1, 2, 3, 1000])
 def test_column_sums_at_every_boundary(value: int, rows: int) -> None:
     columns = np.array([[value, 1, 2**64 - 1]] * rows, np.uint64)
-    assert _column_sums(columns) == [value * rows, rows, (2**64 - 1) * rows]
+    assert column_sums(columns) == [value * rows, rows, (2**64 - 1) * rows]
 
 
 @given(st.lists(st.floats(0, 2.0**44), max_size=20))
@@ -48,7 +48,7 @@ def test_column_sums_at_every_boundary(value: int, rows: int) -> None:
 @example([65535.0**2 / 4] * 3)
 def test_fixed_point_sums_are_sums_of_rounded_fractions(values: list[float]) -> None:
     exact = sum(model.fixed(value) for value in values)
-    assert _fixed_point_sums(np.array(values, np.float64).reshape(-1, 1)) == [exact]
+    assert fixed_point_sums(np.array(values, np.float64).reshape(-1, 1)) == [exact]
 
 
 @given(st.integers(1, 2**32), st.data(), st.integers(0, 65535), st.integers(0, 65535))
@@ -57,7 +57,7 @@ def test_squared_deviation_of_two_levels(n: int, data: st.DataObject, a: int, b:
     k = data.draw(st.one_of(st.integers(0, n), st.just(n // 2), st.just(1)))
     s, q = k * a + (n - k) * b, k * a * a + (n - k) * b * b
     exact = n * q - s * s
-    assert abs(Fraction(_squared_deviation(u64(n), u64(s), u64(q))[0, 0]) - exact) <= Fraction(exact, 2**51)
+    assert abs(Fraction(squared_deviation(u64(n), u64(s), u64(q))[0, 0]) - exact) <= Fraction(exact, 2**51)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_squared_deviation_is_exact_where_float64_can_be(n: int, k: int, a: int,
     s, q = k * a + (n - k) * b, k * a * a + (n - k) * b * b
     exact = k * (n - k) * (a - b) ** 2
     assert n * q - s * s == exact
-    assert _squared_deviation(u64(n), u64(s), u64(q))[0, 0] == float(exact)
+    assert squared_deviation(u64(n), u64(s), u64(q))[0, 0] == float(exact)
 
 
 def test_squared_deviation_borrows_from_the_upper_half() -> None:
@@ -91,7 +91,7 @@ def test_squared_deviation_borrows_from_the_upper_half() -> None:
     assert {True, False} == set(borrowed)
     n, s, q = zip(*cases, strict=True)
     for found, exact in zip(
-        _squared_deviation(u64(*n), u64(*s), u64(*q))[:, 0], [n * q - s * s for n, s, q in cases], strict=True
+        squared_deviation(u64(*n), u64(*s), u64(*q))[:, 0], [n * q - s * s for n, s, q in cases], strict=True
     ):
         assert abs(Fraction(found) - exact) <= Fraction(exact, 2**51)
 
@@ -110,9 +110,9 @@ def test_16_bit_images_of_a_megapixel() -> None:
         moments_u16(image.reshape(-1), 1, total[i], squares[i], low[i], high[i])
         s, q = int(total[i, 0]), int(squares[i, 0])
         borrowed.append((10**6 * q) % 2**64 < (s * s) % 2**64)
-    size = np.full(len(images), 1000, np.uint64)
+    size = [1000] * len(images)
     keys = [f"{i}" for i in range(len(images))]
-    totals.fold(ImageMoments(keys, [""] * len(images), size, size, total, squares, low, high, max_value=65535))
+    totals.fold(raw_rows("uint16", size, size, keys=keys, sum=total, sumsq=squares, min=low, max=high))
     assert {True, False} == set(borrowed)
     assert totals.to_dict() == model.integers(images, keys)
 

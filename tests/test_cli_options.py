@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -73,8 +74,8 @@ def compute(*arguments: object, code: int = 0, cwd: Path | None = None) -> dict[
 
 
 def mean_of(data: dict[str, Any]) -> float:
-    integers = data["integers"]
-    return float(integers["sum"][0]) / int(integers["pixels"])
+    integers = data["totals"]
+    return float(integers["moments"]["sum"][0]) / int(integers["pixels"])
 
 
 def last_line(done: Done) -> str:
@@ -106,7 +107,7 @@ def test_json_to_a_file_beside_the_table_and_to_standard_output_alone(folder: Pa
     saved = json.loads(file.read_text(encoding="utf-8"))
     assert saved["images"] == 3
     piped = invoke("compute", folder, "--json", "-")
-    assert json.loads(piped.out)["integers"] == saved["integers"]
+    assert json.loads(piped.out)["totals"] == saved["totals"]
     assert not Path("-").exists()
     assert "Normalize" not in piped.out
     lost = invoke("compute", folder, "--json", tmp_path / "nowhere" / "out.json")
@@ -173,8 +174,10 @@ def test_max_failures_as_a_count_and_as_a_share(folder: Path, given: str, stops:
     """One image of four is bad."""
     done = invoke("compute", folder, "--max-failures", given, "--json", "-")
     assert done.code == (1 if stops else 3)
-    assert json.loads(done.out)["images"] == 3, "the partial result is shown either way"
-    assert (f"1 of 4 images failed, more than max_failures={shown};" in done.err) == stops
+    if given != "0":  # a count is judged on the way, when not all of the four may have been seen
+        assert json.loads(done.out)["images"] == 3, "the partial result is shown either way"
+    found = re.search(rf"1 of \d images failed, more than max_failures={re.escape(shown)};", done.err)
+    assert bool(found) == stops
 
 
 @pytest.mark.parametrize("given", ["many", "5 %x", "1e", "--1", "%", ""])
@@ -252,8 +255,8 @@ def test_root(tmp_path: Path) -> None:
 def test_layout(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 4, 3), np.uint8))
     for layout, channels, size in (("HWC", 3, (3, 4)), ("CHW", 3, (4, 3)), ("NHW", 1, (4, 3))):
-        integers = compute(tmp_path / "a.npy", "--layout", layout)["integers"]
-        assert len(integers["sum"]) == channels
+        integers = compute(tmp_path / "a.npy", "--layout", layout)["totals"]
+        assert len(integers["moments"]["sum"]) == channels
         assert (integers["height_max"], integers["width_max"]) == size
 
 
@@ -320,7 +323,7 @@ def test_quiet(folder: Path) -> None:
     assert quiet.code == short.code == loud.code == 3
     assert "Normalize" in quiet.out
     errors = invoke("compute", folder, "--quiet", "--max-failures", "0")
-    assert errors.err.startswith("gpustats: error: 1 of 4 images failed"), "an error is told all the same"
+    assert re.match(r"gpustats: error: 1 of \d images failed", errors.err), "an error is told all the same"
 
 
 def test_twenty_failures_are_listed(tmp_path: Path) -> None:
@@ -424,7 +427,10 @@ def test_sigterm_does_what_the_handler_of_ctrl_c_does() -> None:
     try:
         interrupt_on_terminate()
         signal.signal(signal.SIGINT, lambda number, frame: calls.append(number))
-        signal.raise_signal(signal.SIGTERM)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            pytest.fail("the handler was not called")
         assert calls == [signal.SIGINT]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what a shell gives a job in the background
         with pytest.raises(KeyboardInterrupt):

@@ -10,13 +10,13 @@ from html import unescape
 import numpy as np
 import pytest
 
-from gpustats import Stats, Totals
+from gpustats import Stats
+from gpustats.definition import Definition
 from gpustats.failures import Failure, FailureLog
-from gpustats.float_moments import FloatAccumulator
-from gpustats.result.stats import Definition
 from gpustats.result.text import normalize_line, skipped
-from gpustats.rows import RowBuilder
-from tests.test_moments import rows_of
+from gpustats.statistics.builder import RowBuilder
+from gpustats.statistics.totals import Totals
+from tests.rows import rows_of
 
 IMAGES = [np.array([[[51, 0, 255], [102, 0, 255]]], np.uint8), np.array([[[0, 0, 255]], [[0, 51, 255]]], np.uint8)]
 
@@ -29,16 +29,17 @@ def integers(images: list[np.ndarray] = IMAGES) -> Stats:
 
 
 def floats() -> Stats:
-    builder, totals = RowBuilder(2), FloatAccumulator()
+    builder, totals = RowBuilder(2, ("moments",)), Totals()
     builder.add("a", "", np.array([[[0.5, 2], [1.5, 2]]]))
     builder.add("b", "", np.array([[[3.0, 4], [5.0, 4]]]))
-    totals.fold(builder.rows())  # type: ignore[arg-type]
+    totals.fold(builder.rows())
     return Stats(totals, Definition(color_order="unnamed"))
 
 
 def failures(count: int) -> FailureLog:
     log = FailureLog()
-    log.extend(Failure(f"<{i}>\x1b.jpg", "corrupt" if i % 3 else "truncated", "<b>") for i in range(count))
+    for i in range(count):
+        log.add(Failure(f"<{i}>\x1b.jpg", "corrupt" if i % 3 else "truncated", "<b>"))
     return log
 
 
@@ -60,8 +61,8 @@ gpustats.Stats
   per_image.std_unbiased     0.1414214           0           0   the same with ddof=1 (torch.std)
   per_image.rms_std                0.1           0           0   root of the average variance
   std_of_means                       0           0           0   how much images differ
-  min                              0.2           0           1
-  max                              0.4           0           1"""
+  min                              0.2           0           1   smallest value
+  max                              0.4           0           1   largest value"""
 
 WHOLE = """\
 gpustats.Stats
@@ -81,8 +82,8 @@ gpustats.Stats
   per_image.std_unbiased      18.03122    18.03122           0   the same with ddof=1 (torch.std)
   per_image.rms_std           18.03122    18.03122           0   root of the average variance
   std_of_means                   38.25       12.75           0   how much images differ
-  min                                0           0         255
-  max                              102          51         255
+  min                                0           0         255   smallest value
+  max                              102          51         255   largest value
 
   <0>\\x1b.jpg: truncated: <b>
   <1>\\x1b.jpg: corrupt: <b>
@@ -106,8 +107,8 @@ gpustats.Stats
   per_image.std_unbiased       2.12132           0   the same with ddof=1 (torch.std)
   per_image.rms_std           1.581139           0   root of the average variance
   std_of_means                       3           2   how much images differ
-  min                                1           4
-  max                               10           8
+  min                                1           4   smallest value
+  max                               10           8   largest value
 
   <0>\\x1b.jpg: truncated: <b>"""
 
@@ -194,6 +195,5 @@ def test_what_was_skipped_in_words() -> None:
 
 def test_the_line_to_paste_is_always_on_0_to_1() -> None:
     line = "transforms.Normalize(mean=[0.150000, 0.050000, 1.000000], std=[0.165831, 0.086603, 0.000000])"
-    assert normalize_line(integers()) == line
-    assert normalize_line(integers().scaled(255)) == line
+    assert normalize_line(integers().mean, integers().std) == line
     assert "values on [0, 1/3]" in repr(integers().scaled(Fraction(1, 3)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gpustats import resources
+from gpustats.limits import machine as resources
 
 
 def fake_cgroup(root: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
@@ -122,6 +122,7 @@ def test_a_quota_is_rounded_up_and_bounds_the_affinity(
         ({"outer/memory.max": "100"}, None),
         ({"outer/memory.max": "100", "outer/memory.current": "130"}, 0),
         ({"outer/memory.max": "100", "outer/memory.current": "30", "memory.max": "90", "memory.current": "50"}, 40),
+        ({"outer/memory.max": "60", "outer/memory.current": "50", "memory.max": "90", "memory.current": "50"}, 10),
         ({"outer/memory.limit_in_bytes": "1000", "outer/memory.usage_in_bytes": "1"}, 999),
     ],
 )

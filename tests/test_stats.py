@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import gpustats
-from gpustats import DataError, MergeError, Stats, Totals
+from gpustats import DataError, MergeError, Stats
+from gpustats.definition import Definition, color_order
 from gpustats.failures import Failure, FailureLog
-from gpustats.float_moments import FloatAccumulator, FloatMoments
-from gpustats.result.stats import Definition, color_order
-from tests.test_moments import random_images, rows_of
+from gpustats.statistics.totals import Totals
+from tests.rows import random_images, raw_rows, rows_of
 
 
 def stats_of(images: list[np.ndarray], **options: object) -> Stats:
@@ -86,7 +86,7 @@ def test_results_cannot_be_written_to() -> None:
     stats = stats_of(random_images(6, 2))
     with pytest.raises(ValueError, match="read-only"):
         stats.mean[0] = 1
-    for thing, name in [(stats, "complete"), (stats.per_image, "mean"), (stats.definition, "frame")]:
+    for thing, name in [(stats, "complete"), (stats.definition, "frame")]:
         with pytest.raises(FrozenInstanceError):
             setattr(thing, name, 1)
     assert stats != replace(stats), "an identity, since arrays have no single answer"
@@ -161,11 +161,12 @@ def test_load_says_what_is_wrong(tmp_path: Path, content: bytes, message: str) -
 
 def result() -> Stats:
     log = FailureLog()
-    log.extend([Failure("a", "corrupt", "x"), Failure("b", "missing", "y"), Failure("c", "corrupt", "z")])
+    for failure in (Failure("a", "corrupt", "x"), Failure("b", "missing", "y"), Failure("c", "corrupt", "z")):
+        log.add(failure)
     return stats_of(random_images(8, 3), failures=log, skipped={"hidden": 2}, runs=({"engine": "cpu"},))
 
 
-MISSING = ["skipped", "runs", "scale", "definition", "failures", "complete", "integers"]
+MISSING = ["skipped", "runs", "scale", "definition", "failures", "complete", "totals"]
 
 
 @pytest.mark.parametrize("name", MISSING)
@@ -182,12 +183,16 @@ def test_a_result_without_one_of_its_parts_is_refused(name: str) -> None:
     [
         ({"format": "other"}, 'not a gpustats result \\(no "format": "gpustats.stats"\\)'),
         (
-            {"version": 2},
-            "written in version 2 of the result format, this gpustats .* reads version 1; update gpustats",
+            {"version": 3},
+            "written in version 3 of the result format, this gpustats .* reads versions 1 to 2; update gpustats",
         ),
         ({"version": None}, "written in version None"),
         ({"version": "1"}, "written in version '1'"),
-        *(({"skipped": bad}, "incomplete or damaged") for bad in (None, [1], {"a": "x"}, {"a": None})),
+        ({"version": 1}, "incomplete or damaged: KeyError"),
+        *(
+            ({"skipped": bad}, "incomplete or damaged|non-negative integer")
+            for bad in (None, [1], {"a": "x"}, {"a": None})
+        ),
         *(
             ({"skipped": {"a": bad}}, "incomplete or damaged|non-negative")
             for bad in (math.inf, math.nan, -1, 1.5, True)
@@ -196,10 +201,11 @@ def test_a_result_without_one_of_its_parts_is_refused(name: str) -> None:
         *(({"scale": bad}, "incomplete or damaged") for bad in (None, "x", "1/0", [], math.inf, math.nan)),
         *(({"scale": bad}, "the result is damaged: scale") for bad in ("0", "-1", 0, -0.5)),
         *(({"complete": bad}, "the result is damaged: .* complete") for bad in (None, 1, "true", 0)),
-        ({"exact": False}, r"incomplete or damaged: KeyError\('moments'\)"),
-        ({"exact": 1}, r"incomplete or damaged: KeyError\('moments'\)"),
-        ({"integers": None}, "the numbers are incomplete or damaged"),
-        ({"definition": None}, "'definition' should hold color_order, transform, exif_transpose, frame, got None"),
+        ({"totals": None}, "the numbers are incomplete or damaged"),
+        (
+            {"definition": None},
+            "'definition' should hold color_order, transform, exif_transpose, frame, statistics, got None",
+        ),
         ({"failures": None}, "the list of failures in the file is damaged"),
     ],
 )
@@ -232,17 +238,27 @@ def test_a_result_of_integers_need_not_say_so() -> None:
         {"frame": "0"},
         {"frame": 0.0},
         {"another": 1},
+        {"statistics": None},
+        {"statistics": [1]},
     ],
 )
 def test_a_damaged_definition_is_refused(change: dict[str, Any]) -> None:
     data = Definition("BGR", "resize", True, 3).to_dict()
-    assert data == {"color_order": "BGR", "transform": "resize", "exif_transpose": True, "frame": 3}
+    assert data == {
+        "color_order": "BGR",
+        "transform": "resize",
+        "exif_transpose": True,
+        "frame": 3,
+        "statistics": ["moments"],
+    }
     assert Definition.from_dict(data) == Definition("BGR", "resize", True, 3)
-    with pytest.raises(DataError, match="'definition' should hold color_order, transform, exif_transpose, frame, got "):
+    with pytest.raises(
+        DataError, match="'definition' should hold color_order, transform, exif_transpose, frame, statistics, got "
+    ):
         Definition.from_dict(data | change)
 
 
-@pytest.mark.parametrize("name", ["color_order", "transform", "exif_transpose", "frame"])
+@pytest.mark.parametrize("name", ["color_order", "transform", "exif_transpose", "frame", "statistics"])
 def test_a_definition_without_one_of_its_parts_is_refused(name: str) -> None:
     with pytest.raises(DataError, match="'definition' should hold"):
         Definition.from_dict({k: v for k, v in Definition().to_dict().items() if k != name})
@@ -298,10 +314,11 @@ def test_failures_beyond_the_list_are_counted(limit: int, monkeypatch: pytest.Mo
     monkeypatch.setattr("gpustats.failures.LISTED_AT_MOST", limit)
     failures = [Failure(name, "corrupt", "") for name in "cadb"]
     log, other = FailureLog(), FailureLog()
-    log.extend(failures[:2])
-    other.extend(failures[2:])
+    for place, failure in enumerate(failures):
+        (log if place < 2 else other).add(failure)
     merged = log.merged(other)
-    log.extend(failures[2:])
+    for failure in failures[2:]:
+        log.add(failure)
     for one in (log, merged):
         assert (len(one), [f.key for f in one]) == (4, list("abcd")[:limit])
     assert len(other) == 2, "a merge changes no part"
@@ -343,9 +360,8 @@ def test_the_scale_of_a_merge_is_that_of_its_first_images() -> None:
 
 
 def test_a_result_of_floats_may_follow_an_empty_one() -> None:
-    totals = FloatAccumulator()
-    one = np.ones((1, 3))
-    totals.fold(FloatMoments(["a"], [""], np.ones(1, np.uint64), np.ones(1, np.uint64), one, one * 0, one, one))
+    totals, one = Totals(), np.ones((1, 3))
+    totals.fold(raw_rows("float64", [1], [1], mean=one, deviation=one * 0, min=one, max=one))
     for parts in ([Stats(Totals()), Stats(totals)], [Stats(totals), Stats(Totals())]):
         assert gpustats.merge(parts).totals == totals
 
@@ -360,7 +376,7 @@ def test_everything_is_in_the_json() -> None:
     }
     assert data == arrays | {
         "format": "gpustats.stats",
-        "version": 1,
+        "version": 2,
         "gpustats": gpustats.__version__,
         "complete": False,
         "images": 3,
@@ -371,11 +387,17 @@ def test_everything_is_in_the_json() -> None:
         "per_image": per_image,
         "height_range": list(stats.height_range),
         "width_range": list(stats.width_range),
-        "definition": {"color_order": "RGB", "transform": "none", "exif_transpose": False, "frame": 0},
+        "definition": {
+            "color_order": "RGB",
+            "transform": "none",
+            "exif_transpose": False,
+            "frame": 0,
+            "statistics": ["moments"],
+        },
         "failures": stats.failures.to_dict(),
         "skipped": {"hidden": 2},
         "runs": [{"engine": "cpu"}],
-        "integers": stats.totals.to_dict(),
+        "totals": stats.totals.to_dict(),
     }
 
 

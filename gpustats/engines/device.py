@@ -120,7 +120,8 @@ def _open_gpu(
 
     name = device_name(device_id)
     tuning = choose(name, workers, options)
-    cpu = CpuEngine(definition, workers=tuning.cpu_workers or workers, max_pixels=max_pixels, memory=memory)
+    ahead = memory // 4
+    cpu = CpuEngine(definition, workers=tuning.cpu_workers or workers, max_pixels=max_pixels, memory=memory - ahead)
     return GpuEngine(
         tuning=tuning,
         cpu=cpu,
@@ -130,4 +131,5 @@ def _open_gpu(
         device_name=name,
         max_pixels=max_pixels,
         max_bytes=cpu.max_bytes,
+        memory=ahead,
     )

@@ -1,19 +1,33 @@
-"""Read-ahead for the GPU engine: reads files, screens headers, and sorts images into GPU batches and CPU work."""
+"""Read-ahead for the GPU engine: reads files, screens headers, and sorts images into GPU batches and CPU work.
+
+The encoded bytes of all images that the GPU engine holds stay below a limit:
+
+- Three quarters are for the GPU, divided by the most batches that can be in flight. A batch has no more bytes than one
+  part, and a JPEG that has more goes to the CPU: nobody has to wait, and DALI always gets the batches that it wants.
+- A quarter is for what is being read and for the CPU, counted from before a file is read until its outcome is there.
+  A reader waits for its part while it holds nothing, and the CPU needs nothing from here to go on, so that nobody waits
+  for ever. An image larger than the quarter is held alone.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from gpustats.engines.base import Outcome
+from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure, ImageError
+from gpustats.limits.memory import ByteLimit
 from gpustats.sources import Batch, load
-from gpustats.sources.items import held_bytes
+from gpustats.sources.items import Item, Pixels
 from gpustats.sources.reader import for_threads
 
 __all__ = ["Feed", "Stopped"]
@@ -29,6 +43,17 @@ class Stopped(Exception):
     """The run was stopped while a thread waited."""
 
 
+@dataclass(slots=True)
+class _Rest:
+    """Samples that a reader keeps for the CPU until they are worth a batch."""
+
+    keys: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
 class Feed:
     """Two bounded queues filled by reader threads: batches for the GPU, samples for the CPU.
 
@@ -40,12 +65,12 @@ class Feed:
         Batch limits and the number of readers.
     max_pixels, max_bytes : int
         Limits of an image and of a file.
-    stop : threading.Event
-        Set when the run is over.
+    memory : int
+        Bytes of encoded images that may be held, in the pipeline and by the CPU too.
     """
 
     def __init__(
-        self, batches: Iterator[Batch], tuning: Tuning, max_pixels: int, max_bytes: int, stop: threading.Event
+        self, batches: Iterator[Batch], tuning: Tuning, *, max_pixels: int, max_bytes: int, memory: int
     ) -> None:
         self._batches = for_threads(batches)
         self._readers = tuning.readers
@@ -54,7 +79,13 @@ class Feed:
         self._batch_bytes = tuning.batch_bytes
         self._max_pixels = max_pixels
         self._max_bytes = max_bytes
-        self._stop = stop
+        # Being filled, two in the queue, one more than DALI's prefetch inside, two in reduction; and an image a reader.
+        self._encoded_bytes = max((memory - memory // 4) // (tuning.prefetch + 6 + tuning.readers), 1)
+        self._cpu_batch_bytes = min(_CPU_BATCH_BYTES, memory // 16)
+        self._held = ByteLimit(memory // 4)
+        self._at_cpu: defaultdict[str, list[int]] = defaultdict(list)
+        self._at_cpu_lock = threading.Lock()
+        self._stop = threading.Event()
         self._fill_lock = threading.Lock()
         self._filling = EncodedBatch()
         self._gpu: queue.Queue[EncodedBatch | None] = queue.Queue(maxsize=2)  # None: the end
@@ -72,6 +103,16 @@ class Feed:
         for thread in threads:
             thread.start()
         return threads
+
+    def stop(self) -> None:
+        """Say that the run is over; whoever waits for the feed is told so by `Stopped`."""
+        self._stop.set()
+        self._held.close()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is over."""
+        return self._stop.is_set()
 
     def next_for_gpu(self) -> EncodedBatch | None:
         """Wait for the next batch of JPEGs; None at the end, also when a pipeline that was built anew asks again."""
@@ -91,6 +132,7 @@ class Feed:
                 batch = next(self._batches, None)
                 if batch is not None:
                     yield batch
+                    del batch
                     continue
                 steal = False
             with suppress(queue.Empty):
@@ -98,10 +140,18 @@ class Feed:
                 if batch is None:
                     return
                 yield batch
+                del batch  # or this frame would hold its images until the next one comes
 
-    def give_to_cpu(self, batch: Batch) -> None:
-        """Queue samples for the CPU; wait for room."""
-        self._put(self._cpu, batch)
+    def done_by_cpu(self, outcome: Outcome) -> None:
+        """Say that the CPU holds these images no more."""
+        taken = 0
+        with self._at_cpu_lock:
+            for key in (*outcome.rows.keys, *(failure.key for failure in outcome.failures)):
+                if key in self._at_cpu:
+                    taken += self._at_cpu[key].pop()
+                    if not self._at_cpu[key]:
+                        del self._at_cpu[key]
+        self._held.release(taken)
 
     def close_cpu(self) -> None:
         """Say that the GPU is done: after what is queued now, there is no more work for the CPU."""
@@ -137,7 +187,8 @@ class Feed:
     def images_to_cpu(self, images: list[EncodedImage]) -> None:
         """Queue images one by one for the CPU, so that each stands and falls alone."""
         for image in images:
-            self.give_to_cpu(Batch([image.key], [image.group], [image.data]))
+            taken = self._take(len(image.data))
+            self._hand_over(_Rest([image.key], [image.group], [image.data], [taken]))
 
     def _read(self) -> None:
         try:
@@ -150,7 +201,7 @@ class Feed:
             pass
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
             self.error = error
-            self._stop.set()
+            self.stop()
         finally:
             with self._fill_lock:
                 self._reading -= 1
@@ -160,34 +211,84 @@ class Feed:
                         self._put(self._gpu, None)
 
     def _sort(self, batch: Batch) -> None:
-        rest = Batch([], [], [], batch.failures)
-        size = 0
-        failures: list[Failure] = []
-        for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
+        rest = _Rest(failures=list(batch.failures))
+        for sample in zip(batch.keys, batch.groups, batch.items, strict=True):
             try:
-                data = load(item, self._max_bytes)
-                shape = screen(data, self._max_pixels) if isinstance(data, bytes) else None
+                self._sort_one(*sample, rest)
             except ImageError as error:
-                failures.append(Failure(key, error.reason, str(error)))
-                continue
-            fits = shape is not None and shape[0] * shape[1] <= self._max_gpu_pixels
-            if isinstance(data, bytes) and shape is not None and fits and not self._gpu_closed.is_set():
-                self._fill(EncodedImage(key, group, data, *shape))
-                continue
-            rest.keys.append(key)
-            rest.groups.append(group)
-            rest.items.append(data)
-            size += held_bytes(data)
-            if size > _CPU_BATCH_BYTES:
-                self.give_to_cpu(rest)
-                rest, size = Batch([], [], []), 0
-        if rest.keys or rest.failures or failures:
-            self.give_to_cpu(Batch(rest.keys, rest.groups, rest.items, (*rest.failures, *failures)))
+                rest.failures.append(Failure(sample[0], error.reason, str(error)))
+            if sum(rest.taken) > self._cpu_batch_bytes:
+                self._hand_over(rest)
+        self._hand_over(rest)
+
+    def _sort_one(self, key: str, group: str, item: Item, rest: _Rest) -> None:
+        data, taken = self._load(item, rest)
+        try:
+            shape = screen(data, self._max_pixels) if isinstance(data, bytes) else None
+        except ImageError:
+            self._held.release(taken)
+            raise
+        if isinstance(data, bytes) and shape is not None and self._gpu_takes(data, *shape):
+            self._held.release(taken)  # it belongs to the GPU's part from here
+            self._fill(EncodedImage(key, group, data, *shape))
+            return
+        rest.keys.append(key)
+        rest.groups.append(group)
+        rest.items.append(data)
+        rest.taken.append(taken)
+
+    def _load(self, item: Item, rest: _Rest) -> tuple[bytes | Pixels, int]:
+        """Read an item when there is memory for it; return it with what is to be released."""
+        taken = 0
+
+        def expect(size: int) -> None:
+            nonlocal taken
+            if not taken:
+                taken = self._take(size, rest)
+
+        try:
+            data = load(item, self._max_bytes, expect)
+            expect(len(data) if isinstance(data, bytes) else 0 if is_on_device(data) else data.nbytes)
+        except BaseException:
+            self._held.release(taken)
+            raise
+        return data, taken
+
+    def _take(self, size: int, rest: _Rest | None = None) -> int:
+        """Wait for memory, with nothing held back that others could wait for."""
+        taken = self._held.try_take(size)
+        if taken is None:
+            if rest is not None:
+                self._hand_over(rest)
+            taken = self._held.take(size)
+            if self.stopped:
+                raise Stopped
+        return taken
+
+    def _gpu_takes(self, data: bytes, height: int, width: int) -> bool:
+        fits = height * width <= self._max_gpu_pixels and len(data) <= self._encoded_bytes
+        return fits and not self._gpu_closed.is_set()
+
+    def _hand_over(self, rest: _Rest) -> None:
+        """Queue what a reader has for the CPU; wait for room."""
+        if not rest.keys and not rest.failures:
+            return
+        with self._at_cpu_lock:
+            for key, taken in zip(rest.keys, rest.taken, strict=True):
+                if taken:
+                    self._at_cpu[key].append(taken)
+        batch = Batch(rest.keys, rest.groups, rest.items, tuple(rest.failures))
+        rest.keys, rest.groups, rest.items, rest.taken, rest.failures = [], [], [], [], []
+        self._put(self._cpu, batch)
 
     def _fill(self, image: EncodedImage) -> None:
         with self._fill_lock:
-            full = len(self._filling) >= self._batch_size
-            if full or (len(self._filling) and self._filling.pixel_bytes + image.pixel_bytes > self._batch_bytes):
+            batch = self._filling
+            if len(batch) and (
+                len(batch) >= self._batch_size
+                or batch.pixel_bytes + image.pixel_bytes > self._batch_bytes
+                or batch.encoded_bytes + len(image.data) > self._encoded_bytes
+            ):
                 self._flush()
             self._filling.add(image)
 

@@ -50,6 +50,8 @@ class GpuEngine:
         For the provenance.
     max_pixels, max_bytes : int
         Limits of an image and of a file.
+    memory : int
+        Bytes of encoded images that may be held; what the CPU engine decodes with comes beside.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class GpuEngine:
         device_name: str,
         max_pixels: int,
         max_bytes: int,
+        memory: int,
     ) -> None:
         self._tuning = tuning
         self._cpu = cpu
@@ -72,6 +75,7 @@ class GpuEngine:
         self._device_name = device_name
         self._max_pixels = max_pixels
         self.max_bytes = max_bytes
+        self._memory = memory
         self._spot_check = SpotCheck(max_pixels)
         self._counters = Counters()
         self._given_up: str | None = None
@@ -95,12 +99,11 @@ class GpuEngine:
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield outcomes of the GPU and of the CPU as they come."""
-        stop = threading.Event()
-        feed = Feed(batches, self._tuning, self._max_pixels, self.max_bytes, stop)
+        feed = Feed(batches, self._tuning, max_pixels=self._max_pixels, max_bytes=self.max_bytes, memory=self._memory)
         results: Mailbox[Outcome | BaseException] = Mailbox(senders=2, limit=64)
 
         def emit(outcome: Outcome) -> None:
-            if stop.is_set():
+            if feed.stopped:
                 raise Stopped
             results.send(outcome)
 
@@ -129,7 +132,7 @@ class GpuEngine:
             if feed.error is not None:
                 raise feed.error
         finally:
-            stop.set()
+            feed.stop()
             results.close()
             for thread in threads:
                 thread.join()
@@ -139,6 +142,7 @@ class GpuEngine:
         outcomes = self._cpu.outcomes(feed.for_cpu(steal=self._tuning.cpu_workers > 0))
         try:
             for outcome in outcomes:
+                feed.done_by_cpu(outcome)
                 emit(outcome)
         finally:
             outcomes.close()

@@ -43,6 +43,7 @@ class EncodedBatch:
 
     images: list[EncodedImage] = field(default_factory=list)
     pixel_bytes: int = 0
+    encoded_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,6 +52,7 @@ class EncodedBatch:
         """Append an image."""
         self.images.append(image)
         self.pixel_bytes += image.pixel_bytes
+        self.encoded_bytes += len(image.data)
 
     def arrays(self) -> list[NDArray[np.uint8]]:
         """Return the encoded bytes as DALI takes them, without a copy."""

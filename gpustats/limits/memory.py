@@ -8,7 +8,7 @@ import threading
 from gpustats.failures import ImageError
 from gpustats.limits.machine import usable_memory
 
-__all__ = ["PROCESS_BYTES", "MemoryBudget", "memory_in_flight", "parse_memory"]
+__all__ = ["PROCESS_BYTES", "ByteLimit", "MemoryBudget", "memory_in_flight", "parse_memory"]
 
 PROCESS_BYTES = 256 << 20
 """What the process takes beside images: interpreter, numpy, numba's compiler and the decoders, rounded up."""
@@ -71,7 +71,53 @@ def memory_in_flight(memory: object) -> int:
     return max(limit - PROCESS_BYTES, limit // 2)
 
 
-class MemoryBudget:
+class ByteLimit:
+    """Counts bytes that threads hold together; who would bring them over the limit waits.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes. What is larger waits until nothing else is held, and is then held alone.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = max(limit, 1)
+        self._free = self._limit
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> int:
+        """Wait until `size` bytes may be held; return what to give to `release` afterwards."""
+        size = min(size, self._limit)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= size or self._closed)
+            self._free -= size
+        return size
+
+    def try_take(self, size: int) -> int | None:
+        """Do as `take`, but return None where that would wait."""
+        size = min(size, self._limit)
+        with self._changed:
+            if self._free < size:
+                return None
+            self._free -= size
+        return size
+
+    def release(self, taken: int) -> None:
+        """Give back what `take` returned."""
+        if taken:
+            with self._changed:
+                self._free += taken
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let everybody pass from now on: the run is over."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class MemoryBudget(ByteLimit):
     """Hands out memory to workers: a fixed share each without asking, more only while the common part lasts.
 
     A quarter of the budget is divided among the workers: an image whose file and whose pixels each fit into a share
@@ -102,8 +148,7 @@ class MemoryBudget:
         self.share = max(total // (8 * workers), 1)
         self.common = max(total - total // 4, 1)
         self.refused = 0
-        self._free = self.common
-        self._changed = threading.Condition()
+        super().__init__(self.common)
 
     def reserve(self, size: int) -> int:
         """Wait until `size` bytes may be allocated; return what to give to `release` afterwards.
@@ -116,12 +161,12 @@ class MemoryBudget:
         if size <= self.share:
             return 0
         self.check(size)
-        return self._take(size)
+        return self.take(size)
 
     def reserve_all(self, size: int) -> int:
         """Wait until the whole common part is free, for a file of `size` bytes that will need as yet unknown more."""
         self.check(size)
-        return self._take(self.common)
+        return self.take(self.common)
 
     def check(self, size: int) -> None:
         """Raise `ImageError` where one image may not take `size` bytes."""
@@ -132,16 +177,3 @@ class MemoryBudget:
                 f"decoding takes about {size / 1e6:,.0f} MB, more than the {self.common / 1e6:,.0f} MB that the memory "
                 "limit leaves for one image",
             )
-
-    def release(self, reserved: int) -> None:
-        """Give back what `reserve` or `reserve_all` returned."""
-        if reserved:
-            with self._changed:
-                self._free += reserved
-                self._changed.notify_all()
-
-    def _take(self, size: int) -> int:
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= size)
-            self._free -= size
-        return size

@@ -163,7 +163,7 @@ class Stats:
         return self.number(name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(name.partition(".")[0] for name in self.numbers())})
+        return sorted({*object.__dir__(self), *(name.partition(".")[0] for name in self.numbers())})
 
     def scaled(self, scale: float | Fraction) -> Stats:
         """Return the same result with values on [0, `scale`]: ``stats.scaled(255)`` for pixel values.

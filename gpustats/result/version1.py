@@ -32,7 +32,7 @@ def from_version_1(data: dict[str, Any]) -> dict[str, Any]:
         channels = old["channels"]
         totals = {name: old[name] for name in _SCALARS}
         totals |= {"kind": None, "statistics": ["moments"], "left_out": []}
-        if channels:
+        if channels and totals["images"]:
             totals["kind"] = {
                 "channels": channels,
                 "dtype": _DTYPES.get(old["max_value"], "unknown") if exact else "float64",

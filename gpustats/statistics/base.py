@@ -29,7 +29,6 @@ View: TypeAlias = "Mapping[str, Any]"
 """A part in the form that the catalogue of numbers reads; see `Statistic.view`."""
 
 _MAX_VALUES = {"uint8": 255, "uint16": 65535}
-_MOST_PIXELS = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +162,6 @@ class Statistic:
     whole_pixels : bool
         Whether a kernel needs the channels of a pixel together. Others are given planes one by one where images lie in
         memory so.
-    most_pixels : int
-        Larger images fail as ``too_large``.
     outputs : frozenset of str or None
         What the CUDA kernels have to compute beside sums and extremes: ``"histogram"``, ``"cross"``. None where there
         is no CUDA kernel.
@@ -176,11 +173,15 @@ class Statistic:
     counts: ClassVar[frozenset[str]] = frozenset()
     numbers: ClassVar[tuple[Number, ...]] = ()
     whole_pixels: ClassVar[bool] = False
-    most_pixels: int = _MOST_PIXELS
     outputs: ClassVar[frozenset[str] | None] = None
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+
+    @property
+    def most_pixels(self) -> int:
+        """The largest image, larger ones fail as ``too_large``; by default one whose sums of squares take 64 bits."""
+        return 1 << 32 if self.kind.dtype == "uint16" else 1 << 48
 
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
@@ -239,11 +240,16 @@ class Statistic:
             check = natural if self.exact or name in self.counts else finite
             part[name] = _numbers(data.get(name), self.shape(name), check, name)
         if not self.consistent(part):
-            raise DataError("the integers contradict one another: the file was changed or damaged")
+            what = "integers" if self.exact else "moments"
+            raise DataError(f"the {what} contradict one another: the file was changed or damaged")
         return part
 
     def consistent(self, part: Part) -> bool:
         """Tell whether the numbers of a part can be true together."""
+        return True
+
+    def agrees(self, part: Part, moments: Part) -> bool:
+        """Tell whether a part can be of the same pixels as these moments, which every result has."""
         return True
 
 

@@ -49,6 +49,7 @@ class RowBuilder:
         self._own: list[dict[str, NDArray[Any]]] = []  # columns of each statistic
         self._calls: list[tuple[Any, bool, tuple[NDArray[Any], ...]]] = []  # kernel, whole pixels, columns
         self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
+        self._most_values = 0  # in one of these that no statistic finds too large
 
     def add(self, key: str, group: str, pixels: NDArray[Any]) -> None:
         """Measure one image.
@@ -68,7 +69,12 @@ class RowBuilder:
             Where the image is of another kind than one before it, or a statistic cannot be had of its kind.
         """
         row = len(self._keys)
-        if pixels.shape[2:] == self._like and pixels.dtype is _UINT8 and pixels.flags.c_contiguous:
+        if (
+            pixels.shape[2:] == self._like
+            and pixels.dtype is _UINT8
+            and pixels.size <= self._most_values
+            and pixels.flags.c_contiguous
+        ):
             # What decoders give, thousands of times a second: nothing is left to check.
             flat, channels = pixels.reshape(-1), pixels.shape[2]
             for kernel, _, columns in self._calls:
@@ -137,6 +143,7 @@ class RowBuilder:
         ]
         if kind.dtype == "uint8":
             self._like = (kind.channels,)
+            self._most_values = min(statistic.most_pixels for statistic in statistics)
 
 
 def _planes(pixels: NDArray[Any], dtype: Any) -> tuple[Sequence[NDArray[Any]], bool]:

@@ -106,6 +106,15 @@ class Covariance(Statistic):
         }
         return all(spread[i, i] >= 0 and spread[i, j] ** 2 <= spread[i, i] * spread[j, j] for i, j in pairs)
 
+    def agrees(self, part: Part, moments: Part) -> bool:
+        """Check number, sums and sums of squares."""
+        pairs = zip(_pairs(self.kind.channels), part["products"], strict=True)
+        return bool(
+            [part["n"]] * self.kind.channels == moments["n"]
+            and part["sum"] == moments["sum"]
+            and [product for (i, j), product in pairs if i == j] == moments["sumsq"]
+        )
+
 
 @compiled
 def products_u8(

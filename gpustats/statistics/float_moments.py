@@ -64,7 +64,6 @@ class FloatMoments(Statistic):
     }
     counts = frozenset({"n", "images", "images_unbiased"})
     numbers = NUMBERS
-    most_pixels = 1 << 62
 
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
@@ -151,6 +150,8 @@ _POOLED = (("n", "mean", "deviation"), ("images", "image_mean", "image_mean_devi
 def _pooled(
     n_a: int, mean_a: float, deviation_a: float, n_b: int, mean_b: float, deviation_b: float
 ) -> tuple[float, float]:
+    if not n_b:
+        return mean_a, deviation_a
     delta = mean_b - mean_a
     share = n_b / (n_a + n_b)
     return mean_a + delta * share, deviation_a + deviation_b + delta * delta * (n_a * share)

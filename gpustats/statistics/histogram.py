@@ -43,6 +43,11 @@ class Histogram(Statistic):
         ),
     )
 
+    @property
+    def most_pixels(self) -> int:
+        """What a counter of 32 bits holds."""
+        return (1 << 32) - 1
+
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
         """8-bit images only."""
@@ -68,6 +73,13 @@ class Histogram(Statistic):
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of the bins."""
         return (self.kind.channels, _BINS)
+
+    def agrees(self, part: Part, moments: Part) -> bool:
+        """Check that the counts give number, sum and sum of squares."""
+        return all(
+            [sum(count * value**power for value, count in enumerate(bins)) for bins in part["bins"]] == moments[name]
+            for power, name in enumerate(("n", "sum", "sumsq"))
+        )
 
 
 @compiled

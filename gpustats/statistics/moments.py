@@ -12,7 +12,8 @@ On the GPU: ``kernels/moments.cu``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,10 +33,14 @@ __all__ = ["NUMBERS", "Moments", "moments_u8", "moments_u16"]
 
 _UNIT = 1 << FRACTION_BITS
 
+
+def _known(name: str, count: str = "n") -> Callable[[View], list[Any]]:
+    """Return a function that reads a total: NaN for channels without pixels, where it means nothing."""
+    return lambda v: [x if n else math.nan for x, n in zip(v[name], v[count], strict=True)]
+
+
 NUMBERS = (
-    Number(
-        "mean", lambda v: v["mean"], "all pixels pooled", "sum(x) / n, over all pixels of all images", "`Normalize`"
-    ),
+    Number("mean", _known("mean"), "all pixels pooled", "sum(x) / n, over all pixels of all images", "`Normalize`"),
     Number(
         "std",
         lambda v: list(map(over, v["deviation"], v["n"])),
@@ -57,7 +62,7 @@ NUMBERS = (
     ),
     Number(
         "per_image.mean",
-        lambda v: v["image_mean"],
+        _known("image_mean", "images"),
         "average of the images' means",
         "average over images of each image's mean",
         "the 'weak' method",
@@ -95,8 +100,8 @@ NUMBERS = (
         power=2,
         root=True,
     ),
-    Number("min", lambda v: v["min"], "smallest value", "smallest value of any pixel", "range checks"),
-    Number("max", lambda v: v["max"], "largest value", "largest value of any pixel", "range checks"),
+    Number("min", _known("min"), "smallest value", "smallest value of any pixel", "range checks"),
+    Number("max", _known("max"), "largest value", "largest value of any pixel", "range checks"),
 )
 """What integer and float images have in common. The functions read views: see `Moments.view`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -162,7 +163,7 @@ class Totals:
             "key_hash": f"{self.key_hash:032x}",
             "statistics": list(self.statistics),
             "left_out": list(self.left_out),
-            **self.parts,
+            **copy.deepcopy(self.parts),
         }
 
     @classmethod
@@ -201,6 +202,7 @@ class Totals:
             and all(count <= self.images for count in images)
             and 0 < self.height_min <= self.height_max
             and 0 < self.width_min <= self.width_max
+            and all(s.agrees(self.parts[s.name], self.parts[ALWAYS]) for s in for_kind(self.statistics, self.kind))
         )
 
 

@@ -93,20 +93,22 @@ def test_failures_of_the_source_arrive_once_also_without_an_image() -> None:
     assert failures == [("a.tar", "missing"), ("b.tar", "truncated"), ("k001", "not_an_image")]
 
 
-def test_memory_is_given_back_after_every_image_good_or_bad() -> None:
-    """One image at a time fits into the budget: what one does not give back, the next waits for, for ever."""
+@pytest.mark.parametrize(("whole", "memory"), [(True, 5 << 20), (False, 8 << 20)], ids=["good", "bad"])
+def test_memory_is_given_back_after_every_image_good_or_bad(whole: bool, memory: int) -> None:
+    """One large image at a time fits. A worker that is through with its own is held until the other is, too."""
     large = encoded(photo(800, 900), quality=30)
-    items: list[Any] = [large, large[:4000], large, b"\x89PNG\r\n\x1a\n" + bytes(700_000), large]
-    whole: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: whole.append(measured(engine(workers=1, memory=5 << 20), batch(items))), daemon=True
-    )
-    thread.start()
-    thread.join(PATIENCE)
-    assert whole, "an image waits for memory that nobody gives back"
-    rows, failures = whole[0]
-    assert [row[0] for row in rows] == ["k000", "k002", "k004"]
-    assert [key for key, _ in failures] == ["k001", "k003"]
+    if not whole:
+        large = large[: len(large) // 2]
+    through = threading.Barrier(2)
+
+    def after(most: int) -> np.ndarray:
+        through.wait(PATIENCE)  # not passed while one of the two waits for memory that the other keeps
+        return np.ones((2, 2, 3), np.uint8)
+
+    two = [batch([large, after]), batch([large, after], first=2)]
+    rows, failures = measured(engine(workers=2, memory=memory, tell_after=1e9), *two)
+    assert [row[0] for row in rows] == (["k000", "k001", "k002", "k003"] if whole else ["k001", "k003"])
+    assert failures == ([] if whole else [("k000", "truncated"), ("k002", "truncated")])
 
 
 def test_pixels_of_an_image_are_let_go_before_the_next_is_read() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +26,7 @@ def jpegs(count: int, first: int = 0, size: int = 16) -> Batch:
 
 def feed_of(batches: list[Batch] | Iterator[Batch], max_pixels: int = 10**6, **tuning: Any) -> Feed:
     settings = {"readers": 1, "batch_size": 4, "batch_bytes": 1 << 20, **tuning}
-    return Feed(iter(batches), Tuning(**settings), max_pixels, 1 << 20, threading.Event())
+    return Feed(iter(batches), Tuning(**settings), max_pixels=max_pixels, max_bytes=1 << 20, memory=1 << 30)
 
 
 def drained(feed: Feed) -> tuple[list[list[str]], list[Batch]]:
@@ -100,7 +99,7 @@ def test_work_for_the_cpu_comes_in_batches_of_bounded_size() -> None:
     cut = Failure("shard", "truncated", "it ends early")
     large = b"no jpeg" + bytes(3 << 20)
     batch = Batch([str(i) for i in range(7)], [""] * 7, [large] * 7, (cut,))
-    feed = Feed(iter([batch]), Tuning(readers=1), 10**6, 1 << 30, threading.Event())
+    feed = Feed(iter([batch]), Tuning(readers=1), max_pixels=10**6, max_bytes=1 << 30, memory=1 << 40)
     _, cpu = drained(feed)
     assert [part.keys for part in cpu] == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
     assert [failure for part in cpu for failure in part.failures] == [cut]
@@ -140,7 +139,7 @@ def test_after_the_gpu_is_closed_everything_goes_to_the_cpu() -> None:
     feed.close_gpu()
     gpu, cpu = drained(feed)
     assert gpu == []
-    assert [key for batch in cpu for key in batch.keys] == ["j00", "j01", "j02"]
+    assert [batch.keys for batch in cpu] == [["j00", "j01", "j02"]], "in one piece, without a detour"
 
 
 def test_a_batch_that_waits_for_the_gpu_when_it_is_closed_goes_to_the_cpu_image_by_image() -> None:
@@ -163,10 +162,9 @@ def test_a_batch_that_waits_for_the_gpu_when_it_is_closed_goes_to_the_cpu_image_
 
 def test_stealing_takes_whole_batches_of_the_source_and_then_what_is_queued() -> None:
     feed = feed_of([jpegs(2), jpegs(1, first=2)])
-    queued = Batch(["queued"], [""], [b""])
     work = feed.for_cpu(steal=True)
     assert next(work).keys == ["j00", "j01"]
-    feed.give_to_cpu(queued)
+    feed.images_to_cpu([EncodedImage("queued", "", b"", 1, 1)])
     assert next(work).keys == ["queued"], "what is queued comes first"
     assert next(work).keys == ["j02"]
     feed.close_cpu()
@@ -185,7 +183,7 @@ def test_an_error_of_the_source_stops_the_run() -> None:
     with pytest.raises(Stopped):
         feed.next_for_gpu()
     with pytest.raises(Stopped):
-        feed.give_to_cpu(jpegs(1))
+        feed.images_to_cpu([EncodedImage("late", "", b"", 1, 1)])
     assert list(feed.for_cpu(steal=True)) == []
 
 

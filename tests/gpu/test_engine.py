@@ -35,7 +35,7 @@ needs_dali = pytest.mark.skipif(
 )
 
 
-def engine_for(**options: Any) -> GpuEngine:
+def engine_for(memory: int = 1 << 26, **options: Any) -> GpuEngine:
     tuning = Tuning(**{"batch_size": 4, "threads": 1, "readers": 2} | options)
     return GpuEngine(
         tuning=tuning,
@@ -46,6 +46,7 @@ def engine_for(**options: Any) -> GpuEngine:
         device_name="no GPU",
         max_pixels=10**9,
         max_bytes=1 << 30,
+        memory=memory,
     )
 
 

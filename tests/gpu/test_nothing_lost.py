@@ -43,13 +43,20 @@ class Trouble:
 
 
 class Pending:
-    """A launch that is finished when it is asked for, and where trouble may come then."""
+    """A launch that is finished when it is asked for. Where trouble comes then, it is lost, however often one asks."""
 
     def __init__(self, done: Done, trouble: Trouble) -> None:
         self._done, self._trouble = done, trouble
+        self._error: Exception | None = None
 
     def result(self) -> Columns:
-        self._trouble.at("result")
+        try:
+            if self._error is None:
+                self._trouble.at("result")
+        except Exception as error:  # noqa: BLE001 - whatever the trouble is
+            self._error = error
+        if self._error is not None:
+            raise self._error
         return self._done.result()
 
 
@@ -90,6 +97,7 @@ def gpu_engine(monkeypatch: pytest.MonkeyPatch, trouble: Trouble, **tuning: Any)
         device_name="no GPU",
         max_pixels=10**6,
         max_bytes=1 << 24,
+        memory=1 << 28,
     )
 
 

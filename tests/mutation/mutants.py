@@ -100,6 +100,7 @@ def _operators() -> dict[str, Operator]:
     return found
 
 
+@functools.cache
 def places(source: str) -> list[Place]:
     """Return the places of a module, in the order of the text, without those where no test can notice a change."""
     nodes = list(ast_nodes(get_ast(source)))

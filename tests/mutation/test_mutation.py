@@ -111,7 +111,8 @@ def test_a_study_of_a_tiny_package(tmp_path: Path) -> None:
         "gpustats/__init__.py": "def half(x):\n    if x < 0:\n        raise ValueError(x)\n    return x // 2\n",
         "tests/test_compute.py": (
             "import pytest\nfrom gpustats import half\n"
-            "class TestBroken:\n    @pytest.mark.parametrize('x', ['a b'])\n    def test_it(self, x):\n        assert False\n"
+            "class TestBroken:\n    @pytest.mark.parametrize('x', ['a b'])\n"
+            "    def test_it(self, x):\n        assert False\n"
             "def test_half():\n    assert half(4) == 2\n"
         ),
     }

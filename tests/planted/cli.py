@@ -105,7 +105,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/limits/interrupts.py",
-        "        finally:\n            self._holding = False\n",
+        "        finally:\n            self._holding = outer\n",
         "        finally:\n            pass\n",
         _INTERRUPTS + "test_outside_a_step_the_first_signal_is_raised_at_once",
     ),

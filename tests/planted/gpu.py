@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.planted import Fault
 
 _SESSION = "gpustats/engines/session.py"
+_FEED = "gpustats/engines/feed.py"
 _LOST = "tests/gpu/test_nothing_is_lost.py"
+_MEMORY = "tests/gpu/test_memory.py"
 
 FAULTS = [
     Fault(  # batches are matched by order alone
@@ -56,5 +58,29 @@ FAULTS = [
         "            results.close()\n",
         "",
         "tests/gpu/test_engine.py::test_a_caller_that_does_not_read_stops_the_engine_when_it_closes",
+    ),
+    Fault(  # what the CPU has in its queue is not counted
+        _FEED,
+        "        rest.taken.append(taken)\n",
+        "        self._held.release(taken)\n        rest.taken.append(0)\n",
+        f"{_MEMORY}::test_bytes_held_while_decoders_stand_still",
+    ),
+    Fault(  # encoded bytes in batches for the GPU are not counted
+        _FEED,
+        "                or batch.encoded_bytes + len(image.data) > self._encoded_bytes\n",
+        "",
+        f"{_MEMORY}::test_bytes_held_while_decoders_stand_still",
+    ),
+    Fault(  # a reader keeps samples for the CPU while it waits for memory that they take
+        _FEED,
+        "            if rest is not None:\n                self._hand_over(rest)\n",
+        "",
+        f"{_MEMORY}::test_images_larger_than_the_limit_pass_alone",
+    ),
+    Fault(  # an image that is larger than the limit waits for ever
+        "gpustats/limits/memory.py",
+        "        size = min(size, self._limit)\n        with self._changed:\n            self._changed.wait_for(",
+        "        with self._changed:\n            self._changed.wait_for(",
+        f"{_MEMORY}::test_images_larger_than_the_limit_pass_alone",
     ),
 ]

@@ -24,13 +24,15 @@ import pytest
 import gpustats
 import gpustats.checkpoint.resume
 from gpustats.checkpoint.journal import Entry, Journal
+from gpustats.checkpoint.resume import Resumed
+from gpustats.definition import Definition
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.shared_batches import SharedBatch
-from gpustats.moments import ImageMoments
-from gpustats.rowcodec import pack, unpack
 from gpustats.sources import Batch
+from gpustats.statistics.rows import Rows
 from tests import badfiles
 from tests.images import encoded, photo, write_photos
+from tests.rows import raw_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpustats.ImagesFailedWarning")
 
@@ -75,13 +77,13 @@ def test_files_are_looked_at_in_threads_where_that_is_slow(
 ) -> None:
     monkeypatch.setattr("gpustats.checkpoint.resume._QUICK", quick)
     lookers = set()
-    real = gpustats.checkpoint.resume.Checkpoint._file_stamp
+    real = gpustats.checkpoint.resume.Resumed._file_stamp
 
     def looked_at(self: Any, path: str) -> Any:
         lookers.add(threading.current_thread().name.startswith("gpustats-stamp"))
         return real(self, path)
 
-    monkeypatch.setattr("gpustats.checkpoint.resume.Checkpoint._file_stamp", looked_at)
+    monkeypatch.setattr("gpustats.checkpoint.resume.Resumed._file_stamp", looked_at)
     first = compute(folder, tmp_path / "run.gpustats")
     assert lookers == {in_threads}
     decoded.clear()
@@ -242,18 +244,13 @@ def test_a_folder_that_cannot_be_listed_is_not_forgotten(
 
 
 def test_images_without_files_are_told_by_their_content_or_read_again(tmp_path: Path) -> None:
-    from gpustats.checkpoint.resume import Checkpoint
-
     def left(items: list[Any]) -> list[str]:
-        with Checkpoint(tmp_path / "run.gpustats", items, {}) as checkpoint:
-            engine = CpuEngine(workers=1, max_pixels=10**6, memory=1 << 28)
-            batches = list(
-                checkpoint.pending(iter([Batch([str(i) for i in range(len(items))], [""] * len(items), items)]))
-            )
-            for outcome in engine.outcomes(iter(batches)):
-                checkpoint.record(outcome)
-            checkpoint.finish()
-            return batches[0].keys
+        engine = CpuEngine(workers=1, max_pixels=10**6, memory=1 << 28)
+        keys = [str(i) for i in range(len(items))]
+        with Resumed(engine, tmp_path / "run.gpustats", items, Definition(), {}) as around:
+            list(around.outcomes(iter([Batch(keys, [""] * len(items), items)])))
+            reused = around.report()["checkpoint"]["images_reused"]
+        return keys[reused:] if reused < 2 else keys[-1:]
 
     items: list[Any] = [encoded(photo(seed=0)), encoded(photo(seed=1)), lambda *_: encoded(photo(seed=2))]
     assert left(items) == ["0", "1", "2"]
@@ -279,7 +276,7 @@ def test_other_data_options_and_versions_are_refused(
     with pytest.raises(gpustats.DataError, match=refused + r"changed was mtime, now hash"):
         compute(folder, checkpoint, changed="hash")
     with monkeypatch.context() as patch:
-        patch.setattr("gpustats.api.__version__", "9.9")
+        patch.setattr("gpustats.checkpoint.resume.__version__", "9.9")
         with pytest.raises(gpustats.DataError, match=refused + r"gpustats was [0-9.]+, now 9\.9"):
             compute(folder, checkpoint)
     assert same(compute(folder, checkpoint), expected), "a refusal changes nothing"
@@ -418,11 +415,18 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
 
 def test_a_full_store_keeps_forms_apart(tmp_path: Path) -> None:
     """Rows of other kinds (16-bit, one channel) come back as they were."""
-    rows = ImageMoments(
-        ["x", "y"], ["", "g"], *(np.array([3, 4], np.uint64),) * 2, *(np.array([[1], [2**63]], np.uint64),) * 2,
-        *(np.array([[0], [65535]], np.uint16),) * 2, max_value=65535,
-    )  # fmt: skip
-    form, blobs = pack(rows)
+    rows = raw_rows(
+        "uint16",
+        [3, 4],
+        [3, 4],
+        keys=["x", "y"],
+        groups=["", "g"],
+        sum=np.array([[1], [2**63]], np.uint64),
+        sumsq=np.array([[1], [2**63]], np.uint64),
+        min=np.array([[0], [65535]], np.uint16),
+        max=np.array([[0], [65535]], np.uint16),
+    )
+    form, blobs = rows.pack()
     with_journal = Journal(tmp_path / "j", {"a": "b"})
     with_journal.store(
         [Entry(key.encode(), 1, 2, form, blob, None, None) for key, blob in zip("xy", blobs, strict=True)]
@@ -431,13 +435,15 @@ def test_a_full_store_keeps_forms_apart(tmp_path: Path) -> None:
     again = Journal(tmp_path / "j", {"a": "b"})
     entries = {entry.key: entry for _, entry in again.find([b"y", b"x", b"z"])}
     again.close()
-    back = unpack(form, ["x", "y"], ["", "g"], [entries[b"x"].row or b"", entries[b"y"].row or b""])
-    assert back.max_value == 65535
-    for name in ("height", "width", "sum", "sumsq", "min", "max"):
-        assert getattr(back, name).dtype == getattr(rows, name).dtype
-        assert (getattr(back, name) == getattr(rows, name)).all()
+    back = Rows.unpack(form, ["x", "y"], ["", "g"], [entries[b"x"].row or b"", entries[b"y"].row or b""])
+    assert back.kind == rows.kind
+    assert (back.height == rows.height).all()
+    assert (back.width == rows.width).all()
+    for name, column in rows.columns.items():
+        assert back.columns[name].dtype == column.dtype
+        assert (back.columns[name] == column).all()
     with pytest.raises(gpustats.DataError, match=r"stored rows are damaged"):
-        unpack(form, ["x"], [""], [blobs[0][:-1]])
+        Rows.unpack(form, ["x"], [""], [blobs[0][:-1]])
 
 
 def test_a_key_stored_twice_by_one_run_loses_its_stamp(tmp_path: Path) -> None:

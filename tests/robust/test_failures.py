@@ -177,9 +177,13 @@ def test_the_list_of_failures_does_not_depend_on_the_order(monkeypatch: pytest.M
     monkeypatch.setattr("gpustats.failures.LISTED_AT_MOST", 5)
     failures = [Failure(f"{i:02d}", "corrupt", "") for i in range(20)]
     forward, backward, halves = FailureLog(), FailureLog(), [FailureLog(), FailureLog()]
-    forward.extend(failures)
-    backward.extend(reversed(failures))
-    halves[0].extend(failures[::2])
-    halves[1].extend(failures[1::2])
+    for log, some in (
+        (forward, failures),
+        (backward, failures[::-1]),
+        (halves[0], failures[::2]),
+        (halves[1], failures[1::2]),
+    ):
+        for failure in some:
+            log.add(failure)
     assert forward == backward == halves[0].merged(halves[1]) == halves[1].merged(halves[0])
     assert LISTED_AT_MOST > 5

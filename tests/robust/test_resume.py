@@ -7,8 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,61 @@ import pytest
 import gpustats
 from gpustats import DataError
 from gpustats.checkpoint.journal import Journal
-from gpustats.checkpoint.resume import Checkpoint, describe
+from gpustats.checkpoint.resume import Resumed, describe
+from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
 from gpustats.failures import Failure
-from gpustats.rows import RowBuilder
 from gpustats.sources import Batch
+from gpustats.statistics.builder import RowBuilder
 from tests.images import encoded, photo
 
 pytestmark = pytest.mark.filterwarnings("ignore::gpustats.ImagesFailedWarning")
+
+
+def sums(outcome: Outcome) -> list[int]:
+    """The sum of the first channel of every row."""
+    return [int(total[0]) for total in outcome.rows.columns.get("moments.sum", ())]
+
+
+class Stop(Exception):
+    """The engine is stopped."""
+
+
+class FakeEngine:
+    """Measures batches one by one with `measured`; raises `Stop` where that many are done."""
+
+    max_bytes = 1 << 30
+
+    def __init__(self, stop_after: int = 10**9) -> None:
+        self.read: list[str] = []
+        self._stop_after = stop_after
+
+    def report(self) -> dict[str, Any]:
+        return {"engine": "fake", "decoders": {}}
+
+    def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
+        for number, batch in enumerate(batches):
+            if number == self._stop_after:
+                raise Stop
+            self.read += batch.keys
+            yield measured(batch)
+
+
+def resumed(path: Path, changed: Any = "mtime", engine: FakeEngine | None = None) -> Resumed:
+    return Resumed(engine or FakeEngine(), path, "data", Definition(), {}, changed)
 
 
 class Run:
     """One run over batches: what was read, what was found stored, in the order in which it came."""
 
     def __init__(self, path: Path, batches: Sequence[Batch], changed: Any = "mtime", stop_after: int = 10**9) -> None:
-        self.read: list[str] = []
         self.outcomes: list[Outcome] = []
-        with Checkpoint(path, "data", {}, changed) as checkpoint:
-            for number, batch in enumerate(checkpoint.pending(iter(batches))):
-                if number == stop_after:
-                    break
-                self.read += batch.keys
-                self.outcomes += checkpoint.record(measured(batch))
-            else:
-                self.outcomes += checkpoint.finish()
-            self.reused, self.removed = checkpoint.images_reused, checkpoint.images_removed
+        engine = FakeEngine(stop_after)
+        with resumed(path, changed, engine) as around, suppress(Stop):
+            self.outcomes.extend(around.outcomes(iter(batches)))
+        self.read = engine.read
+        found = around.report()["checkpoint"]
+        self.reused, self.removed = found["images_reused"], found["images_removed"]
 
     @property
     def failures(self) -> list[Failure]:
@@ -52,15 +82,15 @@ class Run:
     def rows(self) -> dict[str, tuple[str, int]]:
         """Group and sum of each image."""
         return {
-            key: (group, int(total[0]))
+            key: (group, total)
             for outcome in self.outcomes
-            for key, group, total in zip(outcome.rows.keys, outcome.rows.groups, outcome.rows.sum, strict=True)
+            for key, group, total in zip(outcome.rows.keys, outcome.rows.groups, sums(outcome), strict=True)
         }
 
 
 def measured(batch: Batch) -> Outcome:
     """An engine for one batch: the sum of an image is the length of its file, a file of "bad REASON" is a failure."""
-    rows, failures = RowBuilder(max(len(batch), 1)), list(batch.failures)
+    rows, failures = RowBuilder(max(len(batch), 1), ("moments",)), list(batch.failures)
     for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
         data: Any = item
         if isinstance(item, str):
@@ -168,13 +198,13 @@ def test_a_change_far_into_a_large_file_is_seen(files: Path, path: Path) -> None
     batch = batch_of(files, ["a"])
 
     def ran() -> list[str]:
-        with Checkpoint(path, "data", {}, "hash") as checkpoint:
-            (left,) = checkpoint.pending(iter([batch]))
-            rows = RowBuilder(1)
+        with resumed(path, "hash") as checkpoint:
+            (left,) = checkpoint._pending(iter([batch]))
+            rows = RowBuilder(1, ("moments",))
             if left.keys:
                 rows.add("a", "", np.zeros((1, 1, 1), np.uint8))
-            checkpoint.record(Outcome(rows.rows()))
-            checkpoint.finish()
+            checkpoint._record(Outcome(rows.rows()))
+            checkpoint._finish()
             return left.keys
 
     assert (ran(), ran()) == (["a"], [])
@@ -241,8 +271,8 @@ def test_two_images_of_one_name_in_one_run(files: Path, path: Path, together: bo
     )
     for number in range(3):
         run = Run(path, batches)
-        sums = [int(total[0]) for outcome in run.outcomes for total in outcome.rows.sum]
-        assert sorted(sums) == [1, 2, 3]
+        totals = [total for outcome in run.outcomes for total in sums(outcome)]
+        assert sorted(totals) == [1, 2, 3]
         assert run.read.count("once") == (number == 0)
         assert run.read.count("twice") >= 1, "one place at most"
         assert run.removed == 0
@@ -255,8 +285,8 @@ def test_a_name_that_becomes_two_is_read_again(files: Path, path: Path) -> None:
     Run(path, [Batch(["k"], [""], [a])])
     for items in ([a, b], [b, a], [a, b]):
         run = Run(path, [Batch(["k"], [""], [item]) for item in items])
-        sums = [int(total[0]) for outcome in run.outcomes for total in outcome.rows.sum]
-        assert sorted(sums) == [1, 2]
+        totals = [total for outcome in run.outcomes for total in sums(outcome)]
+        assert sorted(totals) == [1, 2]
 
 
 def test_two_members_of_one_name_in_one_container(files: Path, path: Path) -> None:
@@ -266,17 +296,17 @@ def test_two_members_of_one_name_in_one_container(files: Path, path: Path) -> No
     Run(path, members[:1])
     for _ in range(3):
         run = Run(path, members)
-        assert sorted(int(total[0]) for outcome in run.outcomes for total in outcome.rows.sum) == [1, 2]
+        assert sorted(total for outcome in run.outcomes for total in sums(outcome)) == [1, 2]
 
 
 def test_two_images_of_one_name_that_are_done_in_another_order(files: Path, path: Path) -> None:
     write(files, {"c.tar": "container"})
     both = Batch(["k", "k"], ["", ""], [b"x", b"xx"], container=str(files / "c.tar"))
-    with Checkpoint(path, "data", {}) as checkpoint:
-        (left,) = checkpoint.pending(iter([both]))
-        checkpoint.record(measured(Batch(left.keys, left.groups, left.items[::-1])))
+    with resumed(path) as checkpoint:
+        (left,) = checkpoint._pending(iter([both]))
+        checkpoint._record(measured(Batch(left.keys, left.groups, left.items[::-1])))
     run = Run(path, [both])
-    assert sorted(int(total[0]) for outcome in run.outcomes for total in outcome.rows.sum) == [1, 2]
+    assert sorted(total for outcome in run.outcomes for total in sums(outcome)) == [1, 2]
 
 
 NAMES = ["plain", "ü 日本", "caf\udce9", "\ud800"]
@@ -341,8 +371,8 @@ def test_members_of_a_container_are_told_by_its_file(files: Path, path: Path, ch
 def test_the_file_of_a_container_is_looked_at_once(files: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(files, {"c.tar": "container"})
     seen: list[str] = []
-    real = Checkpoint._file_stamp
-    monkeypatch.setattr(Checkpoint, "_file_stamp", lambda self, name: (seen.append(name), real(self, name))[1])
+    real = Resumed._file_stamp
+    monkeypatch.setattr(Resumed, "_file_stamp", lambda self, name: (seen.append(name), real(self, name))[1])
     batches = [Batch([f"{i}"], [""], [b"abc"], container=str(files / "c.tar")) for i in range(5)]
     Run(path, batches)
     assert seen == [str(files / "c.tar")]
@@ -364,9 +394,9 @@ def test_batches_keep_their_order_and_none_is_lost(files: Path, path: Path, coun
                 given.append(number)
                 yield batch
 
-        with Checkpoint(path.with_name(changed), "data", {}, changed) as checkpoint:  # type: ignore[arg-type]
+        with resumed(path.with_name(changed), changed) as checkpoint:
             found = []
-            for batch in checkpoint.pending(source()):
+            for batch in checkpoint._pending(source()):
                 found.append(batch.keys)
                 assert len(given) - len(found) <= 16, "no more is taken ahead of what is worked on"
         assert found == expected
@@ -380,15 +410,15 @@ def test_files_are_looked_at_ahead_of_time_once_they_prove_slow(
     now, lookers = [0.0], []
     main = threading.current_thread()
 
-    def look(self: Checkpoint, name: str) -> tuple[int, int]:
+    def look(self: Resumed, name: str) -> tuple[int, int]:
         now[0] += seconds
         lookers.append(threading.current_thread() is main)
         return 1, 1
 
     monkeypatch.setattr("gpustats.checkpoint.resume.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(Checkpoint, "_file_stamp", look)
-    with Checkpoint(path, "data", {}) as checkpoint:
-        list(checkpoint.pending(iter([batch_of(files, [f"{i}.{j}" for j in range(10)]) for i in range(30)])))
+    monkeypatch.setattr(Resumed, "_file_stamp", look)
+    with resumed(path) as checkpoint:
+        list(checkpoint._pending(iter([batch_of(files, [f"{i}.{j}" for j in range(10)]) for i in range(30)])))
     assert lookers.count(True) == 10 * at_once
     assert all(lookers[: 10 * at_once])
 
@@ -399,15 +429,15 @@ def test_files_are_hashed_by_a_few_threads_that_end_with_the_run(
     names = {f"{i}": "x" for i in range(60)}
     write(files, names)
     threads: set[threading.Thread] = set()
-    real = Checkpoint._file_stamp
+    real = Resumed._file_stamp
 
-    def look(self: Checkpoint, name: str) -> Any:
+    def look(self: Resumed, name: str) -> Any:
         threads.add(threading.current_thread())
         return real(self, name)
 
-    monkeypatch.setattr(Checkpoint, "_file_stamp", look)
-    with Checkpoint(path, "data", {}, "hash") as checkpoint:
-        list(checkpoint.pending(iter([batch_of(files, [name]) for name in names])))
+    monkeypatch.setattr(Resumed, "_file_stamp", look)
+    with resumed(path, "hash") as checkpoint:
+        list(checkpoint._pending(iter([batch_of(files, [name]) for name in names])))
         pool = checkpoint._pool
     assert len(threads) <= 8
     assert {thread.name.partition("_")[0] for thread in threads} == {"gpustats-stamp"}
@@ -420,8 +450,8 @@ def test_groups_items_and_failures_stay_with_their_keys(files: Path, path: Path)
     write(files, {"a": "x", "b": "xx", "c": "xxx"})
     Run(path, [batch_of(files, ["b"])])
     broken = (Failure("f", "unreadable", ""),)
-    with Checkpoint(path, "data", {}) as checkpoint:
-        (left,) = checkpoint.pending(iter([batch_of(files, ["a", "b", "c"], failures=broken)]))
+    with resumed(path) as checkpoint:
+        (left,) = checkpoint._pending(iter([batch_of(files, ["a", "b", "c"], failures=broken)]))
     assert left == Batch(["a", "c"], ["group of a", "group of c"], [str(files / "a"), str(files / "c")], broken)
 
 
@@ -441,16 +471,11 @@ def test_rows_of_several_kinds_and_failures_come_back_from_one_batch(path: Path)
 def test_what_was_found_stored_comes_with_the_next_outcome_and_at_the_end(files: Path, path: Path) -> None:
     write(files, {"a": "x", "b": "xx"})
     Run(path, [batch_of(files, ["a", "b"])])
-    with Checkpoint(path, "data", {}) as checkpoint:
-        batches = checkpoint.pending(iter([batch_of(files, ["a"]), batch_of(files, ["b"])]))
-        outcome = measured(next(batches))
-        first = checkpoint.record(outcome)
-        assert first[0] is outcome
-        list(batches)
-        last = checkpoint.finish()
-        assert checkpoint.finish() == []
-    keys = [key for part in [*first[1:], *last] for key in part.rows.keys]
-    assert sorted(keys) == ["a", "b"]
+    engine = FakeEngine()
+    with resumed(path, engine=engine) as around:
+        outcomes = list(around.outcomes(iter([batch_of(files, ["a"]), batch_of(files, ["b"])])))
+    assert engine.read == []
+    assert sorted(key for outcome in outcomes for key in outcome.rows.keys) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -471,11 +496,11 @@ def test_results_are_stored_on_the_way(
     found = []
 
     def stopped() -> None:
-        with Checkpoint(path, "data", {}) as checkpoint:
-            for batch in checkpoint.pending(iter([batch_of(files, [name]) for name in names])):
+        with resumed(path) as checkpoint:
+            for batch in checkpoint._pending(iter([batch_of(files, [name]) for name in names])):
                 if batch.keys == ["e"]:
                     raise KeyboardInterrupt
-                checkpoint.record(measured(batch))
+                checkpoint._record(measured(batch))
                 found.append(sum(sizes))
 
     with pytest.raises(KeyboardInterrupt):
@@ -549,14 +574,14 @@ def test_the_file_is_closed_and_free_after_an_error(files: Path, path: Path) -> 
         raise RuntimeError("the source broke")
 
     def run() -> None:
-        with Checkpoint(path, "data", {}) as checkpoint:
-            for batch in checkpoint.pending(broken()):
-                checkpoint.record(measured(batch))
+        with resumed(path) as checkpoint:
+            for batch in checkpoint._pending(broken()):
+                checkpoint._record(measured(batch))
 
     for _ in range(2):
         with pytest.raises(RuntimeError, match="the source broke"):
             run()
     assert Run(path, [batch_of(files, ["a"])]).reused in (0, 1)
     with pytest.raises(DataError, match="belongs to another run"):
-        Checkpoint(path, "other data", {})
+        Resumed(FakeEngine(), path, "other data", Definition(), {})
     assert Run(path, [batch_of(files, ["a"])]).reused == 1
