@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from gpustats.definition import Definition
 from gpustats.engines.base import Engine
+from gpustats.engines.gpu_batch import KIND
+from gpustats.engines.on_gpu import kernel_problem
 from gpustats.errors import DeviceError
 from gpustats.install import pip_install
 from gpustats.limits.machine import usable_cpus
@@ -56,7 +58,7 @@ def open_engine(
     Raises
     ------
     DeviceError
-        Where `device` is unknown, or a GPU was asked for and cannot be used.
+        Where `device` is unknown, or a GPU was asked for and cannot be used or has no kernel for a statistic.
     """
     match = _DEVICE.fullmatch(device) if isinstance(device, str) else None
     if match is None and device not in ("auto", "cpu"):
@@ -71,7 +73,7 @@ def open_engine(
         return IsolatedEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight)
     if device != "cpu":
         device_id = int(match[1] or 0) if match else 0
-        problem = gpu_problem(device_id)
+        problem = kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)
         if problem is None:
             return _open_gpu(device_id, definition, threads, max_pixels, in_flight, gpu_options)
         if match:
