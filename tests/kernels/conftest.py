@@ -17,4 +17,4 @@ def old_cpu_device(tmp_path_factory: pytest.TempPathFactory) -> CpuDevice:
     """The kernels with the code that replaces newer instructions, on the CPU."""
     if reason := why_not():
         pytest.skip(reason)
-    return CpuDevice(tmp_path_factory.mktemp("old_kernels"), arch=750, sources=("moments.cu", "joint.cu"))
+    return CpuDevice(tmp_path_factory.mktemp("old_kernels"), arch=750, sources=("moments.cu", "joint.cu", "strided.cu"))

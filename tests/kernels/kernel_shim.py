@@ -180,6 +180,17 @@ class Batch:
                 images.append(rng.integers(low, high, shape, endpoint=True).astype(dtype))
         return cls.of(images, channels, dtype, layout, start)
 
+    def stored(self) -> list[np.ndarray]:
+        """Return the images of shape (height, width, channels) as they lie in memory."""
+        found = []
+        for image, pointer in zip(self.images, self.pointers, strict=True):
+            at = int(pointer) - self.memory.ctypes.data
+            flat = self.memory[at : at + image.nbytes].view(self.dtype)
+            height, width, channels = image.shape
+            chw = flat.reshape(channels, height, width).transpose(1, 2, 0)
+            found.append(flat.reshape(image.shape) if self.layout == "HWC" else chw)
+        return found
+
     def plan(self, **options: Any) -> LaunchPlan:
         heights = [image.shape[0] for image in self.images]
         widths = [image.shape[1] for image in self.images]

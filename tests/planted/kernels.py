@@ -1,0 +1,90 @@
+"""Faults of the CUDA kernels, of their launches and of the columns that come of them, run on the CPU."""
+
+from __future__ import annotations
+
+from tests.planted import Fault
+
+_RANDOM = "tests/kernels/test_kernel_random.py::test_random_ragged_batches"
+_OLDER = "tests/kernels/test_kernel_random.py::test_random_ragged_batches_on_older_architectures"
+_STATISTICS = "tests/gpu/test_statistics.py::"
+
+FAULTS = [
+    Fault(  # compile errors name a line that is in no file, and one file's text is cached for all
+        "gpustats/cuda/launcher.py",
+        """f'#line 1 "{part}"\\n{_read(part)}'""",
+        "_read(part)",
+        "tests/kernels/test_kernel_compile.py::test_sources_stand_alone",
+    ),
+    Fault(  # a GPU that was asked for fails in the middle of a run, "auto" as well
+        "gpustats/engines/device.py",
+        "kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)",
+        "gpu_problem(device_id)",
+        _STATISTICS + "test_without_a_kernel_auto_takes_the_cpu_and_says_why",
+    ),
+    Fault(  # statistics without a kernel are not computed, without a word
+        "gpustats/engines/on_gpu.py",
+        "if statistic.outputs is None]",
+        "if statistic.outputs == {None}]",
+        _STATISTICS + "test_without_a_kernel_arrays_on_the_device_are_refused",
+    ),
+    Fault(  # a launch computes what the last statistic needs
+        "gpustats/engines/on_gpu.py",
+        "for statistic in statistics for output in statistic.outputs or ()",
+        "for statistic in statistics[-1:] for output in statistic.outputs or ()",
+        _STATISTICS + "test_the_gpu_engine",
+    ),
+    Fault(  # products in another order than the CPU engine's
+        "gpustats/statistics/covariance.py",
+        "between = iter(range(outputs.cross.shape[1]))",
+        "between = iter(reversed(range(outputs.cross.shape[1])))",
+        _STATISTICS + "test_arrays_on_the_device",
+    ),
+    Fault(  # planes of several slices are counted as whole images
+        "gpustats/cuda/tiles.py",
+        "        row_channels=units.channels,\n",
+        "        row_channels=request.channels,\n",
+        "tests/kernels/test_kernel_arithmetic.py::test_planes_are_put_together",
+    ),
+    Fault(  # no tile, no plane: an empty batch of planar images
+        "gpustats/cuda/outputs.py",
+        "    width = plan.row_channels\n",
+        "    width = 1 if np.any(plan.row_channel >= 0) else plan.channels\n",
+        "tests/kernels/test_kernel_arithmetic.py::test_planes_of_no_image",
+    ),
+    Fault(  # smallest values of bytes begin at 0
+        "kernels/joint.cu",
+        "low[c] = sizeof(T) == 1 ? 0xffffffffu : 0u;",
+        "low[c] = 0u;",
+        _RANDOM,
+    ),
+    Fault(  # the last byte of a row is not read where 15 are left
+        "kernels/moments.cu",
+        "(thread < 32 && at < elements)",
+        "(thread < 30 && at < elements)",
+        _RANDOM,
+    ),
+    Fault(  # the upper bits of a sum over a warp are lost
+        "kernels/common.cuh",
+        "return lower + (upper << 26);",
+        "return lower + (upper << 27);",
+        _RANDOM,
+    ),
+    Fault(  # one byte in four is not looked at
+        "kernels/common.cuh",
+        "high = max(max(max(high, x), x << 8), max(x << 16, x << 24));",
+        "high = max(max(high, x), max(x << 16, x << 24));",
+        _OLDER,
+    ),
+    Fault(  # a value that is not finite is added
+        "kernels/float32.cu",
+        "if (finite(x[k])) {",
+        "if (x[k] == x[k]) {",
+        _RANDOM,
+    ),
+    Fault(  # bins of one channel are added to the next, the last behind the end
+        "kernels/strided.cu",
+        "atomicAdd(histogram + ((u64)row * channels + c) * BINS + bin, bins[warp][bin])",
+        "atomicAdd(histogram + ((u64)row * channels + c + 1) * BINS + bin, bins[warp][bin])",
+        _RANDOM,
+    ),
+]
