@@ -93,6 +93,7 @@ def test_items_of_every_kind_and_large_images() -> None:
         rows = {
             key: sums
             for outcome in outcomes
+            if len(outcome.rows)  # an outcome may hold failures alone
             for key, sums in zip(outcome.rows.keys, outcome.rows.columns["moments.sum"].tolist(), strict=True)
         }
         return dict(sorted(rows.items())), sorted(failure for outcome in outcomes for failure in outcome.failures)
