@@ -5,8 +5,6 @@
 >>> stats.mean, stats.std                # doctest: +SKIP
 """
 
-__version__ = "0.2.0"
-
 from gpustats.api import compute
 from gpustats.errors import (
     DataError,
@@ -18,6 +16,7 @@ from gpustats.errors import (
 from gpustats.failures import Failure
 from gpustats.result.stats import Stats, merge
 from gpustats.run import Interrupted, TooManyFailures
+from gpustats.version import __version__
 
 __all__ = [
     "DataError",

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from gpustats import __version__
 from gpustats.definition import Definition, color_order
 from gpustats.engines.base import Engine, Outcome
 from gpustats.errors import DataError, GpustatsError, ImagesFailedWarning
@@ -20,6 +19,7 @@ from gpustats.result.text import skipped
 from gpustats.sources import Source
 from gpustats.sources.reader import Reader
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
+from gpustats.version import __version__
 
 __all__ = ["Interrupted", "Run", "TooManyFailures"]
 

@@ -13,7 +13,6 @@ from contextlib import closing
 from types import TracebackType
 from typing import Any, Literal
 
-from gpustats import __version__
 from gpustats.checkpoint.journal import Entry, Journal
 from gpustats.definition import Definition
 from gpustats.engines.base import Engine, Outcome
@@ -23,6 +22,7 @@ from gpustats.sources import Batch
 from gpustats.sources.files import public_url
 from gpustats.sources.items import Item, Stamp, file_stamp, stamp
 from gpustats.statistics.rows import NO_ROWS, Rows
+from gpustats.version import __version__
 
 __all__ = ["Resumed", "describe"]
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats import __version__
 from gpustats.definition import UNNAMED, Definition
 from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
@@ -25,6 +24,7 @@ from gpustats.saved import natural
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.totals import Totals
+from gpustats.version import __version__
 
 __all__ = ["Namespace", "Stats", "merge"]
 
