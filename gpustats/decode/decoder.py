@@ -23,36 +23,20 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from gpustats.decode.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
+from gpustats.decode.formats import Format, looks_cut_off, sniff
+from gpustats.decode.headers import jpeg_scans, may_hide_scans
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 
-__all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "jpeg_header", "sniff", "versions", "whole_images_only"]
+__all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "jpeg_header", "versions", "whole_images_only"]
 
 SIMPLEJPEG = "simplejpeg"
 PILLOW = "pillow"
-
-_FORMATS = {
-    "JPEG": "JpegImagePlugin.JpegImageFile",
-    "PNG": "PngImagePlugin.PngImageFile",
-    "WebP": "WebPImagePlugin.WebPImageFile",
-    "BMP": "BmpImagePlugin.BmpImageFile",
-    "GIF": "GifImagePlugin.GifImageFile",
-    "TIFF": "TiffImagePlugin.TiffImageFile",
-    "PNM": "PpmImagePlugin.PpmImageFile",
-    "AVIF": "AvifImagePlugin.AvifImageFile",
-    "JPEG 2000": "Jpeg2KImagePlugin.Jpeg2KImageFile",
-}
 
 # Modes whose conversion to 8-bit RGB loses nothing but alpha; the others (I;16, I, F, LAB ...) would be clipped or
 # guessed.
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 
-# Bytes a pixel that a decoder of Pillow takes at its peak, the array of 3 that comes out of it included; measured as
-# peak RSS on images of 36 megapixels (tests/robust/test_memory.py holds it), for the worst mode and subsampling.
-_PEAK_BYTES = {"WebP": 20, "TIFF": 8, "AVIF": 16, "JPEG 2000": 28}
-_PEAK_BYTES_OTHER = 7  # 4 inside Pillow, 3 in the array
-_PEAK_BYTES_JPEG = {False: 7, True: 15}  # True: libjpeg holds the coefficients, 2 bytes a sample
 _COEFFICIENT_BYTES = 6
 
 _STRIP_PIXELS = 1 << 17  # a strip is held four times while it is converted
@@ -63,34 +47,6 @@ _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
 def versions() -> dict[str, str]:
     """Return the decoders and their versions."""
     return {SIMPLEJPEG: version("simplejpeg"), PILLOW: PIL.__version__}
-
-
-def sniff(data: bytes) -> str | None:
-    """Return the format that the first bytes speak of, None where they are those of no image format read here.
-
-    >>> sniff(b"GIF89a")
-    'GIF'
-    """
-    head = data[:16]
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WebP"
-    if head.startswith(b"BM"):
-        return "BMP"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "TIFF"
-    if len(head) > 2 and head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "PNM"
-    if head[4:12] in (b"ftypavif", b"ftypavis"):
-        return "AVIF"
-    if head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")):
-        return "JPEG 2000"
-    return None
 
 
 _truncated_lock = threading.Lock()
@@ -209,39 +165,34 @@ class Decoder:
                 "not_an_image", "the file is empty" if not data else "the first bytes are those of no image format"
             )
         try:
-            if kind == "WebP":  # its decoder allocates when it opens
-                self._admit_pixels(kind, data, *webp_size(data))
+            if kind.size is not None:
+                self._admit_pixels(kind, data, *kind.size(data))
             with _open(kind, data) as image:
                 self._admit_pixels(kind, data, image.height, image.width)
                 if image.mode not in _EIGHT_BIT_MODES:
                     raise ImageError(
-                        "unsupported", f"{kind} of mode {image.mode}: only 8-bit images can be read as RGB"
+                        "unsupported", f"{kind.name} of mode {image.mode}: only 8-bit images can be read as RGB"
                     )
-                if kind == "TIFF":
+                if kind.name == "TIFF":
                     _check_tiles(image, self._max_pixels)
                 image.load()
-                if kind == "PNG" and (damage := png_damage(data)):
-                    raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"PNG: {damage}")
+                if kind.damage is not None and (damage := kind.damage(data)):
+                    raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"{kind.name}: {damage}")
                 # Pillow warns about transparency that the RGB result does not have anyway.
                 image.info.pop("transparency", None)
                 return _as_rgb(image)
         except ImageError:
             raise
         except MemoryError:
-            raise ImageError("too_large", f"not enough memory to decode this {kind}") from None
+            raise ImageError("too_large", f"not enough memory to decode this {kind.name}") from None
         except NotImplementedError as error:
-            raise ImageError("unsupported", f"{kind}: {error}") from None
+            raise ImageError("unsupported", f"{kind.name}: {error}") from None
         except Exception as error:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; one image, named
             raise _verdict(kind, error, data) from None
 
-    def _admit_pixels(self, kind: str, data: bytes, height: int, width: int) -> None:
+    def _admit_pixels(self, kind: Format, data: bytes, height: int, width: int) -> None:
         check_size(height, width, self._max_pixels)
-        pixels = height * width
-        if kind == "JPEG":
-            each = _PEAK_BYTES_JPEG[jpeg_scans(data, pixels)]
-        else:
-            each = _PEAK_BYTES.get(kind, _PEAK_BYTES_OTHER)
-        self._admit(pixels * each)
+        self._admit(kind.peak(data, height * width))
 
 
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
@@ -289,24 +240,24 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
         )
 
 
-def _open(kind: str, data: bytes) -> ImageFile.ImageFile:
+def _open(kind: Format, data: bytes) -> ImageFile.ImageFile:
     # Straight to the format's own class: Image.open would try every plugin (some run other programs) and
     # holds every caller to one process-wide pixel limit.
-    module, _, name = _FORMATS[kind].partition(".")
+    module, _, name = kind.pillow.partition(".")
     factory = getattr(importlib.import_module(f"PIL.{module}"), name)
     image: ImageFile.ImageFile = factory(io.BytesIO(data))
     return image
 
 
-def _verdict(kind: str, error: Exception, data: bytes) -> ImageError:
+def _verdict(kind: Format, error: Exception, data: bytes) -> ImageError:
     message = " ".join(str(error).split()) or type(error).__name__
     lower = message.lower()
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return ImageError("too_large", f"{kind}: {message}")
+        return ImageError("too_large", f"{kind.name}: {message}")
     if "truncated" in lower or "unexpected end" in lower or isinstance(error, EOFError) or looks_cut_off(kind, data):
-        return ImageError("truncated", f"{kind}: {message}")
+        return ImageError("truncated", f"{kind.name}: {message}")
     if "too large" in lower:  # inflated texts and profiles
-        return ImageError("too_large", f"{kind}: {message}")
+        return ImageError("too_large", f"{kind.name}: {message}")
     if "not supported" in lower or "unsupported" in lower or "cannot handle" in lower:
-        return ImageError("unsupported", f"{kind}: {message}")
-    return ImageError("corrupt", f"{kind}: {message}")
+        return ImageError("unsupported", f"{kind.name}: {message}")
+    return ImageError("corrupt", f"{kind.name}: {message}")

@@ -1,4 +1,4 @@
-"""What the headers of image files say before a decoder is trusted with them."""
+"""What the headers of image files tell before a decoder gets them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 from gpustats.failures import ImageError
 
-__all__ = ["MAX_SCANS", "jpeg_scans", "looks_cut_off", "may_hide_scans", "png_damage", "webp_size"]
+__all__ = ["MAX_SCANS", "jpeg_peak_bytes", "jpeg_scans", "may_hide_scans", "png_damage", "webp_size"]
 
 MAX_SCANS = 100
 """Scans of a large progressive JPEG. Encoders write about ten; every one goes over all pixels and may be a few bytes
@@ -47,6 +47,14 @@ def jpeg_scans(data: bytes, pixels: int) -> bool:
                 "too_large", f"JPEG: {scans:,} scans over {pixels:,} pixels; more than {MAX_SCANS} are not decoded"
             )
     return start > 0
+
+
+def jpeg_peak_bytes(data: bytes, pixels: int) -> int:
+    """Return the bytes a pixel that Pillow takes for a JPEG at its peak, see `gpustats.decode.formats.Format`.
+
+    libjpeg holds the coefficients of an image with several scans, 2 bytes a sample.
+    """
+    return 15 if jpeg_scans(data, pixels) else 7
 
 
 def _several_scans(data: bytes) -> int:
@@ -107,23 +115,3 @@ def webp_size(data: bytes) -> tuple[int, int]:
             width, height = struct.unpack("<HH", payload[6:10])
             return height & 0x3FFF, width & 0x3FFF
     raise ImageError("truncated" if len(data) < 30 else "corrupt", "WebP: the header is damaged")
-
-
-def looks_cut_off(kind: str, data: bytes) -> bool:
-    """Say whether a file that could not be decoded ends before its format says: it is then truncated, not corrupt."""
-    if len(data) < 26:  # no image of any format is that small (the smallest GIF)
-        return True
-    if kind == "WebP":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    if kind == "PNG":
-        return b"IEND" not in data[-64:]
-    if kind == "JPEG":
-        return b"\xff\xd9" not in data[-4096:]
-    if kind == "GIF":
-        return not data.rstrip(b"\0").endswith(b"\x3b")
-    if kind == "TIFF":
-        order = "little" if data[:2] == b"II" else "big"
-        return len(data) < int.from_bytes(data[4:8], order)  # type: ignore[arg-type]  # where the tags are
-    if kind == "BMP":
-        return len(data) < int.from_bytes(data[2:6], "little")
-    return False

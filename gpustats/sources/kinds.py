@@ -7,13 +7,13 @@ import os
 import re
 from dataclasses import dataclass
 
+from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.failures import printable
 from gpustats.sources.base import ShardSource
 from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "KINDS",
     "OUTSIDE",
     "check_options",
@@ -27,12 +27,6 @@ __all__ = [
     "suffix",
     "takes_of",
 ]
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
-    | {".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".jp2"}
-)
-"""File name endings taken for images, lower case. What a file is, its first bytes decide."""
 
 OUTSIDE = "the name of the member is absolute or has '..' in it"
 

@@ -6,12 +6,12 @@ import errno
 import glob
 import os
 
+from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.sources.base import Part, Source
 from gpustats.sources.files.file import LocalFile, public_url
 from gpustats.sources.kinds import (
-    IMAGE_SUFFIXES,
     KINDS,
     check_options,
     kind_of,

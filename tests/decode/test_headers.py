@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 import zlib
 
 import pytest
 
 from gpustats.decode import headers
-from gpustats.decode.decoder import sniff
-from gpustats.decode.headers import jpeg_scans, looks_cut_off, may_hide_scans, png_damage, webp_size
+from gpustats.decode.formats import FORMATS, IMAGE_SUFFIXES, looks_cut_off, sniff
+from gpustats.decode.headers import jpeg_scans, may_hide_scans, png_damage, webp_size
 from gpustats.failures import ImageError
 from tests import badfiles
 from tests.images import encoded, photo
@@ -18,7 +19,7 @@ REST = bytes(20)
 SIGNATURES = [
     ("JPEG", b"\xff\xd8\xff"),
     ("PNG", b"\x89PNG\r\n\x1a\n"),
-    ("WebP", b"RIFF\1\2\3\4WEBP"),
+    ("WebP", b"RIFF\1\2\n\4WEBP"),  # the size may hold any byte, a line feed as well
     ("BMP", b"BM"),
     ("GIF", b"GIF87a"),
     ("GIF", b"GIF89a"),
@@ -27,7 +28,7 @@ SIGNATURES = [
     ("TIFF", b"II+\0"),
     ("TIFF", b"MM\0+"),
     *[("PNM", b"P" + bytes([digit, blank])) for digit in b"123456" for blank in b" \n\t\r"],
-    ("AVIF", b"\0\0\0\x20ftypavif"),
+    ("AVIF", b"\0\0\n\x20ftypavif"),
     ("AVIF", b"\0\0\0\x1cftypavis"),
     ("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n"),
     ("JPEG 2000", b"\xff\x4f\xff\x51"),
@@ -36,14 +37,15 @@ SIGNATURES = [
 
 @pytest.mark.parametrize(("kind", "start"), SIGNATURES)
 def test_every_signature(kind: str, start: bytes) -> None:
-    assert sniff(start) == kind
-    assert sniff(start + REST) == kind
+    entry = FORMATS[kind]
+    assert sniff(start) is entry
+    assert sniff(start + REST) is entry
     assert sniff(b"\0" + start) is None, "not at the start"
     for i, byte in enumerate(start):
         free = (kind == "WebP" and 4 <= i < 8) or (kind == "AVIF" and i < 4)
         digit = kind == "PNM" and i == 1
         changed = start[:i] + bytes([byte ^ 0x80]) + start[i + 1 :]
-        assert sniff(changed + REST) == (kind if free else None), i
+        assert sniff(changed + REST) is (entry if free else None), i
         assert not digit or sniff(b"P7\n") is None
     assert sniff(start[:-1]) is None
 
@@ -52,6 +54,18 @@ def test_every_signature(kind: str, start: bytes) -> None:
 def test_what_is_no_image(data: bytes) -> None:
     assert sniff(data + REST * bool(data)) is None
     assert sniff(data) is None
+
+
+def test_the_table_of_formats() -> None:
+    endings = [ending for entry in FORMATS.values() for ending in entry.endings]
+    assert len(endings) == len(set(endings)), "an ending belongs to one format"
+    assert " ".join(sorted(IMAGE_SUFFIXES)) == (
+        ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp"
+    )
+    for name, entry in FORMATS.items():
+        module, _, cls = entry.pillow.partition(".")
+        assert entry.name == name
+        assert getattr(importlib.import_module(f"PIL.{module}"), cls).__name__ == cls
 
 
 WORK = 2_000_000_000
@@ -229,8 +243,8 @@ def test_a_png_that_is_cut_off_is_not_judged_by_its_checksums() -> None:
 def test_files_shorter_than_any_image_are_cut_off(kind: str) -> None:
     ends = {"PNG": b"IEND", "JPEG": b"\xff\xd9", "GIF": b"\x3b"}.get(kind, b"")
     starts = {"TIFF": b"II*\0\0\0\0\0"}.get(kind, b"")
-    assert looks_cut_off(kind, starts.ljust(25 - len(ends), b"\0") + ends)
-    assert not looks_cut_off(kind, starts.ljust(26 - len(ends), b"\0") + ends)
+    assert looks_cut_off(FORMATS[kind], starts.ljust(25 - len(ends), b"\0") + ends)
+    assert not looks_cut_off(FORMATS[kind], starts.ljust(26 - len(ends), b"\0") + ends)
 
 
 @pytest.mark.parametrize(
@@ -244,22 +258,22 @@ def test_files_shorter_than_any_image_are_cut_off(kind: str) -> None:
     ],
 )
 def test_files_that_end_before_they_say(kind: str, whole: bytes) -> None:
-    assert not looks_cut_off(kind, whole)
-    assert looks_cut_off(kind, whole[:-1])
-    assert not looks_cut_off(kind, whole + b"\0"), "bytes behind the end"
+    assert not looks_cut_off(FORMATS[kind], whole)
+    assert looks_cut_off(FORMATS[kind], whole[:-1])
+    assert not looks_cut_off(FORMATS[kind], whole + b"\0"), "bytes behind the end"
 
 
 @pytest.mark.parametrize(("kind", "end", "distance"), [("PNG", b"IEND", 64), ("JPEG", b"\xff\xd9", 4096)])
 def test_end_marks_near_the_end(kind: str, end: bytes, distance: int) -> None:
-    assert not looks_cut_off(kind, bytes(9000) + end + bytes(distance - len(end)))
-    assert looks_cut_off(kind, bytes(9000) + end + bytes(distance - len(end) + 1))
-    assert looks_cut_off(kind, bytes(9000))
+    assert not looks_cut_off(FORMATS[kind], bytes(9000) + end + bytes(distance - len(end)))
+    assert looks_cut_off(FORMATS[kind], bytes(9000) + end + bytes(distance - len(end) + 1))
+    assert looks_cut_off(FORMATS[kind], bytes(9000))
 
 
 def test_formats_without_a_length_are_never_cut_off() -> None:
     for kind in ("PNM", "AVIF", "JPEG 2000"):
-        assert not looks_cut_off(kind, bytes(26))
-        assert not looks_cut_off(kind, bytes(5000))
+        assert not looks_cut_off(FORMATS[kind], bytes(26))
+        assert not looks_cut_off(FORMATS[kind], bytes(5000))
 
 
 def test_a_bomb_of_scans_is_refused_for_its_scans() -> None:

@@ -14,6 +14,7 @@ from PIL import Image, ImageFile, features
 
 from gpustats.decode import decoder as module
 from gpustats.decode.decoder import PILLOW, SIMPLEJPEG, Decoder, check_size, versions, whole_images_only
+from gpustats.decode.formats import FORMATS
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 from tests import badfiles
@@ -55,6 +56,13 @@ PEAKS: list[tuple[str, bytes, int]] = [
 ]
 if features.check("avif"):
     PEAKS.append(("AVIF", encoded(PHOTO, "AVIF"), 16))
+
+
+def test_webp_asks_before_its_decoder_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget(20 * PIXELS - 1)
+    monkeypatch.setattr(module, "_open", lambda *_: pytest.fail("opened before memory was asked for"))
+    with pytest.raises(ImageError, match="decoding takes about"):
+        Decoder(PIXELS, budget).decode(encoded(PHOTO, "WEBP"))
 
 
 @pytest.mark.parametrize(("name", "data", "each"), PEAKS, ids=[name for name, _, _ in PEAKS])
@@ -235,16 +243,16 @@ def test_strips_that_are_wider_than_the_image() -> None:
     ],
 )
 def test_the_word_for_an_error(error: Exception, reason: str) -> None:
-    verdict = module._verdict("PNM", error, bytes(100))
+    verdict = module._verdict(FORMATS["PNM"], error, bytes(100))
     assert verdict.reason == reason
     text = " ".join(str(error).split()) or type(error).__name__
     assert str(verdict) == f"PNM: {text}"
 
 
 def test_a_file_that_ends_early_is_truncated_whatever_the_error() -> None:
-    assert module._verdict("PNM", ValueError("x"), bytes(25)).reason == "truncated"
-    assert module._verdict("JPEG", ValueError("too large"), bytes(100)).reason == "truncated"
-    assert module._verdict("JPEG", ValueError("x"), bytes(98) + b"\xff\xd9").reason == "corrupt"
+    assert module._verdict(FORMATS["PNM"], ValueError("x"), bytes(25)).reason == "truncated"
+    assert module._verdict(FORMATS["JPEG"], ValueError("too large"), bytes(100)).reason == "truncated"
+    assert module._verdict(FORMATS["JPEG"], ValueError("x"), bytes(98) + b"\xff\xd9").reason == "corrupt"
 
 
 @pytest.mark.parametrize(

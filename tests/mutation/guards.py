@@ -40,6 +40,7 @@ GUARDS: tuple[tuple[str, str], ...] = (
     ("*/resume.py", "tests/*test_resume*.py tests/*test_checkpoint*.py"),
     ("*/checkpoint/*", "tests/*test_resume*.py tests/*test_journal*.py tests/*test_checkpoint*.py"),
     # decode
+    ("*/formats.py", "tests/*test_headers*.py tests/decode/test_verdicts.py"),
     ("*/headers.py", "tests/*test_headers*.py tests/*test_decode*.py tests/robust/test_failures.py"),
     ("*/decoder.py", "tests/*test_decode*.py tests/decode/test_verdicts.py"),
     (

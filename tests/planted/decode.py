@@ -18,12 +18,18 @@ def _headers(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/decode/headers.py", old, new, f"{_HEADERS}::{test}")
 
 
+def _formats(old: str, new: str, test: str, file: str = _HEADERS) -> Fault:
+    return Fault("gpustats/decode/formats.py", old, new, f"{file}::{test}")
+
+
 FAULTS = [
-    _decode('"AVIF": 16,', '"AVIF": 7,', "test_a_format_asks_for_its_peak"),
-    _decode('"WebP": 20,', '"WebP": 8,', "test_a_format_asks_for_its_peak"),
+    _formats("peak_bytes=16", "peak_bytes=7", "test_a_format_asks_for_its_peak", _VERDICTS),
+    _formats("peak_bytes=20", "peak_bytes=8", "test_a_format_asks_for_its_peak", _VERDICTS),
+    _formats("            size=webp_size,\n", "", "test_webp_asks_before_its_decoder_allocates", _VERDICTS),
+    _formats("peak_bytes_of(data, pixels) if", "peak_bytes if", "test_a_format_asks_for_its_peak", _VERDICTS),
     _decode(
         "        except MemoryError:\n"
-        '            raise ImageError("too_large", f"not enough memory to decode this {kind}") from None\n',
+        '            raise ImageError("too_large", f"not enough memory to decode this {kind.name}") from None\n',
         "",
         "test_what_pillow_raises",
     ),
@@ -62,8 +68,8 @@ FAULTS = [
         "test_a_format_asks_for_its_peak",
     ),
     _decode(
-        'if kind == "PNG" and (damage := png_damage(data)):',
-        'if kind == "PNG" and (damage := None):',
+        "if kind.damage is not None and (damage := kind.damage(data)):",
+        "if kind.damage is not None and (damage := None):",
         "test_a_png_whose_checksums_are_wrong",
     ),
     _decode(
@@ -71,18 +77,10 @@ FAULTS = [
         "            if _truncated_depth < 2:\n                ImageFile",
         "test_strictness_lasts_as_long_as_the_last_run",
     ),
-    Fault(
-        "gpustats/decode/decoder.py",
-        'head[4:12] in (b"ftypavif", b"ftypavis")',
-        'head[4:12] == b"ftypavif"',
-        f"{_HEADERS}::test_every_signature",
-    ),
-    Fault(
-        "gpustats/decode/decoder.py",
-        'b"II+\\0", b"MM\\0+"',
-        'b"II+\\0"',
-        f"{_HEADERS}::test_every_signature",
-    ),
+    _formats("ftypavi[fs]", "ftypavif", "test_every_signature"),
+    _formats("II[*+]", "II[*]", "test_every_signature"),
+    _formats("re.DOTALL", "0", "test_every_signature"),
+    _formats('".bmp", ".dib"', '".bmp"', "test_the_table_of_formats"),
     _headers("MAX_SCANS = 100\n", "MAX_SCANS = 101\n", "test_how_many_scans_a_jpeg_may_have"),
     _headers("scans > MAX_SCANS and", "scans >= MAX_SCANS and", "test_how_many_scans_a_jpeg_may_have"),
     _headers("scans * pixels > _SCAN_WORK", "scans * pixels >= _SCAN_WORK", "test_how_much_work_scans_may_be"),
@@ -97,8 +95,8 @@ FAULTS = [
     _headers("if kind[:1].isupper() and", "if", "test_checksums_of_png"),
     _headers('        if kind == b"IEND":\n            return None\n', "", "test_checksums_of_png"),
     _headers("end + 4 > len(data)", "end > len(data)", "test_a_png_that_is_cut_off_is_not_judged_by_its_checksums"),
-    _headers("if len(data) < 26:", "if len(data) < 25:", "test_files_shorter_than_any_image_are_cut_off"),
-    _headers("data[-4096:]", "data[-64:]", "test_end_marks_near_the_end"),
-    _headers('data.rstrip(b"\\0").endswith', "data.endswith", "test_files_that_end_before_they_say"),
-    _headers('"little" if data[:2] == b"II" else "big"', '"little"', "test_files_that_end_before_they_say"),
+    _formats("_SMALLEST_FILE = 26", "_SMALLEST_FILE = 25", "test_files_shorter_than_any_image_are_cut_off"),
+    _formats("data[-4096:]", "data[-64:]", "test_end_marks_near_the_end"),
+    _formats('data.rstrip(b"\\0").endswith', "data.endswith", "test_files_that_end_before_they_say"),
+    _formats('"little" if data[:2] == b"II" else "big"', '"little"', "test_files_that_end_before_they_say"),
 ]

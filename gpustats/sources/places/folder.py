@@ -6,9 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.failures import Failure
 from gpustats.sources.base import Entry, Part, Source
-from gpustats.sources.kinds import IMAGE_SUFFIXES, suffix
+from gpustats.sources.kinds import suffix
 
 __all__ = ["FolderSource"]
 

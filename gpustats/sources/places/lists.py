@@ -6,12 +6,13 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 
+from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.failures import Failure
 from gpustats.sources.base import Entry, Part, Source, takes_of_parts, within
 from gpustats.sources.files.file import File, key_of
 from gpustats.sources.files.root import Root
 from gpustats.sources.items import Item
-from gpustats.sources.kinds import IMAGE_SUFFIXES, suffix
+from gpustats.sources.kinds import suffix
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["FileSource", "ListSource", "TextListSource"]

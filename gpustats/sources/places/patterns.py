@@ -9,11 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.sources.base import Entry, Part, Source, takes_of_parts
 from gpustats.sources.files.file import key_of
-from gpustats.sources.kinds import IMAGE_SUFFIXES, suffix
+from gpustats.sources.kinds import suffix
 
 __all__ = ["BraceSource", "GlobSource", "expand_braces", "has_braces"]
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources.base import Entry, Part, Sample, Source
 from gpustats.sources.files.remote import RemoteFile
 from gpustats.sources.files.retry import retry
 from gpustats.sources.items import check_bytes
-from gpustats.sources.kinds import IMAGE_SUFFIXES, KINDS, kind_of, open_container, suffix, takes_of
+from gpustats.sources.kinds import KINDS, kind_of, open_container, suffix, takes_of
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["RemoteFolderSource"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from gpustats.decode.decoder import sniff
+from gpustats.decode.formats import sniff
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.files.file import File

@@ -1,0 +1,146 @@
+"""The image formats: `FORMATS` is the one table, with an entry for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gpustats.decode.headers import jpeg_peak_bytes, png_damage, webp_size
+
+__all__ = ["FORMATS", "IMAGE_SUFFIXES", "Format", "looks_cut_off", "sniff"]
+
+_SMALLEST_FILE = 26  # bytes of the smallest image of any format, a GIF
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Format:
+    """An image format.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it.
+    endings : tuple of str
+        The file name endings that are taken for it, lower case.
+    signature : bytes
+        A regular expression for the first bytes of a file.
+    pillow : str
+        Module and class of its decoder in Pillow.
+    peak_bytes : int
+        Bytes a pixel that Pillow's decoder takes at its peak, the array of 3 that comes out of it included; measured as
+        peak RSS on images of 36 megapixels, for the worst mode and subsampling (tests/robust/test_memory.py).
+    peak_bytes_of : callable, optional
+        The same where it depends on the file: from the file and its number of pixels.
+    size : callable, optional
+        Height and width from the file, where Pillow allocates memory for the pixels before it tells them.
+    damage : callable, optional
+        What is wrong with a file that Pillow decodes all the same, None where nothing is.
+    is_cut_off : callable
+        Whether a file of at least 26 bytes ends before its header says so.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    signature: bytes
+    pillow: str
+    peak_bytes: int = 7  # 4 inside Pillow, 3 in the array
+    peak_bytes_of: Callable[[bytes, int], int] | None = None
+    size: Callable[[bytes], tuple[int, int]] | None = None
+    damage: Callable[[bytes], str | None] | None = None
+    is_cut_off: Callable[[bytes], bool] = field(default=lambda data: False)
+
+    def peak(self, data: bytes, pixels: int) -> int:
+        """Return how many bytes a file of that many pixels takes at the peak of its decoding."""
+        return pixels * (self.peak_bytes_of(data, pixels) if self.peak_bytes_of else self.peak_bytes)
+
+
+def _number(data: bytes, start: int, order: str = "little") -> int:
+    return int.from_bytes(data[start : start + 4], order)  # type: ignore[arg-type]
+
+
+FORMATS = {
+    entry.name: entry
+    for entry in (
+        Format(
+            "JPEG",
+            (".jpg", ".jpeg", ".jpe", ".jfif"),
+            rb"\xff\xd8\xff",
+            "JpegImagePlugin.JpegImageFile",
+            peak_bytes_of=jpeg_peak_bytes,
+            is_cut_off=lambda data: b"\xff\xd9" not in data[-4096:],
+        ),
+        Format(
+            "PNG",
+            (".png",),
+            rb"\x89PNG\r\n\x1a\n",
+            "PngImagePlugin.PngImageFile",
+            damage=png_damage,
+            is_cut_off=lambda data: b"IEND" not in data[-64:],
+        ),
+        Format(
+            "WebP",
+            (".webp",),
+            rb"RIFF....WEBP",
+            "WebPImagePlugin.WebPImageFile",
+            peak_bytes=20,
+            size=webp_size,
+            is_cut_off=lambda data: len(data) < 8 + _number(data, 4),
+        ),
+        Format(
+            "BMP",
+            (".bmp", ".dib"),
+            rb"BM",
+            "BmpImagePlugin.BmpImageFile",
+            is_cut_off=lambda data: len(data) < _number(data, 2),
+        ),
+        Format(
+            "GIF",
+            (".gif",),
+            rb"GIF8[79]a",
+            "GifImagePlugin.GifImageFile",
+            is_cut_off=lambda data: not data.rstrip(b"\0").endswith(b"\x3b"),
+        ),
+        Format(
+            "TIFF",
+            (".tif", ".tiff"),
+            rb"II[*+]\0|MM\0[*+]",
+            "TiffImagePlugin.TiffImageFile",
+            peak_bytes=8,
+            # The header gives the position of the first directory.
+            is_cut_off=lambda data: len(data) < _number(data, 4, "little" if data[:2] == b"II" else "big"),
+        ),
+        Format("PNM", (".pbm", ".pgm", ".ppm", ".pnm"), rb"P[1-6]\s", "PpmImagePlugin.PpmImageFile"),
+        Format("AVIF", (".avif",), rb"....ftypavi[fs]", "AvifImagePlugin.AvifImageFile", peak_bytes=16),
+        Format(
+            "JPEG 2000",
+            (".jp2",),
+            rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+            "Jpeg2KImagePlugin.Jpeg2KImageFile",
+            peak_bytes=28,
+        ),
+    )
+}
+"""Every format that is read, by its name."""
+
+IMAGE_SUFFIXES = frozenset(ending for entry in FORMATS.values() for ending in entry.endings)
+"""File name endings of images, lower case. The format itself is detected from the first bytes."""
+
+_SIGNATURES = tuple((re.compile(entry.signature, re.DOTALL), entry) for entry in FORMATS.values())
+
+
+def sniff(data: bytes) -> Format | None:
+    """Detect the format of a file from its first 16 bytes, None where they are of no format in the table.
+
+    >>> sniff(b"GIF89a").name
+    'GIF'
+    """
+    for signature, entry in _SIGNATURES:
+        if signature.match(data):
+            return entry
+    return None
+
+
+def looks_cut_off(kind: Format, data: bytes) -> bool:
+    """Return whether a file that could not be decoded ends too early: it is then truncated, not corrupt."""
+    return len(data) < _SMALLEST_FILE or kind.is_cut_off(data)
