@@ -69,11 +69,9 @@ def commands() -> dict[str, dict[str, Any]]:
 
     An option is called by its long name, an argument by its own.
     """
-    import typer.main
-
-    program = typer.main.get_command(gpustats.cli.app)
+    from gpustats.cli.program import program
 
     def of(command: Any) -> dict[str, Any]:
         return {max(parameter.opts, key=len): parameter for parameter in command.params}
 
-    return {"": of(program)} | {name: of(command) for name, command in program.commands.items()}  # type: ignore[attr-defined]
+    return {"": of(program)} | {name: of(command) for name, command in program.commands.items()}

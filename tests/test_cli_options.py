@@ -136,6 +136,24 @@ def test_workers(folder: Path) -> None:
     assert invoke("compute", folder, "--workers", "0").code == 2
 
 
+@case("compute", "--statistics")
+def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
+    def computed(*options: str) -> list[str]:
+        data = compute(folder, *options, code=3)
+        assert set(data["totals"]) >= set(data["definition"]["statistics"])
+        return list(data["definition"]["statistics"])
+
+    assert computed() == ["moments"]
+    assert computed("--statistics", "covariance") == ["moments", "covariance"]
+    both = ["moments", "histogram", "covariance"]
+    assert computed("--statistics", "covariance,histogram") == both
+    assert computed("--statistics", "covariance", "--statistics", "histogram") == both
+    assert invoke("compute", folder, "--statistics", "mode") == Done(
+        1, "", "gpustats: error: unknown statistic 'mode'; known are moments, histogram, covariance\n"
+    )
+    assert "histogram, covariance" in invoke("compute", "--help").out
+
+
 @case("compute", "--isolate")
 def test_isolate(folder: Path) -> None:
     run = compute(folder, "--isolate", "--workers", "1", code=3)["runs"][0]
@@ -359,6 +377,10 @@ def test_show(folder: Path, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     mean, std = (", ".join([number] * 3) for number in ("0.200000", "0.000000"))
     assert done.out == f"{stats!r}\n\ntransforms.Normalize(mean=[{mean}], std=[{std}])\n"
+    stats.scaled(255).save(tmp_path / "scaled.json")
+    scaled = invoke("show", tmp_path / "scaled.json").out
+    assert "values on [0, 255]" in scaled
+    assert scaled.splitlines()[-1] == done.out.splitlines()[-1], "the line to paste is for values on [0, 1]"
     (tmp_path / "bad.json").write_text("{")
     bad = invoke("show", tmp_path / "bad.json")
     assert (bad.code, bad.out) == (1, "")

@@ -6,91 +6,88 @@ from tests.planted import Fault
 
 __all__ = ["FAULTS"]
 
-_CLI = "gpustats/cli.py"
+_COMPUTE = "gpustats/cli/compute.py"
+_DEMO = "gpustats/cli/demo.py"
+_PARSE = "gpustats/cli/options.py"
+_OUTPUT = "gpustats/cli/output.py"
 _OPTIONS = "tests/test_cli_options.py::"
+_HASH = _OPTIONS + "test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content"
 _INTERRUPTS = "tests/robust/test_interrupts.py::"
 _RESOURCES = "tests/test_resources.py::"
 
 FAULTS = [
     Fault(
-        _CLI,
+        _PARSE,
         "return float(text[:-1]) / 100",
         "return float(text[:-1])",
         _OPTIONS + "test_max_failures_as_a_count_and_as_a_share",
     ),
     Fault(
-        _CLI,
+        _PARSE,
         "return int(text) if text.isdecimal() else float(text)",
         "return float(text)",
         _OPTIONS + "test_max_failures_as_a_count_and_as_a_share",
     ),
     Fault(
-        _CLI,
-        "paths[0] if len(paths) == 1 else paths",
-        "paths[0]",
-        _OPTIONS + "test_one_path_and_several",
+        _PARSE,
+        'for name in text.split(",")',
+        "for name in (text,)",
+        _OPTIONS + "test_statistics_one_by_one_and_separated_by_commas",
     ),
     Fault(
-        _CLI, "            workers=workers,\n            on_error", "            on_error", _OPTIONS + "test_workers"
-    ),
-    Fault(_CLI, "            on_error=on_error.value,\n", "", _OPTIONS + "test_on_error"),
-    Fault(_CLI, "            column=column,\n", "", _OPTIONS + "test_column"),
-    Fault(_CLI, "            feature=feature,\n", "", _OPTIONS + "test_feature"),
-    Fault(
-        _CLI,
-        "            group=group,\n",
-        "",
-        _OPTIONS + "test_group_and_checkpoint_and_how_changes_are_told",
-    ),
-    Fault(_CLI, "            root=root,\n", "", _OPTIONS + "test_root"),
-    Fault(_CLI, "            layout=layout,\n", "", _OPTIONS + "test_layout"),
-    Fault(_CLI, "            failures=failures,\n", "", _OPTIONS + "test_failures"),
-    Fault(_CLI, "            max_pixels=max_pixels,\n", "", _OPTIONS + "test_max_pixels"),
-    Fault(_CLI, "            memory=memory,\n", "", _OPTIONS + "test_memory"),
-    Fault(_CLI, "            isolate=isolate,\n", "", _OPTIONS + "test_isolate"),
-    Fault(
-        _CLI,
-        "            changed=changed.value,\n",
-        "",
-        _OPTIONS + "test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content",
-    ),
-    Fault(_CLI, "            device=device,\n", "", _OPTIONS + "test_device"),
-    Fault(
-        _CLI,
-        "options[name] = jsonlib.loads(value)",
+        _PARSE,
+        "options[name] = json.loads(value)",
         "options[name] = value",
         _OPTIONS + "test_storage_options_reach_the_file_system_by_name_and_type",
     ),
     Fault(
-        _CLI,
+        _PARSE,
         'text.partition("=")',
         'text.rpartition("=")',
         _OPTIONS + "test_storage_options_reach_the_file_system_by_name_and_type",
     ),
     Fault(
-        _CLI,
+        _PARSE,
         "return options or None",
         "return options",
         _OPTIONS + "test_storage_options_reach_the_file_system_by_name_and_type",
     ),
-    Fault(_CLI, "code = EXIT_FAILURES", "code = EXIT_ERROR", _OPTIONS + "test_on_error"),
     Fault(
-        _CLI,
+        _COMPUTE,
+        "paths[0] if len(paths) == 1 else list(paths)",
+        "paths[0]",
+        _OPTIONS + "test_one_path_and_several",
+    ),
+    Fault(_PARSE, '"--workers",\n', '"--workers",\n        expose_value=False,\n', _OPTIONS + "test_workers"),
+    Fault(
+        _COMPUTE,
+        '    "--storage-option",\n    "storage_options",\n',
+        '    "--storage-option",\n    "storage_options",\n    expose_value=False,\n',
+        _OPTIONS + "test_storage_options_reach_the_file_system_by_name_and_type",
+    ),
+    Fault(_COMPUTE, 'default="skip"', 'default="raise"', _OPTIONS + "test_on_error"),
+    Fault(_COMPUTE, 'default="mtime"', 'default="hash"', _HASH),
+    Fault(_COMPUTE, 'default="auto", help="The device', 'default="cpu", help="The device', _OPTIONS + "test_device"),
+    Fault(_COMPUTE, "default=512_000_000", "default=12", _OPTIONS + "test_max_pixels"),
+    Fault(_OUTPUT, "code = EXIT_FAILURES", "code = EXIT_ERROR", _OPTIONS + "test_on_error"),
+    Fault(
+        _OUTPUT,
         "stats, code = interrupt.partial, EXIT_INTERRUPTED",
         "stats, code = interrupt.partial, EXIT_ERROR",
         _OPTIONS + "test_an_interrupt_shows_what_there_is",
     ),
     Fault(
-        _CLI,
+        _OUTPUT,
         'if json == "-":',
-        'if json is not None and json.startswith("-"):\n            stats.save(json)\n        elif json == "":',
+        'if json is not None and json.startswith("-"):\n        stats.save(json)\n    elif json == "":',
         _OPTIONS + "test_json_to_a_file_beside_the_table_and_to_standard_output_alone",
     ),
-    Fault(_CLI, "_FAILURES_SHOWN = 20", "_FAILURES_SHOWN = 21", _OPTIONS + "test_twenty_failures_are_listed"),
-    Fault(_CLI, "    if not quiet:\n", "    if True:\n", _OPTIONS + "test_quiet"),
-    Fault(_CLI, "    if stats.n_images:\n", "    if stats:\n", _OPTIONS + "test_twenty_failures_are_listed"),
-    Fault(_CLI, "if folder.exists():", "if not folder.exists():", _OPTIONS + "test_demo"),
-    Fault(_CLI, "write_images(folder, count)", "write_images(folder, 300)", _OPTIONS + "test_demo"),
+    Fault(_OUTPUT, "unit = stats.scaled(1)", "unit = stats", _OPTIONS + "test_show"),
+    Fault(_OUTPUT, "_FAILURES_SHOWN = 20", "_FAILURES_SHOWN = 21", _OPTIONS + "test_twenty_failures_are_listed"),
+    Fault(_OUTPUT, "    if not quiet:\n", "    if True:\n", _OPTIONS + "test_quiet"),
+    Fault(_OUTPUT, "    if stats.n_images:\n", "    if stats:\n", _OPTIONS + "test_twenty_failures_are_listed"),
+    Fault(_DEMO, "if folder.exists():", "if not folder.exists():", _OPTIONS + "test_demo"),
+    Fault(_DEMO, "write_images(folder, count)", "write_images(folder, 300)", _OPTIONS + "test_demo"),
     Fault(
         "gpustats/limits/interrupts.py",
         "if self._holding and self._signals == 1:",

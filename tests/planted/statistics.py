@@ -393,12 +393,6 @@ FAULTS = [
         _DISPLAY + "five_failures_are_shown_whole_and_six_are_not",
     ),
     Fault(
-        "gpustats/cli.py",
-        "unit = stats.scaled(1)",
-        "unit = stats",
-        _DISPLAY + "the_line_to_paste_is_always_on_0_to_1",
-    ),
-    Fault(
         "gpustats/failures.py",
         "seen >= JUDGED_FROM",
         "seen > JUDGED_FROM",

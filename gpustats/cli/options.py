@@ -1,0 +1,65 @@
+"""Options that several commands have, and the values of options that need reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from gpustats.cli.output import fail
+
+__all__ = ["count_or_share", "names", "quiet", "storage_options", "workers"]
+
+_Command = Callable[..., None]
+
+
+def workers(command: _Command) -> _Command:
+    """Add ``--workers`` to a command."""
+    add = click.option(
+        "--workers",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Threads that decode. By default the cores that this process may use.",
+    )
+    return add(command)
+
+
+def quiet(command: _Command) -> _Command:
+    """Add ``--quiet`` to a command."""
+    add = click.option("--quiet", "-q", is_flag=True, help="Write nothing but errors to standard error.")
+    return add(command)
+
+
+def names(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """Read names that are separated by commas, or given one by one."""
+    return [name for text in given for name in text.split(",")]
+
+
+def count_or_share(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Read ``100`` as a count, ``0.01`` and ``1%`` as a share."""
+    if text is None:
+        return None
+    try:
+        if text.endswith("%"):
+            return float(text[:-1]) / 100
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        fail(f"--max-failures should be a count (100) or a share (0.01, 1%), got {text!r}")
+
+
+def storage_options(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """Read names and values. A value is read as JSON where it is JSON, and taken as text otherwise."""
+    options: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not name or not sign:
+            fail(f"--storage-option should be NAME=VALUE, got {name!r}")
+        try:
+            options[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            options[name] = value
+    return options or None

@@ -1,0 +1,26 @@
+"""``gpustats show``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gpustats.cli.output import fail, print_table
+from gpustats.errors import GpustatsError
+from gpustats.result.stats import Stats
+
+__all__ = ["show"]
+
+
+@click.command(epilog="Example: gpustats show stats.json")
+@click.argument("file", type=click.Path(path_type=Path))
+def show(file: Path) -> None:
+    """Show a saved result.
+
+    FILE is a result that --json or Stats.save wrote.
+    """
+    try:
+        print_table(Stats.load(file))
+    except GpustatsError as error:
+        fail(error)
