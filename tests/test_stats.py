@@ -206,7 +206,17 @@ def test_a_result_without_one_of_its_parts_is_refused(name: str) -> None:
             {"definition": None},
             "'definition' should hold color_order, transform, exif_transpose, frame, statistics, got None",
         ),
-        ({"failures": None}, "the list of failures in the file is damaged"),
+        *(
+            ({"failures": bad}, "the list of failures in the file is damaged")
+            for bad in (
+                None,
+                {"by_reason": {"corrupt": 1}},
+                {"by_reason": [], "listed": []},
+                {"by_reason": {"corrupt": 1}, "listed": 1},
+                {"by_reason": {"corrupt": "many"}, "listed": []},
+                {"by_reason": {"corrupt": 1}, "listed": [{"key": "a", "reason": "corrupt"}]},
+            )
+        ),
     ],
 )
 def test_a_damaged_result_is_refused(change: dict[str, Any], message: str) -> None:
@@ -218,6 +228,11 @@ def test_a_damaged_result_is_refused(change: dict[str, Any], message: str) -> No
 def test_what_is_no_result_is_refused(bad: object) -> None:
     with pytest.raises(DataError, match="not a gpustats result"):
         Stats.from_dict(bad)
+
+
+@pytest.mark.parametrize(("channels", "order"), [(0, "RGB"), (1, "L"), (2, "unnamed"), (3, "RGB"), (4, "unnamed")])
+def test_the_colour_order_of_so_many_channels(channels: int, order: str) -> None:
+    assert color_order(channels) == order
 
 
 def test_a_result_of_integers_need_not_say_so() -> None:

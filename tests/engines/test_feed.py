@@ -171,6 +171,16 @@ def test_stealing_takes_whole_batches_of_the_source_and_then_what_is_queued() ->
     assert list(work) == []
 
 
+def test_a_reader_that_waits_for_memory_ends_with_the_run() -> None:
+    batch = Batch(["a", "b"], ["", ""], [b"x" * 900] * 2)
+    feed = Feed(iter([batch]), Tuning(readers=1), max_pixels=10**6, max_bytes=1 << 20, memory=4000)
+    [reader] = feed.start()
+    assert next(feed.for_cpu(steal=False)).keys == ["a"]
+    feed.stop()
+    reader.join(30)
+    assert not reader.is_alive()
+
+
 def test_an_error_of_the_source_stops_the_run() -> None:
     def batches() -> Iterator[Batch]:
         yield jpegs(1)

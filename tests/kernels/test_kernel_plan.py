@@ -25,6 +25,7 @@ from gpustats.cuda.tiles import SEGMENT
         ({"heights": [2]}, r"one shape \(n,\)"),
         ({"heights": [2, -1]}, "not be negative"),
         ({"dtype": "uint16", "pointers": [64, 65]}, "image 1 of uint16 starts at 65, not a multiple of 2"),
+        ({"dtype": "uint16", "pointers": [65, 67]}, "image 0 of uint16 starts at 65, not a multiple of 2"),
         ({"tile_bytes": 1000}, "multiple of 3072"),
     ],
 )

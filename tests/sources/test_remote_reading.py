@@ -297,6 +297,15 @@ def test_one_response_serves_small_steps_back() -> None:
 
 
 @pytest.mark.usefixtures("small_blocks")
+def test_a_response_that_failed_is_closed_and_not_read_again() -> None:
+    system = BLOCKS["response"](None, None, OSError("x"))
+    with open_stream(system, "p") as stream:
+        assert stream.read() == DATA
+    assert system.asked == ["open", "open"]
+    assert [response.closed for response in system.responses] == [True, True]
+
+
+@pytest.mark.usefixtures("small_blocks")
 def test_few_blocks_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_stream, "_BLOCK", 100)
     system = System()
