@@ -43,9 +43,9 @@ class _Crashed(Exception):
 
 
 class _Process:
-    """A decoder process and the pipes to it."""
+    """A decoder process and the pipes to it. It answers after `prepare`."""
 
-    def __init__(self, definition: Definition, max_pixels: int, limit: int) -> None:
+    def __init__(self) -> None:
         own_group: dict[str, Any] = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined, unused-ignore]
             if sys.platform == "win32"
@@ -61,6 +61,9 @@ class _Process:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._replies = self._process.stdin, self._process.stdout
+
+    def prepare(self, definition: Definition, max_pixels: int, limit: int) -> None:
+        """Wait until the process is there, and tell it what to measure."""
         try:
             self._ask((definition, max_pixels, limit))
         except _Crashed as crash:
@@ -170,6 +173,7 @@ class IsolatedEngine(CpuEngine):
         self._total = memory
         self._gate = _Gate()
         self._processes: dict[threading.Thread, _Process] = {}
+        self._starting = threading.Lock()
 
     def report(self) -> dict[str, Any]:
         """Return the provenance of what was measured so far."""
@@ -184,7 +188,8 @@ class IsolatedEngine(CpuEngine):
         try:
             yield from super().outcomes(batches)
         finally:
-            left = dict(self._processes)
+            with self._starting:  # after this no thread starts one, for the run is over
+                left = dict(self._processes)
             for process in left.values():
                 process.end()
             for thread, process in left.items():
@@ -225,9 +230,11 @@ class IsolatedEngine(CpuEngine):
         thread = threading.current_thread()
         process = self._processes.get(thread)
         if process is None:
-            if stop.is_set():
-                return "was not started"
-            process = self._processes[thread] = _Process(self._definition, self._max_pixels, self._total)
+            with self._starting:
+                if stop.is_set():
+                    return "was not started"
+                process = self._processes[thread] = _Process()
+            process.prepare(self._definition, self._max_pixels, self._total)
         try:
             return process.measure(memory, batch)
         except _Crashed as crash:

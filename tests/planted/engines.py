@@ -179,6 +179,15 @@ FAULTS = [
         _ISOLATE + "test_alone_is_alone",
     ),
     Fault(
+        "gpustats/engines/isolated.py",
+        "                process = self._processes[thread] = _Process()\n"
+        "            process.prepare(self._definition, self._max_pixels, self._total)\n",
+        "                process = _Process()\n"
+        "            process.prepare(self._definition, self._max_pixels, self._total)\n"
+        "            self._processes[thread] = process\n",
+        _ISOLATE + "test_a_process_that_is_just_starting_ends_with_the_run",
+    ),
+    Fault(
         "gpustats/cuda/launcher.py",
         "slot.event.record(stream)  # after",
         "pass  # after",

@@ -115,6 +115,35 @@ def test_an_interrupted_run_leaves_no_process(photos: Path) -> None:
     assert all(process.poll() is not None for process in processes)
 
 
+def test_a_process_that_is_just_starting_ends_with_the_run(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two processes is started, and says that it is there only when the run is over."""
+    from gpustats.engines import cpu, isolated
+    from gpustats.sources import open_source
+
+    monkeypatch.setattr(cpu, "_PATIENCE", 0.0)
+    started: list[Any] = []
+    second, over = threading.Event(), threading.Event()
+    ask = isolated._Process._ask
+
+    def slow(self: Any, message: Any) -> Any:
+        if self not in started:
+            started.append(self)
+            if len(started) == 2:
+                second.set()
+                assert over.wait(60)
+        return ask(self, message)
+
+    monkeypatch.setattr(isolated._Process, "_ask", slow)
+    engine = IsolatedEngine(workers=2, max_pixels=10**8, memory=1 << 28)
+    outcomes = engine.outcomes(open_source([str(photos)] * 20).batches())
+    next(outcomes)
+    assert second.wait(60)
+    outcomes.close()
+    alive = [process._process.poll() is None for process in started]
+    over.set()
+    assert alive == [False, False]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 def test_processes_end_with_a_parent_that_is_killed(photos: Path) -> None:
     script = (
