@@ -146,6 +146,13 @@ def test_version_1_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert resources.usable_cpus() == 4
 
 
+@pytest.mark.parametrize("name", ["cpu.cfs_period_us", "cpu.cfs_quota_us"])
+def test_half_a_quota_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    fake_cgroup(tmp_path, monkeypatch, {f"outer/{name}": "100000"})
+    assert resources.usable_cpus() == 64
+
+
 def test_affinity_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5}, raising=False)
     assert resources.usable_cpus() == 1

@@ -152,7 +152,7 @@ class Reducer:
     (256, 3)
     """
 
-    def __init__(self, device_id: int = 0) -> None:
+    def __init__(self, device_id: int) -> None:
         import cupy
 
         self.device_id = device_id

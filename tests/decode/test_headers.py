@@ -250,10 +250,10 @@ def test_files_shorter_than_any_image_are_cut_off(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "whole"),
     [
-        ("WebP", b"RIFF" + struct.pack("<I", 92) + bytes(92)),
-        ("BMP", b"BM" + struct.pack("<I", 300) + bytes(294)),
-        ("TIFF", b"II*\0" + struct.pack("<I", 300) + bytes(292)),
-        ("TIFF", b"MM\0*" + struct.pack(">I", 300) + bytes(292)),
+        ("WebP", b"RIFF" + struct.pack("<I", 92) + b"\x07" * 92),
+        ("BMP", b"BM" + struct.pack("<I", 300) + b"\x07" * 294),
+        ("TIFF", b"II*\0" + struct.pack("<I", 300) + b"\x07" * 292),
+        ("TIFF", b"MM\0*" + struct.pack(">I", 300) + b"\x07" * 292),
         ("GIF", bytes(30) + b"\x3b"),
     ],
 )

@@ -436,6 +436,14 @@ def test_screen_lets_only_ordinary_jpegs_pass(name: str) -> None:
         assert (screen(HARD[name], 10**8) is not None) == (name in ordinary)
 
 
+def test_screen_sends_segments_that_it_cannot_follow_to_the_cpu() -> None:
+    """Fill bytes may stand before a marker (ITU-T T.81, B.1.1.2)."""
+    data = encoded(photo(20, 20))
+    frame = data.index(b"\xff\xc0")
+    assert screen(data, 10**8) == (20, 20)
+    assert screen(data[:frame] + b"\xff" + data[frame:], 10**8) is None
+
+
 def test_screen_survives_every_truncation_and_random_bytes() -> None:
     data = encoded(photo(20, 20))
     for end in range(len(data)):

@@ -423,6 +423,28 @@ def test_files_are_looked_at_ahead_of_time_once_they_prove_slow(
     assert all(lookers[: 10 * at_once])
 
 
+def test_rows_are_stored_every_half_second(files: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves by a fifth of a second an image: after three it is more than half a second."""
+    names = [f"{i}" for i in range(12)]
+    write(files, dict.fromkeys(names, "x"))
+    now, together = [100.0], []
+    real = Journal.store
+
+    def store(self: Journal, entries: list[Any]) -> None:
+        together.append(len(entries))
+        real(self, entries)
+
+    def tick() -> float:
+        return now[0]
+
+    monkeypatch.setattr("gpustats.checkpoint.resume.time.monotonic", tick)
+    monkeypatch.setattr(Journal, "store", store)
+    with resumed(path) as checkpoint:
+        for _ in checkpoint.outcomes(iter([batch_of(files, [name]) for name in names])):
+            now[0] += 0.2
+    assert together == [3, 3, 3, 3]
+
+
 def test_files_are_hashed_by_a_few_threads_that_end_with_the_run(
     files: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,3 +143,4 @@ def test_the_largest_image_of_an_array() -> None:
         list(array_samples(np.zeros((3, 2, 3), np.uint8), "auto", "k\n", 100))
     assert caught.value.reason == "unsupported"
     assert list(array_samples(np.zeros((0, 5, 6), np.uint8), "NHW", "k", 100)) == []
+    assert len(list(array_samples(np.zeros((2, 0, 6), np.uint8), "NHW", "k", 100))) == 2, "images without a pixel"

@@ -47,6 +47,13 @@ def read(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[ImageError]]:
     return values, errors
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 200_000, (1 << 24) + 3])
+def test_values_whose_length_takes_more_than_16_bits(size: int, tmp_path: Path) -> None:
+    data, content = written(tmp_path, [{b"a": b"x", b"b": random.Random(size).randbytes(size), b"c": b"z"}])
+    assert len(content[1][1]) == size
+    assert read(data) == (content, [])
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 200, 20_000])
 @pytest.mark.parametrize("large", [False, True])
 def test_what_the_library_reads(count: int, large: bool, tmp_path: Path) -> None:
