@@ -60,6 +60,18 @@ def test_examples_in_the_readme_run(photos: Path, tmp_path: Path, monkeypatch: p
         exec(compile(block, "README.md", "exec"), names)
 
 
+def test_files_that_contributing_and_the_code_name_exist() -> None:
+    """In CONTRIBUTING a path may also start in the package, as in the table of its parts."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w.]+(?:/[\w.]*)*(?:/|\.(?:py|md|toml|hpp|json)))`", text))
+    assert {"cli/", "kernels/", "run.py", "pyproject.toml", "tests/test_toy_statistic.py"} <= named
+    places = (ROOT, ROOT / "gpustats", ROOT / "gpustats" / "sources", ROOT / "gpustats" / "statistics")
+    assert sorted(path for path in named if not any((place / path).exists() for place in places)) == []
+    for file in (ROOT / "gpustats").rglob("*.py"):
+        for path in re.findall(r"\b(?:tests|gpustats|benchmarks)/[\w/]+\.\w+", file.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{file.name} names {path}"
+
+
 def test_every_command_line_option_stands_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     options = {name for names in commands().values() for name in names if name.startswith("--")}

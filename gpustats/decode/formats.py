@@ -29,7 +29,7 @@ class Format:
         Module and class of its decoder in Pillow.
     peak_bytes : int
         Bytes a pixel that Pillow's decoder takes at its peak, the array of 3 that comes out of it included; measured as
-        peak RSS on images of 36 megapixels, for the worst mode and subsampling (tests/robust/test_memory.py).
+        peak RSS on images of 36 megapixels, for the worst mode and subsampling (tests/robust/test_limits.py).
     peak_bytes_of : callable, optional
         The same where it depends on the file: from the file and its number of pixels.
     size : callable, optional
