@@ -65,7 +65,7 @@ def test_files_that_contributing_and_the_code_name_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([\w.]+(?:/[\w.]*)*(?:/|\.(?:py|md|toml|hpp|json)))`", text))
     assert {"cli/", "kernels/", "run.py", "pyproject.toml", "tests/test_toy_statistic.py"} <= named
-    places = (ROOT, ROOT / "gpustats", ROOT / "gpustats" / "sources", ROOT / "gpustats" / "statistics")
+    places = (ROOT, ROOT / "gpustats", *(ROOT / "gpustats" / room for room in ("sources", "statistics", "decode")))
     assert sorted(path for path in named if not any((place / path).exists() for place in places)) == []
     for file in (ROOT / "gpustats").rglob("*.py"):
         for path in re.findall(r"\b(?:tests|gpustats|benchmarks)/[\w/]+\.\w+", file.read_text(encoding="utf-8")):
