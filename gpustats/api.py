@@ -61,14 +61,14 @@ def compute(
         Threads that decode on the CPU. By default the cores that this process may use (affinity and cgroup limits
         count).
     statistics : sequence of str
-        What to compute beside the moments, which mean, std and the like come from: ``"histogram"`` (8-bit images) and
-        ``"covariance"`` (8- and 16-bit images).
+        What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
+        (8-bit images) and ``"covariance"`` (8- and 16-bit images).
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
     max_failures : int or float, optional
         Stop when more images than this have failed: an integer is a count, a float from 0.0 to 1.0 a share of the
-        images. A share is judged at the end, and on the way once 1,000 images were seen.
+        images. A share is checked at the end, and during the run from 1,000 images on.
     failures : path-like, optional
         A file to which every failure is written as it happens, one JSON object a line; the result itself lists at most
         10,000.
@@ -88,7 +88,7 @@ def compute(
         kind, and after a whole run reads only what is new or changed and leaves out what is gone. The result is the
         same as that of a run from the start.
     changed : {"mtime", "hash"}
-        How `checkpoint` tells a changed file: by its size and modification time, or by size and content, for which
+        How `checkpoint` detects a changed file: by its size and modification time, or by size and content, for which
         every file is read in every run (but not decoded).
     progress : bool or callable, optional
         Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the

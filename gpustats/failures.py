@@ -34,7 +34,7 @@ LISTED_AT_MOST = 10_000
 """Failures that a result names one by one; the rest are counted by reason only."""
 
 JUDGED_FROM = 1000
-"""Images seen before a share of failures is judged on the way; at the end it is judged whatever their number."""
+"""Images seen before a share of failures is checked during a run; at the end it is always checked."""
 
 
 def printable(text: str) -> str:

@@ -15,7 +15,7 @@ __all__ = ["ProgressBar", "reported"]
 
 @contextmanager
 def reported(progress: bool | Callable[[int], None] | None, source: Source) -> Iterator[Callable[[int], None]]:
-    """Give the function that is told how many more images are done.
+    """Give the function that is called with the number of images done since the last call.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def reported(progress: bool | Callable[[int], None] | None, source: Source) -> I
 
 
 class ProgressBar:
-    """Shows a bar on stderr while a run lasts; a thread of its own counts the images of the source meanwhile.
+    """Shows a bar on stderr while a run lasts; another thread counts the images of the source meanwhile.
 
     Parameters
     ----------

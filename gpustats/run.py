@@ -68,11 +68,11 @@ class Run:
     stop_at_first : bool
         Whether the first failure ends the run.
     advance : callable
-        Told how many more images are done.
+        Called with the number of images done since the last call.
     on_failure : sequence of callable
-        Told every failure as it happens.
+        Called with every failure as it happens.
     sinks : sequence of Sink
-        Take the rows, beside the totals of the result.
+        Take the rows, in addition to the totals of the result.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class Run:
     def _account(self, outcome: Outcome) -> None:
         self._buffer.add(outcome.rows)
         for failure in outcome.failures:
-            for tell in self._on_failure:
-                tell(failure)
+            for sink in self._on_failure:
+                sink(failure)
             if self._stop_at_first:
                 raise DataError(str(failure))
         self._check_limit(self._totals.images + len(self._buffer), final=False)

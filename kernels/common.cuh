@@ -58,7 +58,7 @@ __device__ __forceinline__ u32 warp_max(u32 value) {
 // ---------------------------------------------------------------- extremes of the four bytes of a word
 //
 // Extremes of bytes without unpacking: a comparison of wide unsigned numbers is decided by their top byte, so
-// shifting each byte in turn to the top finds its extreme, whatever rubbish lies below. From sm_90 on there
+// shifting each byte in turn to the top finds its extreme, whatever the lower bytes hold. From sm_90 on there
 // is one instruction for the maximum of three pairs of 16-bit lanes (two top bytes at a time); before,
 // emulating it costs more than plain 32-bit maxima do.
 //

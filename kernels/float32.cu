@@ -6,7 +6,7 @@
 // SHIFT_CANDIDATES, or 0: close to the mean as images go, so the squares do not cancel when the variance is taken.
 //
 // Inputs
-//   segments      one Segment a row; element (p, c) of a row lies at p * pixel_stride + c * channel_stride
+//   segments      one Segment a row; element (p, c) of a row is at p * pixel_stride + c * channel_stride
 //   tile_segment  for every tile (= column of blocks) the row it belongs to; rows without pixels have no tile
 //   tile_pixels, channels, pixel_stride (in elements)
 // Outputs
@@ -14,7 +14,7 @@
 //   partials  Partial [tiles][channels]; scratch, need not be filled
 //   tickets   u32 [rows][windows]; zero-filled by the caller
 //
-// The same image gives the same bits wherever it lies and whatever shares the batch: which thread adds which
+// The same image gives the same bits at any address and in any batch: which thread adds which
 // pixel depends on the pixel's index alone (tile_pixels must be a function of the number of channels only), and
 // tiles are added in a fixed order by the block that finishes last, with compensated addition
 // (TwoSum: Knuth, The Art of Computer Programming, vol. 2, 4.2.2, theorem B). Compile without fast-math.

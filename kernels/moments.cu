@@ -20,7 +20,7 @@
 //   * Samples of a decoder's batch are packed without padding, so a row starts anywhere. A 16-byte load needs
 //     a 16-byte address: bytes before the first such address and after the last whole vector (at most 15 each)
 //     are read one by one, by tile 0 of the row.
-//   * Vectors are read in the order in which they lie (a warp reads 512 contiguous bytes), not in whole pixels.
+//   * Vectors are read in memory order (a warp reads 512 contiguous bytes), not in whole pixels.
 //     THREADS is a multiple of 3, so the vectors of one thread all begin with the same channel, even for
 //     RGB, where 16 = 1 (mod 3). Inside a thread, channels are counted relative to that first one ("rel")
 //     and put right once, after the loop.

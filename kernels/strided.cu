@@ -5,7 +5,7 @@
 // maximum; with pairs > 0 the sums of x_i * x_j, i < j; in *_histogram also 256 bins (uint8).
 //
 // Inputs
-//   segments      one Segment a row; element (p, c) of a row lies at p * pixel_stride + c * channel_stride
+//   segments      one Segment a row; element (p, c) of a row is at p * pixel_stride + c * channel_stride
 //   tile_segment  for every tile (= block) the row it belongs to; rows without pixels have no tile
 //   tile_pixels   pixels a tile, at most 2^16
 //   channels, pairs (0 or channels * (channels - 1) / 2), pixel_stride in elements

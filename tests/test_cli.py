@@ -76,7 +76,7 @@ def test_several_paths(photos: Path) -> None:
         ),
         (
             ["compute", ".", "--storage-option", "anon=true"],
-            "gpustats: error: storage_options= is an option for URLs; . has no use for it\n",
+            "gpustats: error: storage_options= is an option for URLs; . does not use it\n",
         ),
     ],
 )

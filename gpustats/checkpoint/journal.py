@@ -147,7 +147,7 @@ class Journal:
                 )
                 self._db.execute("COMMIT")
             except BaseException:
-                self._forms = {}  # what was just added is gone with the transaction
+                self._forms = {}  # what was just added is lost with the transaction
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
@@ -166,7 +166,7 @@ class Journal:
                 yield number
 
     def close(self) -> None:
-        """Close the file; one file is left, the log beside it is gone."""
+        """Close the file; the log next to it is removed."""
         with suppress(sqlite3.Error):  # what was committed is safe; a full disk only keeps the log from being folded in
             self._db.close()
 

@@ -59,9 +59,9 @@ class Resumed:
     definition : Definition
         What is measured.
     settings : mapping of str to str
-        What else rows depend on beside the files: options.
+        The options that rows depend on.
     changed : {"mtime", "hash"}
-        How a changed file is told: by size and modification time, or by size and BLAKE2b hash of its content.
+        How a changed file is detected: by size and modification time, or by size and BLAKE2b hash of its content.
 
     Raises
     ------
@@ -168,7 +168,7 @@ class Resumed:
                     stamp = self._stamps.pop(key, None)
                     if stamp is not None:
                         self._waiting.append(Entry(_encoded(key), *stamp, form, blob, None, None))
-            for failure in outcome.failures:  # those of the source itself have no stamp and are found anew in each run
+            for failure in outcome.failures:  # those of the source itself have no stamp and are found again in each run
                 stamp = self._stamps.pop(failure.key, None)
                 if stamp is not None:
                     self._waiting.append(
@@ -178,10 +178,10 @@ class Resumed:
                 self._store()
 
     def _finish(self) -> None:
-        """Store the rest at the end of a whole run and forget images that are gone."""
+        """Store the rest at the end of a whole run, and forget images that no longer exist."""
         with self._lock:
             self._store()
-            if not self._source_failed:  # what a source could not list is not gone
+            if not self._source_failed:  # what a source could not list may still exist
                 gone = [n for n in self._journal.numbers() if not self._seen[n >> 3] >> (n & 7) & 1]
                 if gone:
                     self._journal.remove(gone)
@@ -214,7 +214,7 @@ class Resumed:
                     keys.append(key)
                     groups.append(group)
                     items.append(item)
-                    # Of two that are under way under one name, the one that is done first would be stored.
+                    # Of two in flight under one name, the one that finishes first would be stored.
                     self._stamps[key] = None if key in self._stamps else stamp
             if reused:
                 self._reused.extend(_outcomes(reused))
@@ -222,7 +222,7 @@ class Resumed:
         return Batch(keys, groups, items, batch.failures)
 
     def _first(self, number: int) -> bool:
-        """Tell whether an entry is of an earlier run and asked for the first time in this one."""
+        """Return whether an entry is of an earlier run and is asked for the first time in this one."""
         if number > self._journal.last_id or self._seen[number >> 3] >> (number & 7) & 1:
             return False
         self._seen[number >> 3] |= 1 << (number & 7)

@@ -55,7 +55,7 @@ def kernel_source(name: str) -> str:
     Raises
     ------
     FileNotFoundError
-        Where a file is neither inside the installed package nor beside the package in a source tree.
+        Where a file is neither in the installed package nor next to the package in a source tree.
     """
     return "".join(f'#line 1 "{part}"\n{_read(part)}' for part in (COMMON, name))
 
@@ -133,7 +133,7 @@ class PendingOutputs:
         return output
 
     def __del__(self) -> None:
-        # The buffers go back only when the kernel has let go of them, even if nobody asked for the result.
+        # The buffers are given back only when the kernel has finished, even if the result was never asked for.
         self._collect()
 
 

@@ -81,7 +81,7 @@ def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> Outputs:
 
 
 def _places(plan: LaunchPlan) -> NDArray[np.int64]:
-    """Return where the channels of each row lie in arrays of shape (images * channels, ...)."""
+    """Return the indices of each row's channels in arrays of shape (images * channels, ...)."""
     first = plan.row_image * plan.channels + np.maximum(plan.row_channel, 0)
     places: NDArray[np.int64] = first[:, None] + np.arange(plan.row_channels)
     return places

@@ -61,7 +61,7 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class LaunchPlan:
-    """One launch: which kernel, over what, with which grid, and where its outputs lie.
+    """One launch: the kernel, its input, its grid, and the place of its outputs.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class LaunchPlan:
     output_bytes : int
         Bytes at the start of the output buffer that are zero-filled before and read back after the launch.
     buffer_bytes : int
-        Size of the output buffer with the kernel's scratch memory behind it.
+        Size of the output buffer, followed by the kernel's scratch memory.
     images, channels : int
     dtype : numpy.dtype
     row_channels : int
@@ -385,7 +385,7 @@ def _shapes(rows: int, tiles: int, windows: int, units: _Units, launch: _Launch,
 def _lay_out(shapes: _Shapes) -> tuple[tuple[Output, ...], int, int]:
     """Return outputs in the order of the kernel's arguments, bytes to clear and read back, and all bytes.
 
-    Scratch memory lies behind everything else; it is neither cleared nor read back.
+    Scratch memory comes last; it is neither cleared nor read back.
     """
     placed: dict[str, Output] = {}
     end = output_bytes = 0

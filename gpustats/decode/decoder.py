@@ -86,7 +86,7 @@ class Decoder:
     Parameters
     ----------
     max_pixels : int
-        An image whose header speaks of more fails before anything is allocated.
+        An image whose header gives more fails before anything is allocated.
     memory : MemoryBudget
         Asked before pixels are allocated.
     """
@@ -140,7 +140,7 @@ class Decoder:
         try:
             target = self._buffer if size <= self._buffer.nbytes else np.empty(size, np.uint8)
             return simplejpeg.decode_jpeg(data, "RGB", buffer=target), SIMPLEJPEG
-        except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed in its own way: Pillow is the judge
+        except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed: Pillow decides
             target = self._buffer  # a large one is given back before Pillow takes as much
             return self._decode_with_pillow(data), PILLOW
 
@@ -198,7 +198,7 @@ class Decoder:
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     """Return height, width and colour space of a JPEG; None where simplejpeg cannot read the header.
 
-    None means that the file is no JPEG, or one that Pillow has to judge. simplejpeg raises `ValueError` for most of
+    None means that the file is no JPEG, or one that Pillow has to decode. simplejpeg raises `ValueError` for most of
     these, but also `KeyError` for a chroma subsampling that it does not know, so every exception counts.
     It refuses other formats in 2 microseconds.
     """

@@ -33,7 +33,7 @@ class Format:
     peak_bytes_of : callable, optional
         The same where it depends on the file: from the file and its number of pixels.
     size : callable, optional
-        Height and width from the file, where Pillow allocates memory for the pixels before it tells them.
+        Height and width from the file, where Pillow allocates memory for the pixels before it gives the size.
     damage : callable, optional
         What is wrong with a file that Pillow decodes all the same, None where nothing is.
     is_cut_off : callable

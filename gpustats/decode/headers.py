@@ -1,4 +1,4 @@
-"""What the headers of image files tell before a decoder gets them."""
+"""What the headers of image files say, read before a decoder gets the file."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Outcome:
 
 
 class Engine(Protocol):
-    """Decodes and reduces. Keeps a bounded number of bytes in flight and never dies of one sample.
+    """Decodes and reduces. Keeps a bounded number of bytes in flight; no sample ends it.
 
     Attributes
     ----------

@@ -28,7 +28,7 @@ __all__ = ["CpuEngine"]
 _DEFAULT = Definition()
 _NOTHING = np.empty(0, np.uint8)
 _TELL = 0.2  # seconds
-_PATIENCE = 1.0  # seconds to wait for images at hand when a run is stopped; what comes later is thrown away
+_PATIENCE = 1.0  # seconds to wait for images in work when a run is stopped; later results are dropped
 
 
 class CpuEngine:
@@ -48,7 +48,7 @@ class CpuEngine:
     memory : int
         Bytes of file data and pixels that may be in flight.
     tell_after : float, optional
-        Seconds after which a worker tells what it has, however many images of its batch are left; by default a fifth.
+        Seconds after which a worker reports its results, even if images of its batch are left; by default a fifth.
     """
 
     def __init__(
@@ -114,9 +114,9 @@ class CpuEngine:
     def measure(
         self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
     ) -> tuple[Outcome, Counter[str]]:
-        """Decode and reduce the samples of a batch that others leave, until it is time to tell.
+        """Decode and reduce samples of a batch that several workers share, until it is time to report.
 
-        `stop` ends it after the image at hand.
+        `stop` ends it after the current image.
         """
         rows = RowBuilder(len(batch), self._definition.statistics)
         failures, batch.failures = batch.failures, []
@@ -144,7 +144,7 @@ class CpuEngine:
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
             finally:
-                data = pixels = _NOTHING  # gone before others may take their memory
+                data = pixels = _NOTHING  # freed before others may take their memory
                 decoder.release()
             if time.monotonic() > until:
                 break

@@ -1,4 +1,4 @@
-"""The reduction of a decoded batch by the CUDA kernels, on a stream of its own while the next batch decodes."""
+"""The reduction of a decoded batch by the CUDA kernels, on a separate stream while the next batch decodes."""
 
 from __future__ import annotations
 
@@ -74,6 +74,6 @@ class _Pending:
         self._statistics = statistics
 
     def result(self) -> Columns:
-        """Wait for the kernel and for the poison behind it; only then may the pixels be let go."""
+        """Wait for the kernel and for the poison after it; the pixels may be freed only then."""
         self._event.synchronize()
         return columns_of(self._statistics, self._pending.result())

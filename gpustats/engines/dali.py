@@ -91,6 +91,6 @@ _OUT_OF_MEMORY = ("out of memory", "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether DALI or CuPy failed for want of memory; DALI says so only in the text of a RuntimeError."""
+    """Return whether DALI or CuPy ran out of memory; DALI says so only in the text of a RuntimeError."""
     text = f"{type(error).__name__}: {error}"
     return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)

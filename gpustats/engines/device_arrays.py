@@ -25,7 +25,7 @@ _VALUES_AT_ONCE = 1 << 24
 
 
 def is_on_device(item: object) -> bool:
-    """Tell whether an item is an array in CUDA memory."""
+    """Return whether an item is an array in CUDA memory."""
     return hasattr(item, "__cuda_array_interface__")
 
 
@@ -88,7 +88,7 @@ def measure(
 
 
 def _contiguous(image: Any) -> tuple[Any, str]:
-    """Return the image, copied on its device where no kernel reads it as it is, and how it lies in memory."""
+    """Return the image, copied on its device where no kernel reads it as it is, and its layout in memory."""
     target = _KERNEL_DTYPES.get(image.dtype.name, image.dtype.name)
     planes = image.transpose(2, 0, 1)
     if image.dtype.name == target and not image.flags.c_contiguous and planes.flags.c_contiguous:

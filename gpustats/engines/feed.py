@@ -35,7 +35,7 @@ __all__ = ["Feed", "Stopped"]
 _T = TypeVar("_T")
 
 _CPU_BATCHES = 8
-_CPU_BATCH_BYTES = 8 << 20  # of encoded data; a larger image is a batch of its own
+_CPU_BATCH_BYTES = 8 << 20  # of encoded data; a larger image is one batch
 _POLL = 0.1  # seconds between looks at `stop` while waiting
 
 
@@ -105,7 +105,7 @@ class Feed:
         return threads
 
     def stop(self) -> None:
-        """Say that the run is over; whoever waits for the feed is told so by `Stopped`."""
+        """End the run; every thread that waits for the feed gets `Stopped`."""
         self._stop.set()
         self._held.close()
 
@@ -115,7 +115,7 @@ class Feed:
         return self._stop.is_set()
 
     def next_for_gpu(self) -> EncodedBatch | None:
-        """Wait for the next batch of JPEGs; None at the end, also when a pipeline that was built anew asks again."""
+        """Wait for the next batch of JPEGs; None at the end, also when a rebuilt pipeline asks again."""
         while not self._stop.is_set():
             if self._gpu_ended:
                 return None
@@ -181,11 +181,11 @@ class Feed:
         return True
 
     def is_too_large(self, batch: EncodedBatch) -> bool:
-        """Tell whether a batch is over the limits that hold now."""
+        """Return whether a batch exceeds the current limits."""
         return len(batch) > 1 and (len(batch) > self._batch_size or batch.pixel_bytes > self._batch_bytes)
 
     def images_to_cpu(self, images: list[EncodedImage]) -> None:
-        """Queue images one by one for the CPU, so that each stands and falls alone."""
+        """Queue images one by one for the CPU, so that a failure costs one image."""
         for image in images:
             taken = self._take(len(image.data))
             self._hand_over(_Rest([image.key], [image.group], [image.data], [taken]))

@@ -1,4 +1,4 @@
-"""The GPU engine: DALI decodes, a kernel reduces where the pixels lie, the CPU engine takes what the GPU should not.
+"""The GPU engine: DALI decodes, a kernel reduces the pixels in place, and the CPU engine takes what the GPU should not.
 
 Threads: readers fill a `Feed`; one thread drives DALI and the reductions; the CPU engine works beside it on
 everything that was screened out or whose batch failed. All of them emit rows, and rows add up whoever made them.
@@ -51,7 +51,7 @@ class GpuEngine:
     max_pixels, max_bytes : int
         Limits of an image and of a file.
     memory : int
-        Bytes of encoded images that may be held; what the CPU engine decodes with comes beside.
+        Bytes of encoded images that may be held; the memory of the CPU engine's decoders is not part of it.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class GpuEngine:
         feed.close_cpu()
 
     def _run_pipelines(self, feed: Feed, emit: Callable[[Outcome], None]) -> None:
-        """Run pipelines until the feed is empty; a pipeline that breaks is built anew."""
+        """Run pipelines until the feed is empty; a pipeline that breaks is rebuilt."""
         session = Session(
             feed=feed,
             emit=emit,
@@ -174,7 +174,7 @@ class GpuEngine:
                     helped = session.abandon(error)
                     self._counters.pipelines_rebuilt += 1
                     fruitless = 0 if helped or self._counters.images > before else fruitless + 1
-                    log.warning("gpustats: the GPU pipeline is built anew after: %s", _first_line(error))
+                    log.warning("gpustats: the GPU pipeline is rebuilt after: %s", _first_line(error))
                     if fruitless >= _REBUILDS_IN_A_ROW:
                         self._given_up = _first_line(error)
                         log.warning("gpustats: the GPU is given up, the CPU goes on alone")

@@ -1,4 +1,4 @@
-"""The CPU engine in processes of its own, so that a decoder that crashes costs one image and not the run.
+"""The CPU engine in separate processes, so that a decoder that crashes costs one image and not the run.
 
 Each worker thread of the CPU engine has a process that decodes and reduces for it; rows come back, not pixels. When a
 process dies, its batch is done again image by image in a new process, and the image that kills that one, too, alone on
@@ -63,7 +63,7 @@ class _Process:
         self._requests, self._replies = self._process.stdin, self._process.stdout
 
     def prepare(self, definition: Definition, max_pixels: int, limit: int) -> None:
-        """Wait until the process is there, and tell it what to measure."""
+        """Wait until the process runs, and send it what to measure."""
         try:
             self._ask((definition, max_pixels, limit))
         except _Crashed as crash:
@@ -111,7 +111,7 @@ class _Process:
         if code < 0:
             with suppress(ValueError):
                 name = signal.Signals(-code).name
-                return f"was ended by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+                return f"was ended by {name}" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
         return f"ended with exit code {code}"
 
 
@@ -138,7 +138,7 @@ class _Gate:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Pass when nobody is inside."""
+        """Pass when no thread is inside."""
         with self._changed:
             self._waiting += 1
             self._changed.wait_for(lambda: self._inside == 0)
@@ -220,8 +220,8 @@ class IsolatedEngine(CpuEngine):
                         outcomes.append(answer[0])
                         by_decoder += answer[2]
                     elif not stop.is_set():
-                        told = f"the decoder crashed: its process {answer}"
-                        failures.append(Failure(single.keys[0], "corrupt", told))
+                        message = f"the decoder crashed: its process {answer}"
+                        failures.append(Failure(single.keys[0], "corrupt", message))
         failures += [failure for outcome in outcomes for failure in outcome.failures]
         return Outcome(Rows.joined([outcome.rows for outcome in outcomes]), failures), by_decoder
 

@@ -38,7 +38,7 @@ class Mailbox(Generic[_T]):
         self._closed = threading.Event()
 
     def send(self, item: _T) -> None:
-        """Put an item in; wait while the box is full, unless the reader is gone."""
+        """Put an item in; wait while the box is full, unless the reader has closed it."""
         while len(self._items) >= self._limit and not self._closed.wait(_WAIT):
             pass
         self._items.append(item)
@@ -59,5 +59,5 @@ class Mailbox(Generic[_T]):
                 yield self._items.popleft()
 
     def close(self) -> None:
-        """Say that nobody reads any more; senders do not wait from now on."""
+        """Close the box for reading; senders do not wait from now on."""
         self._closed.set()

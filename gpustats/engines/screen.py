@@ -1,4 +1,4 @@
-"""Host-side screening: which files a GPU decoder should see, told from the header in a few microseconds.
+"""Screening on the host: the header shows in a few microseconds whether a GPU decoder should get a file.
 
 A bad sample costs a DALI pipeline its whole batch, nvJPEG is said to take truncated scans for whole ones, and some
 kinds decode differently
@@ -24,7 +24,7 @@ def screen(data: bytes, max_pixels: int) -> tuple[int, int] | None:
     Raises
     ------
     ImageError
-        ``too_large``, where the header speaks of more than `max_pixels`.
+        ``too_large``, where the header gives more than `max_pixels`.
     """
     if not data.endswith(b"\xff\xd9") or not _has_ordinary_frame(data):
         return None

@@ -47,7 +47,7 @@ class Supply(Protocol):
         ...
 
     def is_too_large(self, batch: EncodedBatch) -> bool:
-        """Tell whether a batch is over the limits that hold now."""
+        """Return whether a batch exceeds the current limits."""
         ...
 
     def halve_batches(self) -> bool:
@@ -75,7 +75,7 @@ class Session:
     An image moves on only when the step that takes it further has succeeded, so that an exception at any point leaves
     it where `abandon` or `give_up` finds it.
 
-    Every image that is fed has a serial number, which comes out of the pipeline beside its pixels: pixels are matched
+    Every image that is fed has a serial number, which comes out of the pipeline with its pixels: pixels are matched
     to keys by that number, never by the order in which batches come out.
 
     Parameters
@@ -119,7 +119,7 @@ class Session:
         self.finished = False
 
     def run(self) -> None:
-        """Decode and reduce until the feed is empty. Raises where the pipeline should be built anew."""
+        """Decode and reduce until the feed is empty. Raises where the pipeline should be rebuilt."""
         self._take_back()  # a new pipeline holds nothing
         self._feeding = False
         pipeline = self._build(self._next)
@@ -293,7 +293,7 @@ def sample_pointers(pixels: Any, sizes: NDArray[np.uint64]) -> NDArray[np.uint64
 
 
 def written(columns: Columns) -> NDArray[np.bool_]:
-    """Tell which images the decoder wrote: not those that hold nothing but `POISON`, or nothing but zeros as fresh
+    """Return which images the decoder wrote: not those that hold nothing but `POISON`, or nothing but zeros as fresh
     memory does.
 
     A real image of that one colour is decoded once more on the CPU, which costs time and changes nothing.

@@ -24,9 +24,9 @@ class SharedBatch:
     Attributes
     ----------
     samples : deque of tuple
-        Key, group and item of what nobody has taken yet. Others take too: an `IndexError` may follow a look at it.
+        Key, group and item of the samples that are left. Other workers take them too, so `popleft` may fail.
     failures : list of Failure
-        What the source itself could not read; whoever tells it takes it out.
+        What the source itself could not read; the worker that reports it takes it out.
     """
 
     def __init__(self, batch: Batch) -> None:

@@ -1,4 +1,4 @@
-"""A few images of a GPU run are decoded on the CPU too; a disagreement beyond tolerance is an error, not a number."""
+"""A few images of a GPU run are decoded on the CPU too; a difference above the tolerance is an error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SpotCheck:
         Raises
         ------
         DeviceError
-            Where the two decoders disagree beyond `TOLERANCE`.
+            Where the two decoders differ by more than `TOLERANCE`.
         """
         if batch_number & (batch_number - 1) or not good.any():
             return None

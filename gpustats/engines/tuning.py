@@ -17,7 +17,7 @@ class Tuning:
     batch_size : int
         Images a batch, at most.
     batch_bytes : int
-        Bytes of decoded pixels a batch, at most; a larger image is a batch of its own.
+        Bytes of decoded pixels a batch, at most; a larger image is one batch.
     threads : int
         CPU threads of DALI: nvJPEG decodes the Huffman codes of what the hardware decoder does not take on them.
     readers : int
@@ -27,7 +27,7 @@ class Tuning:
     prefetch : int
         Batches that DALI keeps in flight.
     cpu_workers : int
-        Threads that decode whole images on the CPU beside the GPU. 0: only what the GPU does not take.
+        Threads that decode whole images on the CPU while the GPU works. 0: only what the GPU does not take.
     max_gpu_pixels : int
         Larger images are decoded on the CPU.
     """

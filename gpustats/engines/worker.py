@@ -30,7 +30,7 @@ def send(pipe: BinaryIO, message: Any) -> None:
 
 
 def receive(pipe: BinaryIO) -> Any:
-    """Read one message; raise `EOFError` where the other end is gone."""
+    """Read one message; raise `EOFError` where the other end is closed."""
     header = pipe.read(_LENGTH.size)
     if len(header) < _LENGTH.size:
         raise EOFError
@@ -42,7 +42,7 @@ def receive(pipe: BinaryIO) -> Any:
 
 
 def main() -> None:
-    """Serve until stdin ends, which it does when the parent is gone, however it went."""
+    """Serve until stdin ends, which happens when the parent ends for any reason."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a decoder prints must not come between the messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair

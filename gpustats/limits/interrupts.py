@@ -45,7 +45,7 @@ class InterruptGuard:
 
 @contextmanager
 def orderly_interrupts() -> Iterator[InterruptGuard]:
-    """Give a guard that is told of Ctrl-C where that is ours to handle.
+    """Give a guard that receives Ctrl-C where this package may handle it.
 
     That is in the main thread, while SIGINT has Python's own handler: scripts, the interactive prompt, notebook cells.
     Elsewhere (another thread, a program or an event loop with a handler of its own) nothing is changed and a

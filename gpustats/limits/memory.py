@@ -11,7 +11,7 @@ from gpustats.limits.machine import usable_memory
 __all__ = ["PROCESS_BYTES", "ByteLimit", "MemoryBudget", "memory_in_flight", "parse_memory"]
 
 PROCESS_BYTES = 256 << 20
-"""What the process takes beside images: interpreter, numpy, numba's compiler and the decoders, rounded up."""
+"""What the process takes in addition to images: interpreter, numpy, numba's compiler and the decoders, rounded up."""
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SMALLEST = 64 << 20
@@ -72,7 +72,7 @@ def memory_in_flight(memory: object) -> int:
 
 
 class ByteLimit:
-    """Counts bytes that threads hold together; who would bring them over the limit waits.
+    """Counts the bytes that threads hold together; a thread that would exceed the limit waits.
 
     Parameters
     ----------

@@ -278,7 +278,7 @@ class Stats:
 
     @classmethod
     def from_dict(cls, data: Any) -> Stats:
-        """Read what `to_dict` returned. Only the totals count; the derived numbers are derived anew."""
+        """Read what `to_dict` returned. Only the totals count; the derived numbers are computed again."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise DataError(f'not a gpustats result (no "format": "{FORMAT}")')
         if data.get("version") == 1:

@@ -41,7 +41,7 @@ Sample: TypeAlias = tuple[str, str, Item]
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """Comes between samples: those that follow lie in this file, up to the next word of this kind.
+    """Comes between samples: those that follow are in this file, until the next `Within`.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Source:
         return batched(self.samples())
 
     def count(self) -> int | None:
-        """Return how many samples there are, for a progress bar; None where that cannot be told cheaply."""
+        """Return how many samples there are, for a progress bar; None where counting is expensive."""
         return None
 
 

@@ -1,7 +1,7 @@
 """What an image is before it is decoded, and the four questions that are asked of it.
 
 How its bytes are had (`load`), how many it holds in memory already (`held_bytes`), whether it can be sent to another
-process (`travels`), and what tells that it has changed (`stamp`).
+process (`travels`), and what shows that it has changed (`stamp`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Pixels: TypeAlias = "NDArray[np.generic]"
 Item: TypeAlias = "str | bytes | memoryview | Pixels | Callable[[int], bytes | Pixels]"
 """A path, encoded bytes or a view of them, decoded pixels, or a function that reads either on a worker thread.
 
-The function is told how many bytes it may read and raises `ImageError` where there are more. What it holds open must be
-safe to use from several threads.
+The function gets the number of bytes it may read and raises `ImageError` where there are more. What it holds
+open must be safe to use from several threads.
 """
 
 Stamp: TypeAlias = "tuple[int, int | bytes] | None"
-"""Size and what tells a changed file (mtime or hash); None where an image cannot be recognised and is always read."""
+"""Size, and what shows a change (mtime or hash); None where an image cannot be identified and is always read."""
 
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _CHUNK = 1 << 20
@@ -53,7 +53,7 @@ def load(item: Item, max_bytes: int, expect: Callable[[int], None] = lambda size
     max_bytes : int
         Larger files are refused.
     expect : callable
-        Told the size of a file before it is read; may wait for memory.
+        Called with the size of a file before it is read; may wait for memory.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def stamp(
     of_file: Callable[[str], Stamp],
     of_container: Callable[[str], Stamp],
 ) -> Stamp:
-    """Return what tells an unchanged image.
+    """Return what identifies an unchanged image.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def stamp(
     container : str or None
         The file that holds it whole, where one does.
     by_content : bool
-        Whether files are told by their content; what is in memory of a container is then hashed itself.
+        Whether files are identified by their content; what is in memory of a container is then hashed itself.
     of_file, of_container : callable
         Return the stamp of a loose file and of a container.
     """

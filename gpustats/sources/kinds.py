@@ -49,7 +49,7 @@ class Kind:
     pattern : str
         A regular expression that finds names without such an ending.
     of_paths : bool
-        A list of files that lie elsewhere, which is not looked for in a folder.
+        A list of files in other places; it is not searched for in a folder.
     """
 
     title: str
@@ -95,13 +95,13 @@ KINDS = {
     "object": Kind("arrays, tensors and datasets that yield them", ("layout",)),
     "url": Kind("URLs", ("storage_options",)),
 }
-"""What can be read beside loose images, by name."""
+"""Every kind of source that is not an image file, by name."""
 
 _CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch|train|test)$")
 
 
 def kind_of(name: str) -> str | None:
-    """Return the kind of container or list that a file name speaks of, None where it speaks of none.
+    """Return the kind of container or list that a file name stands for, None where it stands for none.
 
     >>> kind_of("photos.tar.gz"), kind_of("train-00000-of-01024"), kind_of("a.jpg")
     ('tar', 'tfrecord', None)
@@ -181,11 +181,11 @@ def takes_of(kind: str) -> frozenset[str]:
 
 
 def check_options(options: SourceOptions, label: str, taken: frozenset[str]) -> None:
-    """Raise `ValueError` where an option was given that the source called `label` has no use for."""
+    """Raise `ValueError` where an option was given that the source called `label` does not use."""
     for name in sorted(options.given - taken):
         *titles, last = (kind.title for kind in KINDS.values() if name in kind.takes)
         takers = f"{', '.join(titles)} and {last}" if titles else last
-        raise ValueError(f"{name}= is an option for {takers}; {printable(label)} has no use for it")
+        raise ValueError(f"{name}= is an option for {takers}; {printable(label)} does not use it")
 
 
 def member_kind(name: str) -> str:

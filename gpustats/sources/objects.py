@@ -76,7 +76,7 @@ class IterableSource(Source):
     data : iterable
         Consumed once.
     key : str
-        What keys begin with; "" for a source of its own.
+        What keys begin with; "" for a source that is not part of a list.
     options : SourceOptions
         `layout` counts.
     label : str

@@ -47,7 +47,7 @@ def open_source(data: object, options: SourceOptions | None = None) -> Source:
     DataError
         Where it does not exist or is of no kind that can be read.
     ValueError
-        Where an option was given that this kind of source has no use for.
+        Where an option was given that this kind of source does not use.
     """
     options = options or SourceOptions()
     source = _open(data, "", options)
@@ -151,7 +151,7 @@ def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str 
         return FolderSource(path, prefix, group_prefix=group_prefix)
 
     def shard(file: str, name: str) -> Part | None:
-        # Of one kind, so that a table of labels beside the shards is not taken for images.
+        # Of one kind, so that a table of labels next to the shards is not taken for images.
         return _shard(kind, file, name, options) if kind_of(file) == kind else None
 
     folder = FolderSource(path, prefix, group_prefix=group_prefix, shard=shard)

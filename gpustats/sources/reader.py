@@ -57,7 +57,7 @@ class Reader:
             self._changed.notify_all()
 
     def _take(self) -> _Stream | None:
-        """Wait for a stream that nobody reads: the innermost, and of those the one that was opened first."""
+        """Wait for a stream that no thread reads: the innermost, and of those the one that was opened first."""
         with self._changed:
             while self._streams and not self._closed:
                 full = sum(not stream.has_parts for stream in self._streams) >= _OPEN_PARTS
@@ -84,7 +84,7 @@ class Reader:
         stream.entries.close()
         self._streams.remove(stream)
         self._skipped.update(stream.skipped)
-        if not self._root.busy:  # whoever reads the root counts there
+        if not self._root.busy:  # the thread that reads the root counts there
             self._source.skipped.update(self._skipped)
             self._skipped.clear()
 

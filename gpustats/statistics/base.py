@@ -52,7 +52,7 @@ class Kind:
 
     @property
     def max_value(self) -> int:
-        """The value that stands for 1.0; 0 for floats, which are taken as they are."""
+        """The value that is shown as 1.0; 0 for floats, which are taken as they are."""
         return _MAX_VALUES.get(self.dtype, 0)
 
     @property
@@ -245,11 +245,11 @@ class Statistic:
         return part
 
     def consistent(self, part: Part) -> bool:
-        """Tell whether the numbers of a part can be true together."""
+        """Return whether the numbers of a part can be true together."""
         return True
 
     def agrees(self, part: Part, moments: Part) -> bool:
-        """Tell whether a part can be of the same pixels as these moments, which every result has."""
+        """Return whether a part can be of the same pixels as these moments, which every result has."""
         return True
 
 

@@ -30,7 +30,7 @@ class Compiled:
 def ready(function: Any) -> Any:
     """Return a compiled function as numba has it: to call that costs a microsecond less."""
     if not isinstance(function, Compiled):
-        return function  # the name in its module stands for the dispatcher by now
+        return function  # the name in its module is the dispatcher by now
     with _lock:
         if function.dispatcher is None:
             names = function.function.__globals__

@@ -55,7 +55,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/checkpoint/journal.py",
-        "self._forms = {}  # what was just added is gone with the transaction",
+        "self._forms = {}  # what was just added is lost with the transaction",
         "pass",
         _JOURNAL + "a_transaction_that_fails_stores_nothing_and_the_next_is_whole",
     ),

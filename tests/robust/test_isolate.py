@@ -66,7 +66,7 @@ def test_crashes_cost_one_image_each(tmp_path: Path) -> None:
     crashed = "the decoder crashed: its process "
     assert told == {
         "a/x.jpg": ("corrupt", crashed + "was ended by SIGSEGV"),
-        "a/y.jpg": ("corrupt", crashed + "was ended by SIGKILL, perhaps for want of memory"),
+        "a/y.jpg": ("corrupt", crashed + "was ended by SIGKILL, perhaps because memory ran out"),
         "b/z.jpg": ("corrupt", crashed + "ended with exit code 7"),
     }
 

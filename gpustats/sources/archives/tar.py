@@ -125,7 +125,7 @@ class TarSource(ShardSource):
 
 
 def _decompressor(stream: BinaryIO) -> Callable[[BinaryIO], BinaryIO] | None:
-    """Say by the first bytes how the archive is compressed: endings lie."""
+    """Detect the compression from the first bytes; file name endings may be wrong."""
     head = stream.read(6)
     stream.seek(0)
     if head.startswith(b"\x1f\x8b"):

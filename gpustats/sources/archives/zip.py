@@ -111,7 +111,7 @@ class _Reader:
     def _read(self, info: zipfile.ZipInfo) -> bytes:
         with self._lock:
             # The local header gives its own length; sizes and checksum are those of the central directory.
-            if info.header_offset < 0:  # zipfile's word for a file of which a piece is gone
+            if info.header_offset < 0:  # zipfile's sign for a file with a missing piece
                 raise zipfile.BadZipFile("the member begins before the file")
             self._file.seek(info.header_offset)
             header = self._file.read(_LOCAL_HEADER.size)

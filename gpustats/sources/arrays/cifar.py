@@ -96,7 +96,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 class _Type:
-    """Stands for `numpy.dtype`."""
+    """Replaces `numpy.dtype`."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         text = code.decode("ascii") if isinstance(code, bytes) else str(code)
@@ -111,7 +111,7 @@ class _Type:
 
 
 class _Array(np.ndarray[Any, Any]):
-    """Stands for `numpy.ndarray`; filled by `__setstate__`."""
+    """Replaces `numpy.ndarray`; filled by `__setstate__`."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, raw = state

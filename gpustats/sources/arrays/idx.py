@@ -29,7 +29,7 @@ _BATCH = 256
 
 
 class IdxSource(ShardSource):
-    """The images of one idx file, of one channel each; the labels file beside it, where there is one, gives the group.
+    """The images of one idx file, of one channel each; the labels file next to it, if there is one, gives the group.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class IdxSource(ShardSource):
                 raise ImageError("corrupt", f"the compressed file is damaged: {error}") from None
 
     def _labels(self, count: int) -> Generator[Failure, None, list[str]]:
-        """Return the labels in the file beside this one, none where there is no such file or it is damaged."""
+        """Return the labels in the file next to this one, none where there is no such file or it is damaged."""
         name = self.file.name.replace("images", "labels").replace("idx3", "idx1")
         if self.file.path is None or name == self.file.name:
             return []

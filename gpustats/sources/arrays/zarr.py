@@ -138,5 +138,5 @@ def _check_codecs(folder: str) -> None:
             if codec is not None and str(codec).removeprefix("numcodecs.") not in _CODECS:
                 raise ImageError("unsupported", f"the codec {str(codec)[:40]!r} is not one of those read here")
             configuration = entry.get("configuration")
-            if isinstance(configuration, dict):  # sharding holds codecs of its own
+            if isinstance(configuration, dict):  # sharding holds more codecs
                 pending += [configuration.get("codecs"), configuration.get("index_codecs")]

@@ -31,7 +31,7 @@ class File(Protocol):
         ...
 
     def sibling(self, name: str) -> str:
-        """Return what the relative path `name` means beside this file."""
+        """Return the path that the relative path `name` means from this file."""
         ...
 
 

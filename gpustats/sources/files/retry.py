@@ -1,4 +1,4 @@
-"""Attempts to read from afar, and what may be shown of an error there.
+"""Repeated attempts to read remote files, and what may be shown of their errors.
 
 Errors are shown by their type and status only, since their text may repeat a URL with its credentials.
 """
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def retry(function: Callable[[], T]) -> T:
-    """Call a function that reads from afar until it succeeds, at most `ATTEMPTS` times, with growing random pauses.
+    """Call a function that reads a remote file until it succeeds, at most `ATTEMPTS` times, with growing random pauses.
 
     Raises
     ------
@@ -33,10 +33,10 @@ def retry(function: Callable[[], T]) -> T:
             return function()
         except ImageError:
             raise
-        except Exception as error:  # noqa: BLE001 - every file system has errors of its own
+        except Exception as error:  # noqa: BLE001 - every file system has its own errors
             if isinstance(error, FileNotFoundError) and _status(error.__cause__) in (None, 404, 410):
                 raise ImageError("missing", "no such file") from None
-            # fsspec says "not found" for whatever went wrong when it asked for a size; the cause tells.
+            # fsspec says "not found" for every error when it asked for a size; the cause is the real error.
             what, final = _verdict(error.__cause__ or error)
             if final or attempt == ATTEMPTS:
                 times = "" if attempt == 1 else f" after {attempt} attempts"

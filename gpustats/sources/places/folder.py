@@ -53,7 +53,7 @@ class FolderSource(Source):
         return self._walk(self.skipped)
 
     def count(self) -> int | None:
-        """Count the images by a scan of its own, which costs a second or two a million files."""
+        """Count the images in a separate scan, which takes one or two seconds for a million files."""
         if self._shard is not None:
             return None
         return sum(not isinstance(sample, Failure) for sample in self._walk(Counter()))
@@ -117,7 +117,7 @@ def _listing(folder: str, skipped: Counter[str], every_file: bool) -> list[tuple
                 entries.append((name + "/", True))
             elif not every_file and suffix(name) not in IMAGE_SUFFIXES:
                 skipped["non_image"] += 1
-            else:  # broken links and special files too: reading them tells what is wrong, as a failure
+            else:  # broken links and special files too: reading them gives the failure
                 entries.append((name, False))
     entries.sort()  # the order of code points is that of UTF-8 bytes
     return entries

@@ -47,7 +47,7 @@ class GlobSource(Source):
         matches = sorted(
             {match.replace(os.sep, "/").rstrip("/") for match in glob.iglob(self._pattern, recursive=True)}
         )
-        inside = ""  # a folder that was walked: what lies below it was counted with it
+        inside = ""  # a folder that was walked: everything below it was counted with it
         for match in matches:
             if inside and match.startswith(inside):
                 continue

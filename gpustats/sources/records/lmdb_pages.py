@@ -35,7 +35,7 @@ _Read = Callable[[int, int], bytes]
 
 
 class Value(NamedTuple):
-    """A value, with the names of the databases it lies in before its key, and the first `HEAD` bytes of it."""
+    """A value: its key after the names of its databases, and its first `HEAD` bytes."""
 
     key: bytes
     offset: int
@@ -149,7 +149,7 @@ class _Pages:
         return children, nodes
 
     def content(self, node: _Node) -> bytes:
-        """Return a value that lies in its leaf."""
+        """Return a value that is stored in its leaf."""
         return node.page[node.data : node.data + node.size]
 
     def place(self, node: _Node) -> tuple[int, int, bytes]:

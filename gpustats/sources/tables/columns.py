@@ -66,7 +66,7 @@ class TableColumns:
     group : str or None
         Labels.
     names : list of str
-        What the integers of `group` stand for; empty where nothing says so.
+        The names of the integers of `group`; empty where there are none.
     """
 
     image: str

@@ -50,7 +50,7 @@ def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failur
     iterator of Failure or (image, label), or None
         Images are PIL images, arrays or encoded bytes. Raises `DataError` where no column holds images.
     """
-    # Nothing public says it. Where the attribute is gone, rows are right, if slower.
+    # There is no public way to ask. Without the attribute the rows are right, but slower.
     stored = getattr(getattr(data, "_ex_iterable", None), "iter_arrow", None)
     if stored or not isinstance(data, sys.modules["datasets"].IterableDataset):
         return None
