@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from gpustats.decode.formats import Format, looks_cut_off, sniff
-from gpustats.decode.headers import jpeg_scans, may_hide_scans
+from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 
@@ -38,6 +38,9 @@ PILLOW = "pillow"
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 
 _COEFFICIENT_BYTES = 6
+
+_ENDS_EARLY = ("premature end of data segment", "found marker 0xd9 instead of RST")
+"""libjpeg's warnings JWRN_HIT_MARKER and JWRN_MUST_RESYNC: a marker, or the end of the image, where data should be."""
 
 _STRIP_PIXELS = 1 << 17  # a strip is held four times while it is converted
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
@@ -133,7 +136,7 @@ class Decoder:
         check_size(height, width, self._max_pixels)
         if size > self._buffer.nbytes or may_hide_scans(data, height * width):
             self._admit(height * width * (3 + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)))
-        if color_space in ("CMYK", "YCCK"):
+        if color_space in ("CMYK", "YCCK") or jpeg_precision(data) != 8:
             return self._decode_with_pillow(data), PILLOW
         if size > self._buffer.nbytes and size <= self._memory.share // 3:  # room for coefficients, too
             self._buffer = np.empty(size, np.uint8)
@@ -165,16 +168,20 @@ class Decoder:
                 "not_an_image", "the file is empty" if not data else "the first bytes are those of no image format"
             )
         try:
+            if kind.misfit is not None and (misfit := kind.misfit(data)):
+                raise ImageError("unsupported", f"{kind.name} with {misfit}")
             if kind.size is not None:
                 self._admit_pixels(kind, data, *kind.size(data))
             with _open(kind, data) as image:
                 self._admit_pixels(kind, data, image.height, image.width)
                 if image.mode not in _EIGHT_BIT_MODES:
                     raise ImageError(
-                        "unsupported", f"{kind.name} of mode {image.mode}: only 8-bit images can be read as RGB"
+                        "unsupported", f"{kind.name} of mode {image.mode}; only 8-bit grey and RGB can be read"
                     )
                 if kind.name == "TIFF":
                     _check_tiles(image, self._max_pixels)
+                if kind.name == "JPEG":
+                    _check_scan(data, image.mode)
                 image.load()
                 if kind.damage is not None and (damage := kind.damage(data)):
                     raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"{kind.name}: {damage}")
@@ -207,6 +214,15 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     except Exception:  # noqa: BLE001 - see above
         return None
     return int(height), int(width), str(color_space)
+
+
+def _check_scan(data: bytes, mode: str) -> None:
+    """Refuse a JPEG whose compressed data end too early; with an end marker behind them, Pillow fills in grey."""
+    try:
+        simplejpeg.decode_jpeg(data, "CMYK" if mode == "CMYK" else "RGB")
+    except Exception as error:  # noqa: BLE001 - for this one question; Pillow decides about everything else
+        if any(words in str(error) for words in _ENDS_EARLY):
+            raise ImageError("truncated", "JPEG: the compressed data end before the last row") from None
 
 
 def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -258,6 +274,6 @@ def _verdict(kind: Format, error: Exception, data: bytes) -> ImageError:
         return ImageError("truncated", f"{kind.name}: {message}")
     if "too large" in lower:  # inflated texts and profiles
         return ImageError("too_large", f"{kind.name}: {message}")
-    if "not supported" in lower or "unsupported" in lower or "cannot handle" in lower:
+    if "unknown pixel mode" in lower or "not supported" in lower or "unsupported" in lower or "cannot handle" in lower:
         return ImageError("unsupported", f"{kind.name}: {message}")
     return ImageError("corrupt", f"{kind.name}: {message}")

@@ -6,6 +6,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gpustats.decode.depth import (
+    avif_misfit,
+    jpeg2000_misfit,
+    jpeg_misfit,
+    png_misfit,
+    pnm_misfit,
+    tiff_misfit,
+)
 from gpustats.decode.headers import jpeg_peak_bytes, png_damage, webp_size
 
 __all__ = ["FORMATS", "IMAGE_SUFFIXES", "Format", "looks_cut_off", "sniff"]
@@ -34,6 +42,8 @@ class Format:
         The same where it depends on the file: from the file and its number of pixels.
     size : callable, optional
         Height and width from the file, where Pillow allocates memory for the pixels before it gives the size.
+    misfit : callable, optional
+        What the file holds that does not fit into 8-bit grey or RGB, None where nothing; see `gpustats.decode.depth`.
     damage : callable, optional
         What is wrong with a file that Pillow decodes all the same, None where nothing is.
     is_cut_off : callable
@@ -47,6 +57,7 @@ class Format:
     peak_bytes: int = 7  # 4 inside Pillow, 3 in the array
     peak_bytes_of: Callable[[bytes, int], int] | None = None
     size: Callable[[bytes], tuple[int, int]] | None = None
+    misfit: Callable[[bytes], str | None] | None = None
     damage: Callable[[bytes], str | None] | None = None
     is_cut_off: Callable[[bytes], bool] = field(default=lambda data: False)
 
@@ -68,6 +79,7 @@ FORMATS = {
             rb"\xff\xd8\xff",
             "JpegImagePlugin.JpegImageFile",
             peak_bytes_of=jpeg_peak_bytes,
+            misfit=jpeg_misfit,
             is_cut_off=lambda data: b"\xff\xd9" not in data[-4096:],
         ),
         Format(
@@ -75,6 +87,7 @@ FORMATS = {
             (".png",),
             rb"\x89PNG\r\n\x1a\n",
             "PngImagePlugin.PngImageFile",
+            misfit=png_misfit,
             damage=png_damage,
             is_cut_off=lambda data: b"IEND" not in data[-64:],
         ),
@@ -107,17 +120,26 @@ FORMATS = {
             rb"II[*+]\0|MM\0[*+]",
             "TiffImagePlugin.TiffImageFile",
             peak_bytes=8,
+            misfit=tiff_misfit,
             # The header gives the position of the first directory.
             is_cut_off=lambda data: len(data) < _number(data, 4, "little" if data[:2] == b"II" else "big"),
         ),
-        Format("PNM", (".pbm", ".pgm", ".ppm", ".pnm"), rb"P[1-6]\s", "PpmImagePlugin.PpmImageFile"),
-        Format("AVIF", (".avif",), rb"....ftypavi[fs]", "AvifImagePlugin.AvifImageFile", peak_bytes=16),
+        Format("PNM", (".pbm", ".pgm", ".ppm", ".pnm"), rb"P[1-6]\s", "PpmImagePlugin.PpmImageFile", misfit=pnm_misfit),
+        Format(
+            "AVIF",
+            (".avif",),
+            rb"....ftypavi[fs]",
+            "AvifImagePlugin.AvifImageFile",
+            peak_bytes=16,
+            misfit=avif_misfit,
+        ),
         Format(
             "JPEG 2000",
             (".jp2",),
             rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
             "Jpeg2KImagePlugin.Jpeg2KImageFile",
             peak_bytes=28,
+            misfit=jpeg2000_misfit,
         ),
     )
 }

@@ -7,7 +7,7 @@ import zlib
 
 from gpustats.failures import ImageError
 
-__all__ = ["MAX_SCANS", "jpeg_peak_bytes", "jpeg_scans", "may_hide_scans", "png_damage", "webp_size"]
+__all__ = ["MAX_SCANS", "jpeg_peak_bytes", "jpeg_precision", "jpeg_scans", "may_hide_scans", "png_damage", "webp_size"]
 
 MAX_SCANS = 100
 """Scans of a large progressive JPEG. Encoders write about ten; every one goes over all pixels and may be a few bytes
@@ -58,21 +58,36 @@ def jpeg_peak_bytes(data: bytes, pixels: int) -> int:
 
 
 def _several_scans(data: bytes) -> int:
-    """Return where the first of several scans starts, 0 where the whole image comes in one (ITU-T T.81, annex B)."""
-    position, components, progressive = 2, 0, False
-    while 0 <= (position := data.find(b"\xff", position)) < len(data) - 9:  # libjpeg skips what is no marker, too
+    """Return where the first of several scans starts, 0 where the whole image comes in one."""
+    frame, scan = _frame_and_scan(data)
+    if not scan:
+        return 0
+    components, progressive = (data[frame + 9], data[frame + 1] & 3 == 2) if frame else (0, False)
+    return scan if progressive or data[scan + 4] < components else 0
+
+
+def jpeg_precision(data: bytes) -> int:
+    """Return the bits a sample of a JPEG (ITU-T T.81, B.2.2), 0 where it has no frame header before its first scan."""
+    frame, _ = _frame_and_scan(data)
+    return data[frame + 4] if frame else 0
+
+
+def _frame_and_scan(data: bytes) -> tuple[int, int]:
+    """Return where the frame header and the first scan header start (ITU-T T.81, annex B), 0 for what is not there."""
+    position, last, frame = 2, len(data) - 9, 0
+    while 0 <= (position := data.find(b"\xff", position)) < last:  # libjpeg skips what is no marker, too
         marker = data[position + 1]
         if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # no segment follows
             position += 1 if marker == 0xFF else 2
             continue
         if marker == 0xDA:
-            return position if progressive or data[position + 4] < components else 0
+            return frame, position
         if marker == 0xD9:
-            return 0
+            break
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            components, progressive = data[position + 9], marker & 3 == 2
+            frame = position
         position += 2 + (data[position + 2] << 8 | data[position + 3])
-    return 0
+    return frame, 0
 
 
 def png_damage(data: bytes) -> str | None:

@@ -24,6 +24,9 @@ __all__ = ["IterableSource", "MapSource", "is_image_object", "open_object"]
 _IMAGE_ENTRIES = ("image", "images", "img", "pixel_values", "input")
 _LABEL_ENTRIES = ("label", "labels", "target", "class")
 _ARRAY_PROTOCOLS = ("__cuda_array_interface__", "__array_interface__", "__dlpack__")
+_PIL_AS_IT_IS = frozenset({"L", "LA", "RGB", "RGBA", "F", "I;16", "I;16B", "I;16L"})
+_PIL_CONVERTED = {"1": "L", **dict.fromkeys(("P", "PA", "CMYK", "YCbCr", "HSV", "La", "RGBa", "RGBX"), "RGB")}
+"""The other modes (I, LAB and the like) would be clipped or guessed."""
 _ACCEPTED = (
     "give a folder, a file, a glob, a URL, an array, a tensor, a PIL image, a Hugging Face or PyTorch dataset, "
     "a DataLoader, an iterable of images, or a list of these"
@@ -133,8 +136,8 @@ class IterableSource(Source):
                 f"{self.label}: element {number} is {type(image).__name__}; expected an array, a tensor, a PIL image, "
                 "encoded bytes, or one of these with a label"
             )
-        array = as_array(image)
         try:
+            array = as_array(image)
             layout = resolve(array.shape, self._layout, f"{self.label}, element {number}", _from_module(image, "torch"))
         except DataError as error:
             if number == 0:
@@ -176,7 +179,20 @@ class MapSource(IterableSource):
 
 
 def as_array(value: Any) -> Any:
-    """Return a NumPy or CuPy array over the memory of `value`, without a copy where that is possible."""
+    """Return a NumPy or CuPy array over the memory of `value`, without a copy where that is possible.
+
+    Raises
+    ------
+    DataError
+        Where it is in GPU memory and CuPy is missing, or where values are masked.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.getmaskarray(value).any():
+            raise DataError(
+                f"{_describe(value)} has masked values, which cannot be left out; pass the values that count as an "
+                "array without a mask"
+            )
+        return value.data
     if isinstance(value, np.ndarray):
         return value
     if _from_module(value, "torch"):
@@ -250,15 +266,18 @@ def _labels(values: Any, count: int) -> list[str]:
 
 
 def _pil_reader(image: Any) -> Callable[[int], Any]:
-    """Return a function that gives the pixels as torchvision's ToTensor takes them; palettes and CMYK become RGB."""
+    """Return a function that gives the pixels: channels as they are, palettes and 8-bit colour spaces as RGB."""
 
     def read(max_bytes: int) -> Any:
         if image.width * image.height * 8 > max_bytes:
             raise ImageError("too_large", f"{image.width} x {image.height} pixels are more than the limit")
+        mode = image.mode
+        if mode not in _PIL_AS_IT_IS and mode not in _PIL_CONVERTED:
+            raise ImageError("unsupported", f"PIL image of mode {mode}; pass it as an array of uint8, uint16 or floats")
+        if "16" not in mode and any(";16" in str(tile) for tile in getattr(image, "tile", ())):  # not yet decoded
+            raise ImageError("unsupported", "PIL image of 16 bits a sample, of which Pillow would give 8")
         try:
-            if image.mode in ("1", "I;16B", "I;16L", "I;16"):
-                return np.asarray(image.convert("L") if image.mode == "1" else image)
-            return np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA", "F") else image.convert("RGB"))
+            return np.asarray(image.convert(_PIL_CONVERTED[mode]) if mode in _PIL_CONVERTED else image)
         except Exception as error:  # noqa: BLE001 - a lazy image may hold a damaged file
             raise ImageError("corrupt", f"PIL image: {error}") from None
 

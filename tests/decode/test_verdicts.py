@@ -321,9 +321,14 @@ def test_large_images_are_converted_in_strips(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_formats_whose_pixels_would_be_clipped() -> None:
-    for mode, kind in [("I;16", "PNG"), ("F", "TIFF"), ("I", "TIFF"), ("LAB", "TIFF")]:
+    for mode, kind, shown in [
+        ("I;16", "PNG", "PNG with 16 bits a sample; only 8 can be read"),
+        ("F", "TIFF", "TIFF with floats; only unsigned integers can be read"),
+        ("I", "TIFF", "TIFF with signed integers; only unsigned integers can be read"),
+        ("LAB", "TIFF", "TIFF of mode LAB; only 8-bit grey and RGB can be read"),
+    ]:
         image = Image.new(mode, (8, 8))
-        with pytest.raises(ImageError, match="only 8-bit images can be read as RGB") as caught:
+        with pytest.raises(ImageError, match=shown) as caught:
             Decoder(100, MemoryBudget(1 << 30, 1)).decode(encoded(image, kind))
         assert caught.value.reason == "unsupported"
 

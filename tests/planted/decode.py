@@ -86,7 +86,7 @@ FAULTS = [
     _headers("scans * pixels > _SCAN_WORK", "scans * pixels >= _SCAN_WORK", "test_how_much_work_scans_may_be"),
     _headers("SCAN) > _SCAN_WORK", "SCAN) >= _SCAN_WORK", "test_how_long_a_jpeg_must_be_to_hide_scans"),
     _headers('\\xda", start)', '\\xda")', "test_scans_before_the_frame_do_not_count"),
-    _headers("marker & 3 == 2", "marker == 0xC2", "test_images_of_several_scans"),
+    _headers("data[frame + 1] & 3 == 2", "marker == 0xC2", "test_images_of_several_scans"),
     _headers("not in (0xC4, 0xC8, 0xCC)", "not in (0xC4, 0xC8)", "test_images_of_several_scans"),
     _headers("position += 1 if marker == 0xFF else 2", "position += 2", "test_images_of_several_scans"),
     _headers("(bits >> 14 & 0x3FFF) + 1", "(bits >> 14) + 1", "test_the_size_of_webp"),
@@ -99,4 +99,44 @@ FAULTS = [
     _formats("data[-4096:]", "data[-64:]", "test_end_marks_near_the_end"),
     _formats('data.rstrip(b"\\0").endswith', "data.endswith", "test_files_that_end_before_they_say"),
     _formats('"little" if data[:2] == b"II" else "big"', '"little"', "test_files_that_end_before_they_say"),
+    *(
+        Fault("gpustats/decode/formats.py", f"misfit={name}_misfit,", "", f"tests/decode/test_depth.py::{test}")
+        for name, test in (
+            ("png", "test_png"),
+            ("tiff", "test_tiff"),
+            ("jpeg2000", "test_jpeg_2000_of_other_depths"),
+            ("avif", "test_avif"),
+        )
+    ),
+    Fault("gpustats/decode/formats.py", ", misfit=pnm_misfit", "", "tests/decode/test_depth.py::test_pnm"),
+    Fault(
+        "gpustats/decode/decoder.py",
+        " or jpeg_precision(data) != 8",
+        "",
+        "tests/decode/test_depth.py::test_lossless_jpeg",
+    ),
+    Fault(
+        "gpustats/decode/decoder.py",
+        '                if kind.name == "JPEG":\n                    _check_scan(data, image.mode)\n',
+        "",
+        "tests/decode/test_depth.py::test_a_scan_that_ends_too_early_is_truncated_also_with_an_end_marker",
+    ),
+    Fault(
+        "gpustats/decode/depth.py",
+        "extra[:1] not in ((1,), (2,))",
+        "extra[:1] not in ((0,), (1,), (2,))",
+        "tests/decode/test_depth.py::test_tiff",
+    ),
+    Fault(
+        "gpustats/sources/objects.py",
+        "        if np.ma.getmaskarray(value).any():",
+        "        if False:",
+        "tests/decode/test_depth.py::test_masked_arrays",
+    ),
+    Fault(
+        "gpustats/sources/objects.py",
+        "        if mode not in _PIL_AS_IT_IS and mode not in _PIL_CONVERTED:",
+        "        if False:",
+        "tests/decode/test_depth.py::test_pil_images",
+    ),
 ]
