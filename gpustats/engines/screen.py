@@ -13,7 +13,6 @@ from gpustats.decode.decoder import check_size, jpeg_header
 __all__ = ["screen"]
 
 _SOF_HUFFMAN_8_BIT = (0xC0, 0xC1, 0xC2)  # baseline, extended sequential, progressive (ITU-T T.81, table B.1)
-_SOF_OTHERS = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
 
 def screen(data: bytes, max_pixels: int) -> tuple[int, int] | None:
@@ -45,7 +44,7 @@ def _has_ordinary_frame(data: bytes) -> bool:
         marker = data[position + 1]
         if marker in _SOF_HUFFMAN_8_BIT:
             return data[position + 4] == 8 and data[position + 9] in (1, 3)
-        if marker in _SOF_OTHERS or marker == 0xDA:
+        if marker == 0xDA:  # behind a frame of another kind
             return False
         position += 2 + (data[position + 2] << 8 | data[position + 3])
     return False

@@ -24,7 +24,8 @@ from gpustats.engines.gpu import GpuEngine
 from gpustats.engines.tuning import Tuning
 from gpustats.sources import Batch
 from gpustats.statistics import STATISTICS, for_kind
-from gpustats.statistics.base import Statistic
+from gpustats.statistics.base import Kind, Statistic
+from gpustats.statistics.float_moments import FloatMoments
 from gpustats.statistics.rows import Rows
 from tests.gpu.shim_reduce import ShimReducer
 from tests.gpu.test_device_arrays import DeviceArray, on_device
@@ -212,3 +213,19 @@ def test_without_a_kernel_arrays_on_the_device_are_refused(odd: Definition) -> N
     image = on_device(np.ones((4, 5, 3), np.uint8))
     with pytest.raises(DeviceError, match=r"for the statistic 'odd'; copy arrays to main memory first \(\.get\(\)"):
         device_arrays.measure([("a", "", image)], odd.statistics, launch)
+
+
+def test_sums_about_a_shift_that_cancel_give_no_negative_deviation() -> None:
+    """Of equal floats, sumsq - sum * sum / n may come out a rounding error below zero."""
+    statistic = FloatMoments(Kind(1, "float64"))
+    total = np.array([[0.1 + 0.1 + 0.1]])
+    squares = np.nextafter(total * total / 3, 0)
+    assert squares - total * total / 3 < 0
+    one = np.ones((1, 1), np.float32)
+    columns = statistic.on_gpu(
+        Outputs(
+            np.array([3], np.uint64), total, squares, one, one,
+            shift=np.zeros((1, 1)), nonfinite=np.zeros((1, 1), np.uint64),
+        )
+    )  # fmt: skip
+    assert columns["deviation"].tolist() == [[0.0]]

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gpustats import DataError
+from gpustats.failures import ImageError
 from gpustats.sources import open_source
 from tests.sources.packing import Contents, contents, need
 
@@ -223,6 +224,22 @@ def test_what_pickles_may_not_hold(value: Any, reason: str, message: str, protoc
     found = cifar(tmp_path, {b"data": value}, protocol)
     assert found.failures == [("data_batch_1", reason)]
     assert message in found.messages[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.encode", "os._reconstruct", "os._frombuffer", "os.ndarray", "os.dtype", "_codecs.decode", "numpy.load",
+        "numpy.core.multiarray.scalar", "numpy._core.numeric.array", "numpy.core.numeric.ndarray", "builtins.eval",
+    ],
+)  # fmt: skip
+def test_a_pickle_may_name_nothing_but_arrays(name: str) -> None:
+    """Module and name count together. The pickle is made by hand: GLOBAL, then the end."""
+    from gpustats.sources.arrays.cifar import load_plain
+
+    module, _, attribute = name.rpartition(".")
+    with pytest.raises(ImageError, match=f"the pickle names {name}: only plain data and NumPy arrays are read"):
+        load_plain(b"c" + module.encode() + b"\n" + attribute.encode() + b"\n.")
 
 
 def test_an_array_in_a_pickle_that_is_smaller_than_it_claims(tmp_path: Path) -> None:
