@@ -136,7 +136,8 @@ class Decoder:
         check_size(height, width, self._max_pixels)
         if size > self._buffer.nbytes or may_hide_scans(data, height * width):
             self._admit(height * width * (3 + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)))
-        if color_space in ("CMYK", "YCCK") or jpeg_precision(data) != 8:
+        # Of files with another precision, libjpeg gives RGB only for lossless ones that are stored as RGB.
+        if color_space in ("CMYK", "YCCK") or (color_space == "RGB" and jpeg_precision(data) != 8):
             return self._decode_with_pillow(data), PILLOW
         if size > self._buffer.nbytes and size <= self._memory.share // 3:  # room for coefficients, too
             self._buffer = np.empty(size, np.uint8)
