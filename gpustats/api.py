@@ -94,7 +94,8 @@ def compute(
         Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the
         number of images done since the last call.
     gpu_options : mapping, optional
-        Settings of the GPU engine by name (`gpustats.engines.tuning.Tuning`), such as ``{"batch_size": 512}``.
+        Settings of the GPU engine by name: ``batch_size``, ``batch_bytes``, ``threads``, ``readers``,
+        ``hw_decoder_load``, ``prefetch``, ``cpu_workers`` and ``max_gpu_pixels``.
     column : str, optional
         Where several columns hold images or paths, the one to read: of a Parquet file, a Hugging Face dataset or a
         manifest; the extension in WebDataset shards (``"jpg"``), the array in an ``.npz`` file.
