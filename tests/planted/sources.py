@@ -381,4 +381,23 @@ FAULTS = [
         "if False:",
         "test_base.py::test_a_file_whose_size_changes",
     ),
+    _fault(
+        "arrays/numpy",
+        "least = 3 if any(number >= 3 for number in axes.values()) else 2",
+        "least = 2",
+        "test_stored_arrays.py::test_labels_of_an_npz_are_no_image",
+    ),
+    _fault(
+        "records/tfrecord",
+        "(count := _count(image)) > 1",
+        "(count := _count(image)) > 9",
+        "test_records.py::test_a_record_with_several_images_is_refused",
+    ),
+    _fault("records/lmdb", "if not value or ", "if ", "test_records.py::test_values_of_lmdb"),
+    _fault(
+        "records/lmdb",
+        'if _may_be_metadata(key.rpartition("/")[2], value):',
+        "if True:",
+        "test_records.py::test_values_of_lmdb",
+    ),
 ]

@@ -140,6 +140,15 @@ def test_records_without_an_image(tmp_path: Path) -> None:
     ]
 
 
+def test_a_record_with_several_images_is_refused(tmp_path: Path) -> None:
+    """Frames of an episode, for example: the first one alone would be a wrong number."""
+    one, several = as_bytes(JPEG), message(1, message(1, JPEG) * 3)
+    found = records(tmp_path, framed(example(image=several)), framed(example(image=one)), feature="image")
+    assert found.keys == ["a.tfrecord/1"]
+    assert found.failures == [("a.tfrecord/0", "unsupported")]
+    assert found.messages == ["the feature 'image' holds 3 values; one image a record is read"]
+
+
 def test_fields_of_an_example_that_mean_nothing_here(tmp_path: Path) -> None:
     whole = example(image=as_bytes(A))
     strange = number(2 << 3) + b"\x07" + message(2, b"x") + number(1 << 3) + b"\x07"
@@ -266,6 +275,10 @@ def test_values_of_lmdb(tmp_path: Path) -> None:
         b"m like a pickle": b"\x80\x01",
         b"n like a pickle": b"\x80\x06",
         b"o large": JPEG + bytes(6000),
+        b"p damaged": bytes(4) + JPEG[4:],
+        b"q keys": b"[\n 'a', '\xc3\xbc'\n]",
+        b"r no image.JPG": b"text",
+        b"__keys__": bytes(range(200)),
     }
     with environment.begin(write=True) as transaction:
         for key, value in values.items():
@@ -286,17 +299,24 @@ def test_values_of_lmdb(tmp_path: Path) -> None:
             (f"{name}/f raw, without sizes", "unsupported"),
             (f"{name}/g pickled", "unsupported"),
             (f"{name}/h pickled", "unsupported"),
+            (f"{name}/j damaged", "not_an_image"),
+            (f"{name}/l empty", "not_an_image"),
+            (f"{name}/p damaged", "not_an_image"),
+            (f"{name}/r no image.JPG", "not_an_image"),
         ]
         assert found.messages[:2] == [
             "a Caffe Datum of raw pixels (7 x 5 x 3): its channel order is not known",
             "a Caffe Datum of raw pixels (? x ? x ?): its channel order is not known",
         ]
         assert "pickles are not read" in found.messages[2]
+        assert found.messages[4:6] == [
+            "the first bytes of the value are those of no image format",
+            "the value is empty",
+        ]
         assert found.skipped == {"non_image": 6}
     found = contents(tmp_path / "db", max_bytes=len(JPEG) + 5999)
-    assert (found.failures[-1], found.messages[-1]) == (
-        ("db/o large", "too_large"),
-        f"the value has {len(JPEG) + 6000:,} bytes",
+    assert dict(zip(found.failures, found.messages, strict=True))["db/o large", "too_large"] == (
+        f"the value has {len(JPEG) + 6000:,} bytes"
     )
 
 

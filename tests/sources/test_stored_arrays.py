@@ -297,6 +297,23 @@ def test_npz(tmp_path: Path) -> None:
     assert found.messages == ["there is no array 'x'; there are: é, one, labels, scalar"]
 
 
+@pytest.mark.parametrize("labels", [(50,), (50, 1), (50, 10)])
+def test_labels_of_an_npz_are_no_image(labels: tuple[int, ...], tmp_path: Path) -> None:
+    images = np.arange(50 * 28 * 28).reshape(50, 28, 28).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", train_images=images, train_labels=np.ones(labels, np.uint8))
+    found = contents(tmp_path / "a.npz")
+    assert found.keys == [f"a.npz/train_images/{i}" for i in range(50)]
+    assert (found.failures, found.skipped) == ([], {"non_image": 1})
+    found = contents(tmp_path / "a.npz", column="train_labels")
+    assert len(found.images) == (1 if len(labels) == 2 else 0), "what is asked for is read"
+
+
+def test_an_npz_of_images_with_two_axes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", one=np.ones((4, 5), np.uint8), two=np.ones((6, 5), np.uint8), label=np.ones(3))
+    found = contents(tmp_path / "a.npz")
+    assert (found.keys, found.skipped) == (["a.npz/one", "a.npz/two"], {"non_image": 1})
+
+
 def test_npz_arrays_that_are_refused(tmp_path: Path) -> None:
     found = contents(npz(tmp_path / "a.npz", a=np.asfortranarray(COLOR)))
     assert (found.failures, found.messages) == (

@@ -30,7 +30,8 @@ _DAMAGE = (
 class NumpyFileSource(ShardSource):
     """The images of an ``.npy`` or ``.npz`` file; the key is an image's number, in ``.npz`` after the array's name.
 
-    Of an ``.npz`` file every array of two to four axes counts that is not a list of labels; ``column=`` chooses one.
+    Of an ``.npz`` file the arrays of three and four axes count, or those of two axes if there are no others; the rest
+    are labels and the like. ``column=`` chooses one array.
 
     Parameters
     ----------
@@ -65,18 +66,28 @@ class NumpyFileSource(ShardSource):
             infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if column is not None and column not in infos:
                 raise ImageError("unsupported", f"there is no array '{column}'; there are: {', '.join(infos)}")
-            for name, info in infos.items():
-                if column is None or name == column:
-                    with archive.open(info) as stream:
-                        yield from self._stream(stream, f"{self.key}/{name}", info.file_size)
+            chosen = [column] if column is not None else self._images_of(archive, infos)
+            if column is None and len(chosen) < len(infos):
+                self.skipped["non_image"] += len(infos) - len(chosen)
+            for name in chosen:
+                with archive.open(infos[name]) as stream:
+                    yield from self._stream(stream, f"{self.key}/{name}", infos[name].file_size)
+
+    def _images_of(self, archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo]) -> list[str]:
+        """Return the arrays that are images by their number of axes, and damaged ones, which reading names."""
+        axes: dict[str, int] = {}
+        for name, info in infos.items():
+            try:
+                with archive.open(info) as stream:
+                    axes[name] = len(_shape_and_type(stream)[0])
+            except (*_DAMAGE, ImageError):
+                axes[name] = 3
+        least = 3 if any(number >= 3 for number in axes.values()) else 2
+        return [name for name, number in axes.items() if number >= least]
 
     def _stream(self, stream: IO[bytes], key: str, size: int | None) -> Iterator[Sample | Failure]:
         """Read image by image, so that a compressed array is never in memory whole."""
-        version = np.lib.format.read_magic(stream)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
-            raise ImageError("unsupported", f"version {version} of the NumPy format is for records, not images")
-        shape, fortran, dtype = readers[version](stream)
+        shape, fortran, dtype = _shape_and_type(stream)
         if len(shape) < 2:
             if self._options.column is not None:
                 raise ImageError("unsupported", f"the array '{self._options.column}' has shape {shape}, not images")
@@ -97,6 +108,15 @@ class NumpyFileSource(ShardSource):
 
         header = _Header(tuple(shape), dtype, stream)
         yield from array_samples(header, self._options.layout, key, self._options.max_bytes, read=read)
+
+
+def _shape_and_type(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of an array: its shape, whether it is in Fortran order, its type."""
+    version = np.lib.format.read_magic(stream)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ImageError("unsupported", f"version {version} of the NumPy format is for records, not images")
+    return readers[version](stream)
 
 
 class _Header:

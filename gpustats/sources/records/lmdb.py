@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from gpustats.decode.formats import sniff
+from gpustats.decode.formats import IMAGE_SUFFIXES, sniff
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.files.file import File
@@ -73,9 +73,25 @@ class LmdbSource(ShardSource):
             datum = {}
         data = datum.get(4)
         if not isinstance(data, memoryview):
-            self.skipped["non_image"] += 1
+            if _may_be_metadata(key.rpartition("/")[2], value):
+                self.skipped["non_image"] += 1
+            else:
+                what = "the first bytes of the value are those of no image format" if value else "the value is empty"
+                yield Failure(key, "not_an_image", what)
         elif datum.get(7) or sniff(bytes(data[:16])) is not None:
             yield key, str(datum.get(5, "")), bytes(data)
         else:
             size = " x ".join(str(datum.get(number, "?")) for number in (3, 2, 1))
             yield Failure(key, "unsupported", f"a Caffe Datum of raw pixels ({size}): its channel order is not known")
+
+
+def _may_be_metadata(name: str, value: memoryview) -> bool:
+    """Return whether an entry may be a count, a list of keys, a label or the like, and not a damaged image."""
+    if not value or os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+        return False
+    if name.startswith("__") or len(value) <= 8:
+        return True
+    try:
+        return all(word.isprintable() for word in str(value, "utf-8").split())
+    except UnicodeDecodeError:
+        return False

@@ -102,6 +102,9 @@ class TFRecordSource(ShardSource):
         wanted = (self._feature,) if self._feature is not None else _IMAGE_FEATURES
         image = next((features[name] for name in wanted if name in features), None)
         value = _first(image) if image is not None else None
+        if isinstance(value, bytes) and image is not None and (count := _count(image)) > 1:
+            name = next(name for name in wanted if name in features)
+            return Failure(key, "unsupported", f"the feature '{name}' holds {count} values; one image a record is read")
         if not isinstance(value, bytes):
             names = ", ".join(sorted(features)) or "none"
             return Failure(key, "missing", f"no bytes feature '{wanted[0]}'; there are: {names}; choose with feature=")
@@ -128,6 +131,16 @@ def _example(record: memoryview) -> dict[str, memoryview]:
                     if isinstance(name, memoryview) and isinstance(feature, memoryview):
                         found[str(name, "utf-8", "replace")] = feature
     return found
+
+
+def _count(feature: memoryview) -> int:
+    """Return how many values a Feature of bytes has; its data were read before."""
+    return sum(
+        number == 1
+        for kind, values in fields(feature)
+        if kind == 1 and isinstance(values, memoryview)
+        for number, _ in fields(values)
+    )
 
 
 def _first(feature: memoryview) -> bytes | int | float | None:
