@@ -400,4 +400,10 @@ FAULTS = [
         "if True:",
         "test_records.py::test_values_of_lmdb",
     ),
+    _fault(
+        "places/lists",
+        "raw.removeprefix(codecs.BOM_UTF8) if number == 0 else raw",
+        "raw",
+        "test_manifest.py::test_a_text_list_that_begins_with_a_byte_order_mark",
+    ),
 ]

@@ -177,6 +177,14 @@ def test_text_lists(folder: Path) -> None:
     assert found.failures == [("gone.jpg", "missing"), ("http://h/a.jpg", "unsupported")]
 
 
+@pytest.mark.parametrize("first", ["", "# comment\n"])
+def test_a_text_list_that_begins_with_a_byte_order_mark(folder: Path, first: str) -> None:
+    """As editors on Windows write it."""
+    found = read(folder, "l.txt", "\ufeff" + first + NAMES[0] + "\r\n" + NAMES[1] + "\r\n")
+    assert found.images == [(name, "", raw(name)) for name in NAMES[:2]]
+    assert found.failures == []
+
+
 def test_where_paths_lead(folder: Path, tmp_path: Path) -> None:
     away = tmp_path / "lists"
     away.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,8 @@ class TextListSource(Source):
 
     def _lines(self) -> Iterator[str]:
         with self._file.open() as file:
-            for raw in file:
-                line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
+            for number, raw in enumerate(file):
+                text = raw.removeprefix(codecs.BOM_UTF8) if number == 0 else raw
+                line = text.decode("utf-8", "surrogateescape").rstrip("\r\n")
                 if line.strip() and not line.startswith("#"):
                     yield line
