@@ -24,16 +24,19 @@ GUARDS: tuple[tuple[str, str], ...] = (
     # statistics
     ("*/exact.py", "tests/test_arithmetic.py"),
     ("*/moments.py", "tests/test_moments.py tests/test_arithmetic.py tests/test_numbers.py tests/test_reduce.py"),
-    ("*/float_moments.py", "tests/sources/test_arrays.py tests/test_totals.py tests/test_numbers.py"),
-    ("*/histogram.py", "tests/test_histogram.py"),
-    ("*/covariance.py", "tests/test_covariance.py"),
+    (
+        "*/float_moments.py",
+        "tests/sources/test_arrays.py tests/test_totals.py tests/test_numbers.py tests/gpu/test_statistics.py",
+    ),
+    ("*/histogram.py", "tests/test_histogram.py tests/gpu/test_statistics.py"),
+    ("*/covariance.py", "tests/test_covariance.py tests/gpu/test_statistics.py"),
     ("*/lanes.py", "tests/test_reduce.py"),
     ("*/totals.py", "tests/test_totals.py tests/test_stats.py tests/test_rows.py"),
     ("*/rows.py", "tests/test_rows.py tests/test_run.py"),
     ("*/builder.py", "tests/test_rows.py tests/test_run.py tests/sources/test_arrays.py tests/test_covariance.py"),
     ("*/statistics/base.py", "tests/test_numbers.py tests/test_totals.py tests/test_rows.py tests/test_covariance.py"),
     ("*/stats.py", "tests/test_stats.py tests/test_numbers.py tests/test_toy_statistic.py"),
-    ("*/version1.py", "tests/test_stats.py"),
+    ("*/version1.py", "tests/test_version_1.py tests/test_stats.py"),
     ("*/statistics/*", "tests/test_toy_statistic.py tests/test_stats.py tests/test_totals.py tests/test_rows.py"),
     # checkpoint
     ("*/journal.py", "tests/*test_journal*.py tests/*test_resume*.py tests/*test_checkpoint*.py"),
