@@ -229,3 +229,16 @@ def test_sums_about_a_shift_that_cancel_give_no_negative_deviation() -> None:
         )
     )  # fmt: skip
     assert columns["deviation"].tolist() == [[0.0]]
+    assert columns["mean"].tolist() == (total / 3).tolist()
+
+
+@pytest.mark.parametrize("bad", [1, 2])
+def test_an_image_with_values_that_are_not_finite_has_no_mean(bad: int) -> None:
+    """Of two images, the second holds NaN or infinity; the sums are of its other values."""
+    two = np.ones((2, 1))
+    nonfinite = np.array([[0], [bad]], np.uint64)
+    columns = FloatMoments(Kind(1, "float64")).on_gpu(
+        Outputs(np.array([4, 4], np.uint64), two * 4, two * 4, two, two, shift=two * 0, nonfinite=nonfinite)
+    )
+    assert columns["mean"][0] == 1
+    assert np.isnan(columns["mean"][1])
