@@ -389,8 +389,8 @@ FAULTS = [
     ),
     _fault(
         "records/tfrecord",
-        "(count := _count(image)) > 1",
-        "(count := _count(image)) > 9",
+        "if count > 1:",
+        "if count > 9:",
         "test_records.py::test_a_record_with_several_images_is_refused",
     ),
     _fault("records/lmdb", "if not value or ", "if ", "test_records.py::test_values_of_lmdb"),
@@ -405,5 +405,11 @@ FAULTS = [
         "raw.removeprefix(codecs.BOM_UTF8) if number == 0 else raw",
         "raw",
         "test_manifest.py::test_a_text_list_that_begins_with_a_byte_order_mark",
+    ),
+    _fault(
+        "records/tfrecord",
+        '        except ValueError as error:\n            return Failure(key, "corrupt", f"the feature',
+        '        except KeyError as error:\n            return Failure(key, "corrupt", f"the feature',
+        "test_records.py::test_a_feature_that_is_damaged_behind_its_first_value_costs_one_record",
     ),
 ]

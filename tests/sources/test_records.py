@@ -149,6 +149,14 @@ def test_a_record_with_several_images_is_refused(tmp_path: Path) -> None:
     assert found.messages == ["the feature 'image' holds 3 values; one image a record is read"]
 
 
+def test_a_feature_that_is_damaged_behind_its_first_value_costs_one_record(tmp_path: Path) -> None:
+    damaged = message(1, message(1, JPEG) + b"\x0a\xff\xff\x7f")
+    found = records(tmp_path, framed(example(image=damaged)), framed(example(image=as_bytes(JPEG))), feature="image")
+    assert found.keys == ["a.tfrecord/1"]
+    assert found.failures == [("a.tfrecord/0", "corrupt")]
+    assert found.messages == ["the feature 'image' is damaged: a field is cut off"]
+
+
 def test_fields_of_an_example_that_mean_nothing_here(tmp_path: Path) -> None:
     whole = example(image=as_bytes(A))
     strange = number(2 << 3) + b"\x07" + message(2, b"x") + number(1 << 3) + b"\x07"

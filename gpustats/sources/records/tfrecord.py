@@ -100,14 +100,19 @@ class TFRecordSource(ShardSource):
         except ValueError as error:
             return Failure(key, "corrupt", f"the record is no tf.train.Example: {error}")
         wanted = (self._feature,) if self._feature is not None else _IMAGE_FEATURES
-        image = next((features[name] for name in wanted if name in features), None)
-        value = _first(image) if image is not None else None
-        if isinstance(value, bytes) and image is not None and (count := _count(image)) > 1:
-            name = next(name for name in wanted if name in features)
-            return Failure(key, "unsupported", f"the feature '{name}' holds {count} values; one image a record is read")
-        if not isinstance(value, bytes):
+        found = next((name for name in wanted if name in features), None)
+        value = _first(features[found]) if found is not None else None
+        if found is None or not isinstance(value, bytes):
             names = ", ".join(sorted(features)) or "none"
             return Failure(key, "missing", f"no bytes feature '{wanted[0]}'; there are: {names}; choose with feature=")
+        try:
+            count = _count(features[found])
+        except ValueError as error:
+            return Failure(key, "corrupt", f"the feature '{found}' is damaged: {error}")
+        if count > 1:
+            return Failure(
+                key, "unsupported", f"the feature '{found}' holds {count} values; one image a record is read"
+            )
         labels = (self._group,) if self._group is not None else _GROUP_FEATURES
         label = next((_first(features[name]) for name in labels if name in features), None)
         group = label.decode("utf-8", "replace") if isinstance(label, bytes) else "" if label is None else str(label)
@@ -134,7 +139,13 @@ def _example(record: memoryview) -> dict[str, memoryview]:
 
 
 def _count(feature: memoryview) -> int:
-    """Return how many values a Feature of bytes has; its data were read before."""
+    """Return how many values a Feature of bytes has.
+
+    Raises
+    ------
+    ValueError
+        Where it is damaged.
+    """
     return sum(
         number == 1
         for kind, values in fields(feature)
