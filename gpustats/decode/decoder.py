@@ -23,7 +23,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from gpustats.decode.formats import Format, looks_cut_off, sniff
+from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
@@ -32,10 +32,6 @@ __all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "jpeg_header", "vers
 
 SIMPLEJPEG = "simplejpeg"
 PILLOW = "pillow"
-
-# Modes whose conversion to 8-bit RGB loses nothing but alpha; the others (I;16, I, F, LAB ...) would be clipped or
-# guessed.
-_EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 
 _COEFFICIENT_BYTES = 6
 
@@ -175,7 +171,7 @@ class Decoder:
                 self._admit_pixels(kind, data, *kind.size(data))
             with _open(kind, data) as image:
                 self._admit_pixels(kind, data, image.height, image.width)
-                if image.mode not in _EIGHT_BIT_MODES:
+                if image.mode not in EIGHT_BIT_MODES:
                     raise ImageError(
                         "unsupported", f"{kind.name} of mode {image.mode}; only 8-bit grey and RGB can be read"
                     )

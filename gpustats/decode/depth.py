@@ -45,7 +45,8 @@ def pnm_misfit(data: bytes) -> str | None:
     words = re.sub(rb"#[^\r\n]*", b" ", data[:4096]).split(maxsplit=4)
     if len(words) < 4 or words[0] not in (b"P2", b"P3", b"P5", b"P6") or not words[3].isdigit():
         return None
-    return f"values up to {int(words[3])}; only values up to 255 can be read" if int(words[3]) > 255 else None
+    maximum = int(words[3])
+    return f"values up to {maximum}; only values up to 255 can be read" if maximum > 255 else None
 
 
 def jpeg2000_misfit(data: bytes) -> str | None:
@@ -54,10 +55,10 @@ def jpeg2000_misfit(data: bytes) -> str | None:
     if start < 0 or len(data) < start + 42:
         return None
     (components,) = struct.unpack_from(">H", data, start + 40)
-    depths = {byte & 0x7F for byte in data[start + 42 : start + 42 + 3 * components : 3]}
-    if any(byte & 0x80 for byte in data[start + 42 : start + 42 + 3 * components : 3]):
+    depths = data[start + 42 : start + 42 + 3 * components : 3]  # less one; the highest bit says signed
+    if any(depth & 0x80 for depth in depths):
         return "signed integers; only unsigned ones can be read"
-    if depths - {7}:
+    if set(depths) - {7}:
         return _bits(max(depths) + 1)
     return _bands(components) if components > 4 else None
 
@@ -104,4 +105,4 @@ def _tiff_tags(data: bytes) -> Any:
 
 
 def _numbers(value: Any) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, tuple) else (value,)
+    return value if isinstance(value, tuple) else (value,)

@@ -16,7 +16,11 @@ from gpustats.decode.depth import (
 )
 from gpustats.decode.headers import jpeg_peak_bytes, png_damage, webp_size
 
-__all__ = ["FORMATS", "IMAGE_SUFFIXES", "Format", "looks_cut_off", "sniff"]
+__all__ = ["EIGHT_BIT_MODES", "FORMATS", "IMAGE_SUFFIXES", "Format", "looks_cut_off", "sniff"]
+
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
+"""Modes of Pillow whose conversion to 8-bit grey or RGB loses nothing but alpha. The others (I;16, I, F, LAB ...) would
+be clipped or guessed."""
 
 _SMALLEST_FILE = 26  # bytes of the smallest image of any format, a GIF
 

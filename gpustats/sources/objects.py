@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gpustats.decode.formats import EIGHT_BIT_MODES
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
 from gpustats.install import pip_install
@@ -25,8 +26,6 @@ _IMAGE_ENTRIES = ("image", "images", "img", "pixel_values", "input")
 _LABEL_ENTRIES = ("label", "labels", "target", "class")
 _ARRAY_PROTOCOLS = ("__cuda_array_interface__", "__array_interface__", "__dlpack__")
 _PIL_AS_IT_IS = frozenset({"L", "LA", "RGB", "RGBA", "F", "I;16", "I;16B", "I;16L"})
-_PIL_CONVERTED = {"1": "L", **dict.fromkeys(("P", "PA", "CMYK", "YCbCr", "HSV", "La", "RGBa", "RGBX"), "RGB")}
-"""The other modes (I, LAB and the like) would be clipped or guessed."""
 _ACCEPTED = (
     "give a folder, a file, a glob, a URL, an array, a tensor, a PIL image, a Hugging Face or PyTorch dataset, "
     "a DataLoader, an iterable of images, or a list of these"
@@ -272,12 +271,14 @@ def _pil_reader(image: Any) -> Callable[[int], Any]:
         if image.width * image.height * 8 > max_bytes:
             raise ImageError("too_large", f"{image.width} x {image.height} pixels are more than the limit")
         mode = image.mode
-        if mode not in _PIL_AS_IT_IS and mode not in _PIL_CONVERTED:
+        if mode not in _PIL_AS_IT_IS and mode not in EIGHT_BIT_MODES:
             raise ImageError("unsupported", f"PIL image of mode {mode}; pass it as an array of uint8, uint16 or floats")
         if "16" not in mode and any(";16" in str(tile) for tile in getattr(image, "tile", ())):  # not yet decoded
             raise ImageError("unsupported", "PIL image of 16 bits a sample, of which Pillow would give 8")
         try:
-            return np.asarray(image.convert(_PIL_CONVERTED[mode]) if mode in _PIL_CONVERTED else image)
+            if mode in _PIL_AS_IT_IS:
+                return np.asarray(image)
+            return np.asarray(image.convert("L" if mode == "1" else "RGB"))
         except Exception as error:  # noqa: BLE001 - a lazy image may hold a damaged file
             raise ImageError("corrupt", f"PIL image: {error}") from None
 

@@ -86,7 +86,7 @@ FAULTS = [
     _headers("scans * pixels > _SCAN_WORK", "scans * pixels >= _SCAN_WORK", "test_how_much_work_scans_may_be"),
     _headers("SCAN) > _SCAN_WORK", "SCAN) >= _SCAN_WORK", "test_how_long_a_jpeg_must_be_to_hide_scans"),
     _headers('\\xda", start)', '\\xda")', "test_scans_before_the_frame_do_not_count"),
-    _headers("data[frame + 1] & 3 == 2", "marker == 0xC2", "test_images_of_several_scans"),
+    _headers("data[frame + 1] & 3 == 2", "data[frame + 1] == 0xC2", "test_images_of_several_scans"),
     _headers("not in (0xC4, 0xC8, 0xCC)", "not in (0xC4, 0xC8)", "test_images_of_several_scans"),
     _headers("position += 1 if marker == 0xFF else 2", "position += 2", "test_images_of_several_scans"),
     _headers("(bits >> 14 & 0x3FFF) + 1", "(bits >> 14) + 1", "test_the_size_of_webp"),
@@ -135,7 +135,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/sources/objects.py",
-        "        if mode not in _PIL_AS_IT_IS and mode not in _PIL_CONVERTED:",
+        "        if mode not in _PIL_AS_IT_IS and mode not in EIGHT_BIT_MODES:",
         "        if False:",
         "tests/decode/test_depth.py::test_pil_images",
     ),

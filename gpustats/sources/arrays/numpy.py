@@ -66,15 +66,12 @@ class NumpyFileSource(ShardSource):
             infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if column is not None and column not in infos:
                 raise ImageError("unsupported", f"there is no array '{column}'; there are: {', '.join(infos)}")
-            chosen = [column] if column is not None else self._images_of(archive, infos)
-            if column is None and len(chosen) < len(infos):
-                self.skipped["non_image"] += len(infos) - len(chosen)
-            for name in chosen:
+            for name in self._images_of(archive, infos) if column is None else [column]:
                 with archive.open(infos[name]) as stream:
                     yield from self._stream(stream, f"{self.key}/{name}", infos[name].file_size)
 
     def _images_of(self, archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo]) -> list[str]:
-        """Return the arrays that are images by their number of axes, and damaged ones, which reading names."""
+        """Return the arrays that are images by their number of axes, and damaged ones; count the others."""
         axes: dict[str, int] = {}
         for name, info in infos.items():
             try:
@@ -83,7 +80,10 @@ class NumpyFileSource(ShardSource):
             except (*_DAMAGE, ImageError):
                 axes[name] = 3
         least = 3 if any(number >= 3 for number in axes.values()) else 2
-        return [name for name, number in axes.items() if number >= least]
+        images = [name for name, number in axes.items() if number >= least]
+        if others := len(axes) - len(images):
+            self.skipped["non_image"] += others
+        return images
 
     def _stream(self, stream: IO[bytes], key: str, size: int | None) -> Iterator[Sample | Failure]:
         """Read image by image, so that a compressed array is never in memory whole."""

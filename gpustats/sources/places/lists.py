@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import glob
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -118,9 +118,9 @@ class TextListSource(Source):
         return sum(1 for _ in self._lines()) if self._file.path is not None else None
 
     def _lines(self) -> Iterator[str]:
-        with self._file.open() as file:
-            for number, raw in enumerate(file):
-                text = raw.removeprefix(codecs.BOM_UTF8) if number == 0 else raw
-                line = text.decode("utf-8", "surrogateescape").rstrip("\r\n")
+        file = self._file.open()
+        with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+            for raw in lines:
+                line = raw.rstrip("\r\n")
                 if line.strip() and not line.startswith("#"):
                     yield line
