@@ -95,7 +95,6 @@ class Journal:
         execute("COMMIT")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = NORMAL")
-        self._forms = {form: number for number, form in execute("SELECT id, form FROM forms")}
         self.last_id: int = execute("SELECT coalesce(max(id), 0) FROM images").fetchone()[0]
 
     def _check(self, stored: Mapping[str, str], settings: Mapping[str, str]) -> None:
