@@ -9,6 +9,7 @@ from gpustats.api import compute
 from gpustats.errors import (
     DataError,
     DeviceError,
+    DeviceLost,
     GpustatsError,
     ImagesFailedWarning,
     MergeError,
@@ -21,6 +22,7 @@ from gpustats.version import __version__
 __all__ = [
     "DataError",
     "DeviceError",
+    "DeviceLost",
     "Failure",
     "GpustatsError",
     "ImagesFailedWarning",

@@ -126,7 +126,8 @@ def compute(
         where `checkpoint` belongs to other data, options or versions, is in use, or cannot be written; where
         `failures` cannot be written.
     DeviceError
-        Where the device asked for cannot be used.
+        Where the device asked for cannot be used. `DeviceLost` where a GPU that was asked for stops working during
+        the run; it carries the partial result.
     TooManyFailures
         Where more than `max_failures` images failed.
     Interrupted

@@ -1,13 +1,16 @@
 """Errors that gpustats raises on purpose; each message says what was given, what is wrong and what to do.
 
-Those that carry a result are in `gpustats.run`.
+More of those that carry a result are in `gpustats.run`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "DataError",
     "DeviceError",
+    "DeviceLost",
     "GpustatsError",
     "ImagesFailedWarning",
     "MergeError",
@@ -27,6 +30,18 @@ class DataError(GpustatsError, ValueError):
 
 class DeviceError(GpustatsError, RuntimeError):
     """The device asked for cannot be used: a missing package, driver or GPU."""
+
+
+class DeviceLost(DeviceError):
+    """The GPU that was asked for stopped working during the run.
+
+    Attributes
+    ----------
+    partial : Stats
+        The statistics of the images read by then, with ``complete=False``.
+    """
+
+    partial: Any = None
 
 
 class MergeError(GpustatsError, ValueError):

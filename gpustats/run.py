@@ -11,7 +11,7 @@ from typing import Any
 
 from gpustats.definition import Definition, color_order
 from gpustats.engines.base import Engine, Outcome
-from gpustats.errors import DataError, GpustatsError, ImagesFailedWarning
+from gpustats.errors import DataError, DeviceLost, GpustatsError, ImagesFailedWarning
 from gpustats.failures import Failure, FailureLimit, FailureLog, printable
 from gpustats.limits.interrupts import orderly_interrupts, whole_step
 from gpustats.result.stats import Stats
@@ -106,7 +106,7 @@ class Run:
         ------
         DataError
             Where there is no image; at the first failure, where that ends the run.
-        TooManyFailures, Interrupted
+        TooManyFailures, Interrupted, DeviceLost
             With the partial result.
         """
         with orderly_interrupts():
@@ -119,6 +119,9 @@ class Run:
                     self._buffer.flush()
             except KeyboardInterrupt:
                 raise Interrupted(self._result(complete=False)) from None
+            except DeviceLost as error:
+                error.partial = self._result(complete=False)
+                raise
             self._judge()
             return self._result(complete=True)
 

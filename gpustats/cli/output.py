@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from gpustats.errors import GpustatsError, ImagesFailedWarning
+from gpustats.errors import DeviceLost, GpustatsError, ImagesFailedWarning
 from gpustats.result.stats import Stats
 from gpustats.result.text import normalize_line
 from gpustats.run import Interrupted, TooManyFailures
@@ -44,7 +44,7 @@ def report(compute: Callable[[], Stats], json: str | None, quiet: bool) -> NoRet
     except Interrupted as interrupt:
         stats, code = interrupt.partial, EXIT_INTERRUPTED
         say("interrupted: the numbers are those of the images read so far", quiet=False)
-    except TooManyFailures as error:
+    except (TooManyFailures, DeviceLost) as error:
         stats, code = error.partial, EXIT_ERROR
         say(f"error: {error}", quiet=False)
     except (GpustatsError, ValueError) as error:

@@ -7,13 +7,22 @@ import zlib
 
 from gpustats.failures import ImageError
 
-__all__ = ["MAX_SCANS", "jpeg_peak_bytes", "jpeg_precision", "jpeg_scans", "may_hide_scans", "png_damage", "webp_size"]
+__all__ = [
+    "MAX_SCANS",
+    "SCAN_WORK",
+    "jpeg_peak_bytes",
+    "jpeg_precision",
+    "jpeg_scans",
+    "may_hide_scans",
+    "png_damage",
+    "webp_size",
+]
 
 MAX_SCANS = 100
 """Scans of a large progressive JPEG. Encoders write about ten; every one goes over all pixels and may be a few bytes
 in the file, so that a small file can ask for hours."""
 
-_SCAN_WORK = 2_000_000_000
+SCAN_WORK = 2_000_000_000
 """Pixels times scans that may pass however many scans there are: 2.5 s at 1.26 ns a pixel and scan."""
 
 _SHORTEST_SCAN = 10
@@ -21,7 +30,7 @@ _SHORTEST_SCAN = 10
 
 def may_hide_scans(data: bytes, pixels: int) -> bool:
     """Say whether a JPEG is long enough to hold scans that take many seconds; cheap, to be asked for every image."""
-    return pixels * (len(data) // _SHORTEST_SCAN) > _SCAN_WORK
+    return pixels * (len(data) // _SHORTEST_SCAN) > SCAN_WORK
 
 
 def jpeg_scans(data: bytes, pixels: int) -> bool:
@@ -42,7 +51,7 @@ def jpeg_scans(data: bytes, pixels: int) -> bool:
     start = _several_scans(data)
     if start and may_hide_scans(data, pixels):
         scans = data.count(b"\xff\xda", start)  # inside a scan, 0xFF is followed by 0 or a restart marker
-        if scans > MAX_SCANS and scans * pixels > _SCAN_WORK:
+        if scans > MAX_SCANS and scans * pixels > SCAN_WORK:
             raise ImageError(
                 "too_large", f"JPEG: {scans:,} scans over {pixels:,} pixels; more than {MAX_SCANS} are not decoded"
             )

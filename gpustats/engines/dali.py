@@ -6,6 +6,7 @@ The decode device is a parameter, so that the graph runs without a GPU too.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 
 from gpustats.engines.tuning import Tuning
 
-__all__ = ["DecodeDevice", "Fed", "build_pipeline", "dali_version", "is_out_of_memory"]
+__all__ = ["DecodeDevice", "Fed", "build_pipeline", "dali_version", "is_out_of_memory", "is_sticky"]
 
 DecodeDevice = Literal["mixed", "cpu"]
 
-Fed: TypeAlias = "tuple[list[NDArray[np.uint8]], NDArray[np.int64]]"
-"""Encoded images, and a number of each in an array of shape (N, 1)."""
+Fed: TypeAlias = "tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]"
+"""An arena of bytes; where in it each encoded image starts, how long it is, and its number: arrays of shape (N, 1)."""
 
 
 def dali_version() -> str:
@@ -39,7 +40,7 @@ def build_pipeline(
     Parameters
     ----------
     source : callable
-        Returns encoded images and their numbers, which stay as they are until their batch came out.
+        Returns the next batch, which stays as it is until it came out.
     tuning : Tuning
         Batch size, threads, share of the hardware decoder, prefetch depth.
     decode_device : {"mixed", "cpu"}
@@ -50,6 +51,14 @@ def build_pipeline(
     # nvImageCodec writes every refused image to stderr; they are in the result, with their names.
     os.environ.setdefault("DALI_NVIMGCODEC_LOG_LEVEL", "0")
     from nvidia.dali import Pipeline, fn, types
+    from nvidia.dali.tensors import TensorCPU, TensorListCPU
+
+    def fed() -> tuple[Any, ...]:
+        # One arena for all samples, which DALI's threads cut up: an array for each image would hold Python's lock for
+        # 12 us an image, or 7 as a TensorCPU.
+        arena, starts, sizes, numbers = source()
+        arenas = TensorListCPU.broadcast(TensorCPU(arena, ""), len(numbers))  # type: ignore[attr-defined]  # no stub
+        return arenas, starts, sizes, numbers
 
     # Only the dynamic executor survives a bad sample, and only its outputs may be kept while later batches run.
     pipeline = Pipeline(
@@ -65,14 +74,11 @@ def build_pipeline(
         {"hw_decoder_load": tuning.hw_decoder_load, "affine": False} if decode_device == "mixed" else {}
     )
     with pipeline:
-        encoded, numbers = fn.external_source(
-            source=source,
-            num_outputs=2,
-            batch=True,
-            dtype=[types.DALIDataType.UINT8, types.DALIDataType.INT64],
-            ndim=[1, 1],
-            no_copy=True,
+        byte, short, long = types.DALIDataType.UINT8, types.DALIDataType.INT32, types.DALIDataType.INT64
+        arenas, starts, sizes, numbers = fn.external_source(
+            source=fed, num_outputs=4, batch=True, dtype=[byte, short, short, long], ndim=1, no_copy=True
         )
+        encoded = fn.slice(arenas, start=starts, shape=sizes, axes=[0])
         pixels = fn.decoders.image(
             encoded,
             device=decode_device,
@@ -94,3 +100,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether DALI or CuPy ran out of memory; DALI says so only in the text of a RuntimeError."""
     text = f"{type(error).__name__}: {error}"
     return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
+
+
+_STICKY = re.compile(
+    r"cudaError(?:IllegalAddress|IllegalInstruction|InvalidAddressSpace|InvalidPc|LaunchFailure|LaunchTimeout"
+    r"|MisalignedAddress|HardwareStackError|Assert|ECCUncorrectable|NvlinkUncorrectable|DevicesUnavailable|Contained"
+    r"|Unknown)\b"
+    r"|CUDA_ERROR_(?:ILLEGAL_ADDRESS|ILLEGAL_INSTRUCTION|INVALID_ADDRESS_SPACE|INVALID_PC|LAUNCH_FAILED|LAUNCH_TIMEOUT"
+    r"|MISALIGNED_ADDRESS|HARDWARE_STACK_ERROR|ASSERT|ECC_UNCORRECTABLE|NVLINK_UNCORRECTABLE|DEVICE_UNAVAILABLE"
+    r"|CONTAINED|UNKNOWN)\b"
+)
+
+
+def is_sticky(error: BaseException) -> bool:
+    """Return whether the process has lost its CUDA context: every later CUDA call fails too.
+
+    CUDA's documentation says of these errors that the process must be ended to use CUDA again (CUDA Runtime API,
+    `cudaError_t`).
+    """
+    return _STICKY.search(f"{type(error).__name__}: {error}") is not None

@@ -2,11 +2,13 @@
 
 The encoded bytes of all images that the GPU engine holds stay below a limit:
 
-- Three quarters are for the GPU, divided by the most batches that can be in flight. A batch has no more bytes than one
-  part, and a JPEG that has more goes to the CPU: nobody has to wait, and DALI always gets the batches that it wants.
-- A quarter is for what is being read and for the CPU, counted from before a file is read until its outcome is there.
-  A reader waits for its part while it holds nothing, and the CPU needs nothing from here to go on, so that nobody waits
-  for ever. An image larger than the quarter is held alone.
+- Three quarters are for the GPU, divided by the most batches that can be in flight: that is the arena of a batch. A
+  JPEG that does not fit into one goes to the CPU: nobody has to wait, and DALI always gets the batches that it wants.
+- A quarter is for images in memory that are being read and for those that wait for the CPU, counted from before they
+  are read until their outcome is there. A reader waits for its part while it holds nothing, and the CPU needs nothing
+  from here to go on, so that nobody waits for ever. An image larger than the quarter is held alone.
+
+Files for the CPU are handed over by their paths: the CPU engine reads them when their turn comes.
 """
 
 from __future__ import annotations
@@ -14,15 +16,19 @@ from __future__ import annotations
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
-from gpustats.engines.gpu_batch import EncodedBatch, EncodedImage
-from gpustats.engines.screen import screen
+from gpustats.engines.filling import Filling, Names
+from gpustats.engines.gpu_batch import CHANNELS, EncodedBatch, EncodedImage
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure, ImageError
 from gpustats.limits.memory import ByteLimit
@@ -35,6 +41,7 @@ __all__ = ["Feed", "Stopped"]
 _T = TypeVar("_T")
 
 _CPU_BATCHES = 8
+_LARGEST_ARENA = 256 << 20  # DALI counts bytes in 32 bits
 _CPU_BATCH_BYTES = 8 << 20  # of encoded data; a larger image is one batch
 _POLL = 0.1  # seconds between looks at `stop` while waiting
 
@@ -52,6 +59,13 @@ class _Rest:
     items: list[Item] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+
+    def add(self, keys: Sequence[str], groups: Sequence[str], items: Sequence[Item], taken: int = 0) -> None:
+        """Append samples that hold `taken` bytes each."""
+        self.keys += keys
+        self.groups += groups
+        self.items += items
+        self.taken += [taken] * len(keys)
 
 
 class Feed:
@@ -74,20 +88,20 @@ class Feed:
     ) -> None:
         self._batches = for_threads(batches)
         self._readers = tuning.readers
-        self._max_gpu_pixels = tuning.max_gpu_pixels
-        self._batch_size = tuning.batch_size
+        self._max_gpu_pixels = min(tuning.max_gpu_pixels, max_pixels)
+        self._batch_size = self._largest_batch = tuning.batch_size
         self._batch_bytes = tuning.batch_bytes
-        self._max_pixels = max_pixels
         self._max_bytes = max_bytes
-        # Being filled, two in the queue, one more than DALI's prefetch inside, two in reduction; and an image a reader.
-        self._encoded_bytes = max((memory - memory // 4) // (tuning.prefetch + 6 + tuning.readers), 1)
+        # Being filled, two in the queue, one more than DALI's prefetch inside, two in reduction, one to be fed again.
+        in_flight = tuning.readers + 2 + (tuning.prefetch + 1) + 2 + 1
+        self._arena_bytes = min(max((memory - memory // 4) // in_flight, 1), _LARGEST_ARENA)
+        self._spare: list[NDArray[np.uint8]] = []
         self._cpu_batch_bytes = min(_CPU_BATCH_BYTES, memory // 16)
         self._held = ByteLimit(memory // 4)
         self._at_cpu: defaultdict[str, list[int]] = defaultdict(list)
         self._at_cpu_lock = threading.Lock()
         self._stop = threading.Event()
-        self._fill_lock = threading.Lock()
-        self._filling = EncodedBatch()
+        self._end_lock = threading.Lock()
         self._gpu: queue.Queue[EncodedBatch | None] = queue.Queue(maxsize=2)  # None: the end
         self._gpu_ended = False
         self._cpu: queue.Queue[Batch | None] = queue.Queue(maxsize=_CPU_BATCHES)
@@ -172,7 +186,6 @@ class Feed:
         """Make coming batches half as large, because memory ran out; False where they hold one image already.
 
         For batches that were made before, see `is_too_large`.
-        Takes no lock: a reader may hold it while it waits for the GPU, whose thread calls this.
         """
         if self._batch_size == 1:
             return False
@@ -184,58 +197,101 @@ class Feed:
         """Return whether a batch exceeds the current limits."""
         return len(batch) > 1 and (len(batch) > self._batch_size or batch.pixel_bytes > self._batch_bytes)
 
-    def images_to_cpu(self, images: list[EncodedImage]) -> None:
+    def recycle(self, batch: EncodedBatch) -> None:
+        """Take back the arena of a batch that nobody needs any more: fresh memory would have to be cleared first."""
+        if batch.whole:
+            self._spare.append(batch.arena)
+
+    def images_to_cpu(self, images: Sequence[EncodedImage]) -> None:
         """Queue images one by one for the CPU, so that a failure costs one image."""
         for image in images:
             taken = self._take(len(image.data))
             self._hand_over(_Rest([image.key], [image.group], [image.data], [taken]))
 
     def _read(self) -> None:
+        filling = Filling(self._largest_batch, self._arena, self._limits)
         try:
             while not self._stop.is_set():
                 batch = next(self._batches, None)
                 if batch is None:
                     break
-                self._sort(batch)
+                self._sort(batch, filling)
         except Stopped:
             pass
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
             self.error = error
             self.stop()
         finally:
-            with self._fill_lock:
+            with suppress(Stopped):
+                self._flush(filling)
+            with self._end_lock:
                 self._reading -= 1
-                if self._reading == 0:
-                    with suppress(Stopped):
-                        self._flush()
-                        self._put(self._gpu, None)
+                last = self._reading == 0
+            if last:
+                with suppress(Stopped):
+                    self._put(self._gpu, None)
 
-    def _sort(self, batch: Batch) -> None:
+    def _arena(self) -> NDArray[np.uint8]:
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return np.empty(self._arena_bytes, np.uint8)
+
+    def _limits(self) -> NDArray[np.int64]:
+        """Return what a batch may hold, see `gpustats.engines.batch_reader.MAX_IMAGES`."""
+        pixels = self._batch_bytes // CHANNELS
+        return np.array([self._batch_size, self._arena_bytes, pixels, self._max_gpu_pixels], np.int64)
+
+    def _sort(self, batch: Batch, filling: Filling) -> None:
+        """Put what the GPU decodes into `filling`, and queue the rest for the CPU."""
+        if self._gpu_closed.is_set():
+            self._put(self._cpu, batch)
+            return
         rest = _Rest(failures=list(batch.failures))
-        for sample in zip(batch.keys, batch.groups, batch.items, strict=True):
-            try:
-                self._sort_one(*sample, rest)
-            except ImageError as error:
-                rest.failures.append(Failure(sample[0], error.reason, str(error)))
-            if sum(rest.taken) > self._cpu_batch_bytes:
-                self._hand_over(rest)
+        if all(isinstance(item, str) for item in batch.items):
+            self._sort_files(batch.keys, batch.groups, batch.items, filling, rest)  # type: ignore[arg-type]
+        else:
+            for sample in zip(batch.keys, batch.groups, batch.items, strict=True):
+                self._sort_one(*sample, filling, rest)
+                if sum(rest.taken) > self._cpu_batch_bytes:
+                    self._hand_over(rest)
         self._hand_over(rest)
 
-    def _sort_one(self, key: str, group: str, item: Item, rest: _Rest) -> None:
-        data, taken = self._load(item, rest)
+    def _sort_files(
+        self, keys: Sequence[str], groups: Sequence[str], paths: Sequence[str], filling: Filling, rest: _Rest
+    ) -> None:
         try:
-            shape = screen(data, self._max_pixels) if isinstance(data, bytes) else None
-        except ImageError:
-            self._held.release(taken)
-            raise
-        if isinstance(data, bytes) and shape is not None and self._gpu_takes(data, *shape):
-            self._held.release(taken)  # it belongs to the GPU's part from here
-            self._fill(EncodedImage(key, group, data, *shape))
+            names = Names(paths)
+        except ValueError:  # the CPU engine says what is wrong with which
+            rest.add(keys, groups, paths)
             return
-        rest.keys.append(key)
-        rest.groups.append(group)
-        rest.items.append(data)
-        rest.taken.append(taken)
+        done = 0
+        while done < len(paths):
+            done = filling.read(names, done, keys, groups)
+            if done < len(paths):
+                self._flush(filling)
+        if not names.taken.all():
+            others = (~names.taken).tolist()
+            keys, groups, paths = (list(compress(values, others)) for values in (keys, groups, paths))
+            rest.add(keys, groups, paths)
+
+    def _sort_one(self, key: str, group: str, item: Item, filling: Filling, rest: _Rest) -> None:
+        if isinstance(item, str):
+            self._sort_files([key], [group], [item], filling, rest)
+            return
+        try:
+            data, taken = self._load(item, rest)
+        except ImageError as error:
+            rest.failures.append(Failure(key, error.reason, str(error)))
+            return
+        added = None
+        if isinstance(data, bytes):
+            while (added := filling.add(key, group, data)) is False:
+                self._flush(filling)
+        if added:
+            self._held.release(taken)  # it is in the GPU's part from here
+        else:
+            rest.add([key], [group], [data], taken)
 
     def _load(self, item: Item, rest: _Rest) -> tuple[bytes | Pixels, int]:
         """Read an item when there is memory for it; return it with what is to be released."""
@@ -265,10 +321,6 @@ class Feed:
                 raise Stopped
         return taken
 
-    def _gpu_takes(self, data: bytes, height: int, width: int) -> bool:
-        fits = height * width <= self._max_gpu_pixels and len(data) <= self._encoded_bytes
-        return fits and not self._gpu_closed.is_set()
-
     def _hand_over(self, rest: _Rest) -> None:
         """Queue what a reader has for the CPU; wait for room."""
         if not rest.keys and not rest.failures:
@@ -281,24 +333,15 @@ class Feed:
         rest.keys, rest.groups, rest.items, rest.taken, rest.failures = [], [], [], [], []
         self._put(self._cpu, batch)
 
-    def _fill(self, image: EncodedImage) -> None:
-        with self._fill_lock:
-            batch = self._filling
-            if len(batch) and (
-                len(batch) >= self._batch_size
-                or batch.pixel_bytes + image.pixel_bytes > self._batch_bytes
-                or batch.encoded_bytes + len(image.data) > self._encoded_bytes
-            ):
-                self._flush()
-            self._filling.add(image)
-
-    def _flush(self) -> None:
-        batch, self._filling = self._filling, EncodedBatch()
-        if not len(batch):
+    def _flush(self, filling: Filling) -> None:
+        """Queue what a reader has for the GPU; wait for room."""
+        if not len(filling):
             return
+        batch = filling.take()
         while not self._stop.is_set():
             if self._gpu_closed.is_set():
-                self.images_to_cpu(batch.images)
+                for i in range(len(batch)):
+                    self.images_to_cpu([batch.image(i)])
                 return
             with suppress(queue.Full):
                 self._gpu.put(batch, timeout=_POLL)

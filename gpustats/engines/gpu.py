@@ -21,7 +21,7 @@ from gpustats.engines.mailbox import Mailbox
 from gpustats.engines.session import Counters, Session
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.engines.tuning import Tuning
-from gpustats.errors import GpustatsError
+from gpustats.errors import DeviceLost, GpustatsError
 from gpustats.sources import Batch
 
 __all__ = ["GpuEngine"]
@@ -52,6 +52,9 @@ class GpuEngine:
         Limits of an image and of a file.
     memory : int
         Bytes of encoded images that may be held; the memory of the CPU engine's decoders is not part of it.
+    required : bool
+        Whether the GPU was asked for: a run in which it stops working then ends with `DeviceLost`. Otherwise the CPU
+        goes on alone.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class GpuEngine:
         max_pixels: int,
         max_bytes: int,
         memory: int,
+        required: bool = False,
     ) -> None:
         self._tuning = tuning
         self._cpu = cpu
@@ -76,6 +80,7 @@ class GpuEngine:
         self._max_pixels = max_pixels
         self.max_bytes = max_bytes
         self._memory = memory
+        self._required = required
         self._spot_check = SpotCheck(max_pixels)
         self._counters = Counters()
         self._given_up: str | None = None
@@ -83,7 +88,7 @@ class GpuEngine:
     def report(self) -> dict[str, Any]:
         """Return the provenance of what was measured so far."""
         report = self._cpu.report()
-        counts = asdict(self._counters)
+        counts = {name: round(value, 3) for name, value in asdict(self._counters).items()}
         images = counts.pop("images")
         decoder = f"dali-{'nvjpeg' if self._decode_device == 'mixed' else 'cpu'}"
         return {
@@ -172,16 +177,27 @@ class GpuEngine:
                     raise
                 except Exception as error:  # noqa: BLE001 - of DALI, CuPy or the driver: no image may be lost by any
                     helped = session.abandon(error)
-                    self._counters.pipelines_rebuilt += 1
                     fruitless = 0 if helped or self._counters.images > before else fruitless + 1
-                    log.warning("gpustats: the GPU pipeline is rebuilt after: %s", _first_line(error))
-                    if fruitless >= _REBUILDS_IN_A_ROW:
-                        self._given_up = _first_line(error)
-                        log.warning("gpustats: the GPU is given up, the CPU goes on alone")
-                        session.give_up()
+                    if dali.is_sticky(error):
+                        session.keep_for_ever()
+                    if dali.is_sticky(error) or fruitless >= _REBUILDS_IN_A_ROW:
+                        self._give_up(session, _first_line(error))
                         return
+                    self._counters.pipelines_rebuilt += 1
+                    log.warning("gpustats: the GPU pipeline is rebuilt after: %s", _first_line(error))
         finally:
             session.close()
+
+    def _give_up(self, session: Session, reason: str) -> None:
+        """Leave the rest to the CPU, or end the run where the GPU was asked for."""
+        self._given_up = reason
+        if self._required:
+            raise DeviceLost(
+                f"the GPU stopped working: {reason}; the numbers are those of the images read until then. Compute "
+                "again; with checkpoint= what was read is kept, and with device='auto' the CPU goes on alone"
+            )
+        log.warning("gpustats: the GPU is given up, the CPU goes on alone")
+        session.give_up()
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -23,51 +24,85 @@ POISON = 0xA5
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """One JPEG in memory with the size that its header gives."""
+    """One JPEG in memory."""
 
     key: str
     group: str
     data: bytes
-    height: int
-    width: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedBatch:
+    """JPEGs that are decoded together, their bytes in one arena.
+
+    Attributes
+    ----------
+    arena : ndarray of uint8
+        Memory that holds them all, and maybe more.
+    keys, groups : list of str
+        The name of each image, and its group.
+    starts, sizes : ndarray of int32, shape (N,)
+        Where the bytes of each image are in the arena.
+    heights, widths : ndarray of uint64, shape (N,)
+        As their headers say.
+    whole : bool
+        Whether no other batch is in the same arena.
+    """
+
+    arena: NDArray[np.uint8]
+    keys: list[str]
+    groups: list[str]
+    starts: NDArray[np.int32]
+    sizes: NDArray[np.int32]
+    heights: NDArray[np.uint64]
+    widths: NDArray[np.uint64]
+    whole: bool = True
+
+    @classmethod
+    def of(cls, images: Sequence[EncodedImage], sizes: Sequence[tuple[int, int]]) -> EncodedBatch:
+        """Return a batch of images in memory and their heights and widths."""
+        lengths = np.array([len(image.data) for image in images], np.int32)
+        heights, widths = np.array(sizes, np.uint64).reshape(-1, 2).T
+        return cls(
+            np.frombuffer(b"".join(image.data for image in images), np.uint8),
+            [image.key for image in images],
+            [image.group for image in images],
+            np.cumsum(lengths, dtype=np.int32) - lengths,
+            lengths,
+            heights,
+            widths,
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
     @property
     def pixel_bytes(self) -> int:
-        """Bytes that it takes when decoded."""
-        return self.height * self.width * CHANNELS
+        """Bytes that the images take when decoded."""
+        return int((self.heights * self.widths).sum()) * CHANNELS
 
-
-@dataclass(slots=True)
-class EncodedBatch:
-    """JPEGs that are decoded together."""
-
-    images: list[EncodedImage] = field(default_factory=list)
-    pixel_bytes: int = 0
-    encoded_bytes: int = 0
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def add(self, image: EncodedImage) -> None:
-        """Append an image."""
-        self.images.append(image)
-        self.pixel_bytes += image.pixel_bytes
-        self.encoded_bytes += len(image.data)
-
-    def arrays(self) -> list[NDArray[np.uint8]]:
-        """Return the encoded bytes as DALI takes them, without a copy."""
-        return [np.frombuffer(image.data, np.uint8) for image in self.images]
+    def image(self, index: int) -> EncodedImage:
+        """Return one image, its bytes copied out of the arena."""
+        start = int(self.starts[index])
+        data = self.arena[start : start + int(self.sizes[index])].tobytes()
+        return EncodedImage(self.keys[index], self.groups[index], data)
 
     def halves(self) -> list[EncodedBatch]:
         """Split in two."""
-        middle = len(self.images) // 2
-        parts = []
-        for images in (self.images[:middle], self.images[middle:]):
-            part = EncodedBatch()
-            for image in images:
-                part.add(image)
-            parts.append(part)
-        return parts
+        middle = len(self) // 2
+        return [
+            EncodedBatch(
+                self.arena,
+                self.keys[part],
+                self.groups[part],
+                self.starts[part],
+                self.sizes[part],
+                self.heights[part],
+                self.widths[part],
+                whole=False,
+            )
+            for part in (slice(middle), slice(middle, None))
+        ]
 
 
 class PendingBatch(Protocol):

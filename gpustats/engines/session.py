@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,7 +30,10 @@ BuildPipeline = Callable[[Callable[[], dali.Fed]], Any]
 
 @dataclass(slots=True)
 class Counters:
-    """What a session counts; part of the provenance of a result."""
+    """What a session counts; part of the provenance of a result.
+
+    The seconds are those that the GPU's thread waits: for encoded images, for DALI beyond that, and for the kernels.
+    """
 
     images: int = 0
     batches: int = 0
@@ -37,6 +42,9 @@ class Counters:
     out_of_memory: int = 0
     outputs_dropped: int = 0
     not_written: int = 0
+    seconds_in_feed: float = 0.0
+    seconds_in_dali: float = 0.0
+    seconds_in_reducer: float = 0.0
 
 
 class Supply(Protocol):
@@ -54,8 +62,12 @@ class Supply(Protocol):
         """Make coming batches smaller; False where they cannot be."""
         ...
 
-    def images_to_cpu(self, images: list[EncodedImage]) -> None:
+    def images_to_cpu(self, images: Sequence[EncodedImage]) -> None:
         """Leave images to the CPU."""
+        ...
+
+    def recycle(self, batch: EncodedBatch) -> None:
+        """Take back the memory of a batch that nobody needs any more."""
         ...
 
     def close_gpu(self) -> None:
@@ -115,19 +127,22 @@ class Session:
         self._serial = 0  # of the next image; never used twice, so that no late output fits another batch
         self._feeding = False
         self._reducing: deque[tuple[EncodedBatch, Any, PendingBatch]] = deque()
-        self._for_cpu: deque[EncodedImage] = deque()
+        self._for_cpu: deque[tuple[EncodedBatch, int]] = deque()
+        self._pipeline: Any = None
+        self._pixels: Any = None  # of the last batch that came out
         self.finished = False
 
     def run(self) -> None:
         """Decode and reduce until the feed is empty. Raises where the pipeline should be rebuilt."""
         self._take_back()  # a new pipeline holds nothing
         self._feeding = False
-        pipeline = self._build(self._next)
+        self._pipeline = None  # the old one goes before the new one comes
+        self._pipeline = self._build(self._next)
         failed_in_a_row = 0
         while True:
             self._send_to_cpu()
             try:
-                pixels, serials = pipeline.run()
+                pixels, serials = self._decode()
             except StopIteration:
                 break
             except RuntimeError as error:
@@ -153,6 +168,21 @@ class Session:
         if self._inside:
             raise RuntimeError(f"DALI has ended without giving back {len(self._inside)} of its batches")
         self.finished = not self._again
+
+    def _decode(self) -> tuple[Any, Any]:
+        """Return the next batch that comes out of the pipeline."""
+        started, fed = time.perf_counter(), self._counters.seconds_in_feed
+        try:
+            self._pixels, serials = self._pipeline.run()
+            return self._pixels, serials
+        finally:
+            waited = self._counters.seconds_in_feed - fed
+            self._counters.seconds_in_dali += time.perf_counter() - started - waited
+
+    def keep_for_ever(self) -> None:
+        """Never destroy what belongs to a lost CUDA context: DALI's destructors would end the process."""
+        for thing in (self._pipeline, self._pixels, *self._reducing):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
     def abandon(self, error: Exception) -> bool:
         """Save what was in a broken pipeline: collect what is reduced, feed the rest again.
@@ -188,11 +218,11 @@ class Session:
         self._feed.close_gpu()
         self._take_back()
         for batch in self._again:
-            self._for_cpu.extend(batch.images)
+            self._leave_to_cpu(batch, range(len(batch)))
         self._again.clear()
         self._send_to_cpu()
         while (batch_or_none := self._feed.next_for_gpu()) is not None:
-            self._for_cpu.extend(batch_or_none.images)
+            self._leave_to_cpu(batch_or_none, range(len(batch_or_none)))
             self._send_to_cpu()
 
     def close(self) -> None:
@@ -210,7 +240,7 @@ class Session:
     def _next(self) -> dali.Fed:
         """Give DALI its next batch (the callback of its external source)."""
         self._feeding = True
-        batch = self._again.popleft() if self._again else self._feed.next_for_gpu()
+        batch = self._again.popleft() if self._again else self._from_feed()
         if batch is None:
             self._feeding = False
             raise StopIteration
@@ -219,12 +249,20 @@ class Session:
             halves = self._again[0].halves()
             self._again.popleft()
             self._again.extendleft(reversed(halves))
-        arrays = self._again[0].arrays()
-        serials = np.arange(self._serial, self._serial + len(arrays))[:, None]
+        first = self._again[0]
+        serials = np.arange(self._serial, self._serial + len(first))[:, None]
+        fed = (first.arena, first.starts[:, None], first.sizes[:, None], serials)
         self._inside[self._serial] = _Fed(self._again.popleft(), serials)
-        self._serial += len(arrays)
+        self._serial += len(first)
         self._feeding = False
-        return arrays, serials
+        return fed
+
+    def _from_feed(self) -> EncodedBatch | None:
+        started = time.perf_counter()
+        try:
+            return self._feed.next_for_gpu()
+        finally:
+            self._counters.seconds_in_feed += time.perf_counter() - started
 
     def _number(self, serials: Any) -> int | None:
         """Return which batch came out, None for one that is not waited for any more."""
@@ -237,34 +275,41 @@ class Session:
 
     def _retry_on_cpu(self, batch: EncodedBatch) -> None:
         self._counters.batches_retried += 1
-        self._for_cpu.extend(batch.images)
+        self._leave_to_cpu(batch, range(len(batch)))
+
+    def _leave_to_cpu(self, batch: EncodedBatch, places: Iterable[int]) -> None:
+        self._for_cpu.extend((batch, i) for i in places)
 
     def _send_to_cpu(self) -> None:
         while self._for_cpu:
-            self._feed.images_to_cpu([self._for_cpu[0]])
+            batch, i = self._for_cpu[0]
+            self._feed.images_to_cpu([batch.image(i)])
             self._for_cpu.popleft()
 
     def _launch(self, batch: EncodedBatch, pixels: Any) -> None:
         """Start the reduction of a decoded batch; keep the batch until it is done."""
-        shapes = pixels.shape()
-        if shapes != [(image.height, image.width, CHANNELS) for image in batch.images]:
+        heights, widths = batch.heights, batch.widths
+        shapes = zip(heights.tolist(), widths.tolist(), strict=True)
+        if pixels.shape() != [(height, width, CHANNELS) for height, width in shapes]:
             self._retry_on_cpu(batch)  # the decoder read another header than we did: let the CPU say what is true
             return
-        heights = np.array([image.height for image in batch.images], np.uint64)
-        widths = np.array([image.width for image in batch.images], np.uint64)
         pending = self._reducer.launch(sample_pointers(pixels, heights * widths * CHANNELS), heights, widths)
         self._reducing.append((batch, pixels, pending))
 
     def _collect(self) -> None:
         batch, _, pending = self._reducing[0]
-        columns = pending.result()  # waits: only then may the pixels be let go
+        started = time.perf_counter()
+        try:
+            columns = pending.result()  # waits: only then may the pixels be let go
+        finally:
+            self._counters.seconds_in_reducer += time.perf_counter() - started
         self._finish(batch, columns)
         self._reducing.popleft()
 
     def _finish(self, batch: EncodedBatch, columns: Columns) -> None:
         """Emit the rows of a batch. All that can fail comes first, so that a batch is emitted once or not at all."""
         good = written(columns)
-        unwritten = [image for image, fine in zip(batch.images, good, strict=True) if not fine]
+        unwritten = np.flatnonzero(~good).tolist()
         failures = []
         refused = self._spot_check.check(self._counters.batches + 1, batch, columns, good)
         if refused is not None:  # the CPU decoder refuses what the GPU took: its verdict counts
@@ -275,7 +320,10 @@ class Session:
         self._counters.batches += 1
         self._counters.not_written += len(unwritten)
         self._counters.images += int(good.sum())
-        self._for_cpu.extend(unwritten)
+        if unwritten:
+            self._leave_to_cpu(batch, unwritten)
+        else:
+            self._feed.recycle(batch)
 
 
 def sample_pointers(pixels: Any, sizes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -306,12 +354,5 @@ def written(columns: Columns) -> NDArray[np.bool_]:
 
 
 def _rows(batch: EncodedBatch, columns: Columns, good: NDArray[np.bool_]) -> Rows:
-    rows = Rows(
-        KIND,
-        [image.key for image in batch.images],
-        [image.group for image in batch.images],
-        np.array([image.height for image in batch.images], np.uint64),
-        np.array([image.width for image in batch.images], np.uint64),
-        columns,
-    )
+    rows = Rows(KIND, batch.keys, batch.groups, batch.heights, batch.widths, columns)
     return rows if good.all() else rows.take(good)

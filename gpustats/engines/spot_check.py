@@ -61,7 +61,7 @@ class SpotCheck:
         if batch_number & (batch_number - 1) or not good.any():
             return None
         index = int(np.argmax(good))
-        image = batch.images[index]
+        image = batch.image(index)
         sums = np.empty((2, CHANNELS), np.uint64)
         extremes = np.empty((2, CHANNELS), np.uint8)
         try:
@@ -71,7 +71,7 @@ class SpotCheck:
             return index, Failure(image.key, error.reason, str(error))
         finally:
             self._decoder.release()
-        count = image.height * image.width
+        count = int(batch.heights[index] * batch.widths[index])
         ours = _mean_std(columns["moments.sum"][index], columns["moments.sumsq"][index], count)
         theirs = _mean_std(sums[0], sums[1], count)
         mean, std = (float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True))

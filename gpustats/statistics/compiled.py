@@ -14,7 +14,7 @@ _lock = threading.Lock()
 class Compiled:
     """A function that numba compiles when it is first called, so that nothing imports numba before.
 
-    Functions of one module may call one another: all of them become dispatchers of numba together.
+    Functions may call one another, also those that a module imports: all of them become dispatchers of numba together.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -33,13 +33,18 @@ def ready(function: Any) -> Any:
         return function  # the name in its module is the dispatcher by now
     with _lock:
         if function.dispatcher is None:
-            names = function.function.__globals__
-            for name, value in list(names.items()):
-                if isinstance(value, Compiled):
-                    if value.dispatcher is None:
-                        value.dispatcher = _jit(value.function)
-                    names[name] = value.dispatcher
+            _prepare(function.function.__globals__)
         return function.dispatcher
+
+
+def _prepare(names: dict[str, Any]) -> None:
+    """Make dispatchers of all functions that a module names, and of those that they can call."""
+    for name, value in list(names.items()):
+        if isinstance(value, Compiled):
+            if value.dispatcher is None:
+                value.dispatcher = _jit(value.function)
+                _prepare(value.function.__globals__)
+            names[name] = value.dispatcher
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -34,7 +34,7 @@ def drained(feed: Feed) -> tuple[list[list[str]], list[Batch]]:
     threads = feed.start()
     gpu = []
     while (batch := feed.next_for_gpu()) is not None:
-        gpu.append([image.key for image in batch.images])
+        gpu.append(batch.keys)
     assert feed.next_for_gpu() is None, "the end is told again to who asks again"
     for thread in threads:
         thread.join(30)
@@ -80,18 +80,25 @@ def test_failures_of_the_source_and_of_reading_are_passed_on_once() -> None:
     cut = Failure("shard", "truncated", "it ends early")
     only = Batch([], [], [], (Failure("other", "missing", "no such file"),))
     good = jpegs(2)
-    mixed = Batch([*good.keys, "gone"], [*good.groups, ""], [*good.items, "no/such/file.jpg"], (cut,))
+
+    def broken(most: int) -> bytes:
+        raise OSError("the disk is gone")
+
+    keys, groups = [*good.keys, "gone", "broken"], [*good.groups, "", ""]
+    mixed = Batch(keys, groups, [*good.items, "no/such/file.jpg", broken], (cut,))
     gpu, cpu = drained(feed_of([mixed, only], max_pixels=10**6))
     assert gpu == [["j00", "j01"]]
-    assert [key for batch in cpu for key in batch.keys] == []
+    assert [(key, item) for batch in cpu for key, item in zip(batch.keys, batch.items, strict=True)] == [
+        ("gone", "no/such/file.jpg")
+    ], "the CPU engine says what is wrong with a file"
     told = [(f.key, f.reason) for batch in cpu for f in batch.failures]
-    assert told == [("shard", "truncated"), ("gone", "missing"), ("other", "missing")]
+    assert told == [("shard", "truncated"), ("broken", "unreadable"), ("other", "missing")]
 
 
-def test_images_over_max_pixels_fail_here_already() -> None:
+def test_images_over_max_pixels_are_left_to_the_cpu_which_refuses_them() -> None:
     gpu, cpu = drained(feed_of([jpegs(2), jpegs(1, first=2, size=20)], max_pixels=256))
     assert gpu == [["j00", "j01"]]
-    assert [(f.key, f.reason) for batch in cpu for f in batch.failures] == [("j02", "too_large")]
+    assert [key for batch in cpu for key in batch.keys] == ["j02"]
 
 
 def test_work_for_the_cpu_comes_in_batches_of_bounded_size() -> None:
@@ -112,10 +119,7 @@ def test_halving_down_to_one_image() -> None:
 
 def test_batches_made_before_a_halving_are_too_large_after_it() -> None:
     def batch(count: int) -> EncodedBatch:
-        encoded_batch = EncodedBatch()
-        for _ in range(count):
-            encoded_batch.add(EncodedImage("key", "", b"", 16, 16))
-        return encoded_batch
+        return EncodedBatch.of([EncodedImage("key", "", b"")] * count, [(16, 16)] * count)
 
     feed = feed_of([], batch_size=4, batch_bytes=4 * BYTES_OF_ONE)
     assert [feed.is_too_large(batch(n)) for n in (1, 4, 5)] == [False, False, True]
@@ -155,7 +159,7 @@ def test_a_batch_that_waits_for_the_gpu_when_it_is_closed_goes_to_the_cpu_image_
     reader.join(30)
     feed.close_cpu()
     cpu = list(feed.for_cpu(steal=False))
-    keys = [image.key for batch in rest for image in batch.images] + [key for batch in cpu for key in batch.keys]
+    keys = [key for batch in rest for key in batch.keys] + [key for batch in cpu for key in batch.keys]
     assert sorted(keys) == [f"j{i:02d}" for i in range(6)]
     assert all(batch.groups == ["g" + batch.keys[0]] for batch in cpu if len(batch) == 1)
 
@@ -164,7 +168,7 @@ def test_stealing_takes_whole_batches_of_the_source_and_then_what_is_queued() ->
     feed = feed_of([jpegs(2), jpegs(1, first=2)])
     work = feed.for_cpu(steal=True)
     assert next(work).keys == ["j00", "j01"]
-    feed.images_to_cpu([EncodedImage("queued", "", b"", 1, 1)])
+    feed.images_to_cpu([EncodedImage("queued", "", b"")])
     assert next(work).keys == ["queued"], "what is queued comes first"
     assert next(work).keys == ["j02"]
     feed.close_cpu()
@@ -193,7 +197,7 @@ def test_an_error_of_the_source_stops_the_run() -> None:
     with pytest.raises(Stopped):
         feed.next_for_gpu()
     with pytest.raises(Stopped):
-        feed.images_to_cpu([EncodedImage("late", "", b"", 1, 1)])
+        feed.images_to_cpu([EncodedImage("late", "", b"")])
     assert list(feed.for_cpu(steal=True)) == []
 
 
@@ -204,7 +208,7 @@ def test_the_end_is_told_once_all_readers_are_done(readers: int) -> None:
     assert [thread.name for thread in threads] == [f"gpustats-read-{i}" for i in range(readers)]
     gpu, cpu = [], []
     while (batch := feed.next_for_gpu()) is not None:
-        gpu += [image.key for image in batch.images]
+        gpu += batch.keys
     feed.close_cpu()
     cpu = list(feed.for_cpu(steal=False))
     assert (sorted(gpu), cpu) == ([f"j{i:02d}" for i in range(18)], [])

@@ -42,6 +42,11 @@ class Serials:
         return self._numbers.copy()
 
 
+def decode(data: bytes) -> np.ndarray:
+    pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
+    return pixels
+
+
 Fault = Callable[[int, list[np.ndarray]], list[np.ndarray]]
 
 
@@ -74,7 +79,9 @@ class FakePipeline:
     def run(self) -> tuple[TensorList, Serials]:
         while not self._ended and len(self._queue) < self._prefetch:
             try:
-                self._queue.append(self._source())
+                arena, starts, sizes, numbers = self._source()
+                places = zip(starts[:, 0].tolist(), sizes[:, 0].tolist(), strict=True)
+                self._queue.append(([arena[start : start + size] for start, size in places], numbers))
             except StopIteration:
                 self._ended = True
             else:
@@ -85,7 +92,7 @@ class FakePipeline:
         encoded, numbers = self._queue.pop(0)
         self._number += 1
         try:
-            images = [simplejpeg.decode_jpeg(data.tobytes(), "RGB") for data in encoded]
+            images = [decode(data.tobytes()) for data in encoded]
         except ValueError as error:
             raise RuntimeError(f"Critical error in pipeline:\n{error}") from None
         return TensorList(self._fault(self._number, images)), Serials(numbers)

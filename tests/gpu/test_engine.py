@@ -23,7 +23,7 @@ from gpustats.engines.gpu_batch import POISON
 from gpustats.engines.screen import screen
 from gpustats.engines.session import sample_pointers
 from gpustats.engines.tuning import Tuning, choose
-from gpustats.failures import Failure, ImageError
+from gpustats.failures import Failure
 from gpustats.sources import Batch, open_source
 from gpustats.statistics.totals import Totals
 from tests.gpu.fake_dali import FakePipeline, Fault, TensorList
@@ -418,15 +418,9 @@ def test_the_spot_check_lets_rounding_pass(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_the_cpu_refuses_at_a_spot_check_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """nvJPEG is said to take truncated scans; where the spot check sees it, the CPU's verdict counts."""
     fake(monkeypatch, lambda number, images: images)
-    real = screen
-
-    def lenient(data: bytes, max_pixels: int) -> tuple[int, int] | None:
-        return (40, 40) if data == b"broken" else real(data, max_pixels)
-
-    monkeypatch.setattr("gpustats.engines.feed.screen", lenient)
-    monkeypatch.setattr("tests.gpu.fake_dali.simplejpeg.decode_jpeg", lambda data, mode: np.ones((40, 40, 3), np.uint8))
-    totals, failures = run(engine_for(), batch_of({"bad": b"broken"}))
-    assert [f.reason for f in failures] == ["not_an_image"]
+    monkeypatch.setattr("tests.gpu.fake_dali.decode", lambda data: np.ones((60, 60, 3), np.uint8))
+    totals, failures = run(engine_for(), batch_of({"bad": truncated_with_end_marker()}))
+    assert [f.reason for f in failures] == ["truncated"]
     assert totals.images == 0
 
 
@@ -438,11 +432,7 @@ def test_what_the_cpu_refuses_at_a_spot_check_is_a_failure(monkeypatch: pytest.M
 def test_screen_lets_only_ordinary_jpegs_pass(name: str) -> None:
     ordinary = {"good", "progressive", "grey", "1x1", "truncated with end marker", "turned by EXIF"}
     ordinary.add("no quantization table")
-    if name == "bomb":
-        with pytest.raises(ImageError, match="65500 x 65500"):
-            screen(HARD[name], 10**8)
-    else:
-        assert (screen(HARD[name], 10**8) is not None) == (name in ordinary)
+    assert (screen(HARD[name], 10**8) is not None) == (name in ordinary)
 
 
 def test_screen_sends_segments_that_it_cannot_follow_to_the_cpu() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,21 @@ class Held:
                 held.add(-len(self))
 
         return lambda max_bytes: Counted()
+
+
+def count_arenas(monkeypatch: pytest.MonkeyPatch, held: Held) -> None:
+    """Count the memory of batches, too, from when it is made until nothing refers to it."""
+    make = Feed._arena
+
+    def arena(feed: Feed) -> Any:
+        spare = bool(feed._spare)
+        memory = make(feed)
+        if not spare:
+            held.add(memory.nbytes)
+            weakref.finalize(memory, held.add, -memory.nbytes)
+        return memory
+
+    monkeypatch.setattr(Feed, "_arena", arena)
 
 
 def padded(data: bytes, size: int) -> bytes:
@@ -101,6 +117,7 @@ def test_bytes_held_while_decoders_stand_still(
 
     monkeypatch.setattr(HostReducer, "launch", launch_later)
     monkeypatch.setattr(Feed, "for_cpu", for_cpu_later)
+    count_arenas(monkeypatch, held)
     watcher = threading.Thread(target=open_when_nothing_moves, args=(asked, gate))
     watcher.start()
     engine = engine_for(memory=memory, batch_size=64)

@@ -25,10 +25,8 @@ def flat_jpeg(value: int) -> bytes:
 
 
 def batch_of(data: list[bytes]) -> EncodedBatch:
-    batch = EncodedBatch()
-    for i, one in enumerate(data):
-        batch.add(EncodedImage(f"k{i}", "", one, HEIGHT, WIDTH))
-    return batch
+    images = [EncodedImage(f"k{i}", "", one) for i, one in enumerate(data)]
+    return EncodedBatch.of(images, [(HEIGHT, WIDTH)] * len(images))
 
 
 def moments_of(images: list[np.ndarray]) -> Columns:

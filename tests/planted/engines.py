@@ -260,9 +260,9 @@ FAULTS = [
         _LOST + "test_failures_of_the_source_reach_the_result",
     ),
     Fault(
-        "gpustats/engines/feed.py",
-        "height * width <= self._max_gpu_pixels",
-        "height * width < self._max_gpu_pixels",
+        "gpustats/engines/batch_reader.py",
+        "0 < height * width <= limits[MAX_PIXELS_OF_IMAGE]",
+        "0 < height * width < limits[MAX_PIXELS_OF_IMAGE]",
         _FEED + "test_images_too_large_for_the_gpu_go_to_the_cpu",
     ),
 ]

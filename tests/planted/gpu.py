@@ -7,6 +7,7 @@ from tests.planted import Fault
 _SESSION = "gpustats/engines/session.py"
 _FEED = "gpustats/engines/feed.py"
 _LOST = "tests/gpu/test_nothing_is_lost.py"
+_READER = "tests/engines/test_batch_reader.py"
 _MEMORY = "tests/gpu/test_memory.py"
 
 FAULTS = [
@@ -36,8 +37,9 @@ FAULTS = [
     ),
     Fault(  # a pipeline that is built anew forgets what was in the last one
         _SESSION,
-        "        self._feeding = False\n        pipeline",
-        "        self._feeding = False\n        self._inside = {}\n        self._again.clear()\n        pipeline",
+        "        self._feeding = False\n        self._pipeline = None",
+        "        self._feeding = False\n        self._inside = {}\n        self._again.clear()\n"
+        "        self._pipeline = None",
         f"{_LOST}::test_an_exception_at_any_call",
     ),
     Fault(  # a stopped run lets pixels go while a kernel reads them
@@ -61,15 +63,75 @@ FAULTS = [
     ),
     Fault(  # what the CPU has in its queue is not counted
         _FEED,
-        "        rest.taken.append(taken)\n",
-        "        self._held.release(taken)\n        rest.taken.append(0)\n",
+        "            rest.add([key], [group], [data], taken)\n",
+        "            self._held.release(taken)\n            rest.add([key], [group], [data])\n",
         f"{_MEMORY}::test_bytes_held_while_decoders_stand_still",
     ),
-    Fault(  # encoded bytes in batches for the GPU are not counted
+    Fault(  # more batches are in flight than share the memory
         _FEED,
-        "                or batch.encoded_bytes + len(image.data) > self._encoded_bytes\n",
-        "",
+        "(memory - memory // 4) // in_flight",
+        "(memory - memory // 4) // 4",
         f"{_MEMORY}::test_bytes_held_while_decoders_stand_still",
+    ),
+    Fault(  # an image that an arena has no room for is written behind its end
+        "gpustats/engines/batch_reader.py",
+        "limits[MAX_IMAGES] or start + size > limits[MAX_BYTES]:",
+        "limits[MAX_IMAGES]:",
+        f"{_READER}::test_images_of_any_kind_and_size_in_batches_of_any_size",
+    ),
+    Fault(  # a file that an arena has no room for is written behind its end
+        "gpustats/engines/batch_reader.py",
+        "        if start + size > limits[MAX_BYTES]:\n            _close(file)\n            return i\n",
+        "",
+        f"{_READER}::test_images_of_any_kind_and_size_in_batches_of_any_size",
+    ),
+    Fault(  # a file that shrinks while it is read is taken with what stood in the arena before
+        "gpustats/engines/batch_reader.py",
+        "        if got != size:  # no JPEG, or a file that has just become shorter\n            continue\n",
+        "",
+        f"{_READER}::test_files_that_are_no_jpegs_are_not_read_to_their_end",
+    ),
+    Fault(  # descriptors are left open
+        "gpustats/engines/batch_reader.py",
+        "            got += _fill(file, arena_at + start + got, size - got)\n        _close(file)\n",
+        "            got += _fill(file, arena_at + start + got, size - got)\n",
+        f"{_READER}::test_no_descriptor_stays_open",
+    ),
+    Fault(  # a batch has more pixels than it should
+        "gpustats/engines/batch_reader.py",
+        "if count and pixels > limits[MAX_PIXELS]:",
+        "if count > 1 and pixels > limits[MAX_PIXELS]:",
+        "tests/engines/test_feed.py::test_bytes_of_pixels_bound_a_batch",
+    ),
+    Fault(  # an arena goes back while an image of it waits for the CPU
+        _SESSION,
+        "            self._leave_to_cpu(batch, unwritten)\n        else:\n            self._feed.recycle(batch)\n",
+        "            self._leave_to_cpu(batch, unwritten)\n        self._feed.recycle(batch)\n",
+        f"{_READER}::test_an_arena_is_used_again_only_when_nobody_needs_it",
+    ),
+    Fault(  # half a batch gives back the arena that the other half is in
+        _FEED,
+        "        if batch.whole:\n            self._spare",
+        "        if True:\n            self._spare",
+        f"{_READER}::test_an_arena_is_used_again_only_when_nobody_needs_it",
+    ),
+    Fault(  # Adobe's marker is not looked at: RGB is decoded as YCbCr
+        "gpustats/engines/screen.py",
+        "            if components == 3 and transform != -1 and transform != 1:",
+        "            if components == 3 and transform == 2:",
+        f"{_READER}::test_the_screen_agrees_with_libjpeg",
+    ),
+    Fault(  # components called RGB are decoded as YCbCr
+        "gpustats/engines/screen.py",
+        "data[body + 6] == 82 and",
+        "data[body + 6] == 83 and",
+        f"{_READER}::test_the_screen_agrees_with_libjpeg",
+    ),
+    Fault(  # a file of a few bytes may keep the decoder busy for hours
+        "gpustats/engines/screen.py",
+        "    if scans > MAX_SCANS and scans * pixels > SCAN_WORK:\n        return 0, 0\n",
+        "",
+        f"{_READER}::test_a_file_with_too_many_scans_is_left_to_the_cpu",
     ),
     Fault(  # a reader keeps samples for the CPU while it waits for memory that they take
         _FEED,
