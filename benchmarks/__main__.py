@@ -26,6 +26,7 @@ SUITES = {
     "scaling": "benchmarks.scaling",
     "sources": "benchmarks.sources",
     "robust": "benchmarks.robust",
+    "host": "benchmarks.host",
     "million": "benchmarks.million",
     "gpu": "benchmarks.gpu",
 }
@@ -67,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--tiny", action="store_true", help="once over little data, to see that everything runs")
         if name == "million":
             command.add_argument("--files", type=int, default=1_000_000, help="how many files to link")
+        if name == "host":
+            command.add_argument("--compare", type=Path, help="another checkout of gpustats, measured in turn")
         if name in ("cpu", "all"):
             command.add_argument(
                 "--python",
@@ -95,6 +98,8 @@ def _run(suite: str, data: Path, options: argparse.Namespace) -> list[Path]:
     settings: dict[str, Any] = {"tiny": options.tiny}
     if suite == "million":
         settings["files"] = options.files
+    if suite == "host":
+        settings["compare"] = getattr(options, "compare", None)
     if suite == "cpu":
         settings["pythons"] = dict(options.python)
     facts = machine.facts()  # before the suite: the load is that at the start

@@ -36,7 +36,7 @@ from gpustats.limits.machine import usable_cpus
 from gpustats.sources import open_source
 from gpustats.statistics.moments import moments_u8
 
-__all__ = ["report", "run"]
+__all__ = ["report", "run", "samples_with_lock"]
 
 
 def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 7) -> dict[str, Any]:
@@ -143,32 +143,62 @@ print("measured_seconds", measured())
 
 
 def _sampler(path: Path, images: int, tiny: bool) -> dict[str, Any]:
-    program = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if program is None:
-        return {"skipped": "py-spy is not installed"}
     repeats = 1 if tiny else max(1, 5_000 // images)
-    rate = 500
     with tempfile.TemporaryDirectory() as temporary:
-        script, stacks = Path(temporary, "sampled.py"), Path(temporary, "stacks.txt")
+        script = Path(temporary, "sampled.py")
         script.write_text(_SAMPLED, encoding="utf-8")
-        command = [program, "record", "--gil", "--nonblocking", "--rate", str(rate), "--format", "raw"]
-        command += ["--output", str(stacks), "--", sys.executable, str(script), str(path), str(usable_cpus())]
-        done = subprocess.run([*command, str(repeats)], capture_output=True, text=True, check=False)
-        if done.returncode or not stacks.exists():
-            return {"skipped": f"py-spy: {(done.stderr.strip().splitlines() or ['failed'])[-1][:200]}"}
-        seconds = float(re.findall(r"measured_seconds (\S+)", done.stdout)[0])
-        held = sum(
-            int(line.rpartition(" ")[2])
-            for line in stacks.read_text(encoding="utf-8").splitlines()
-            if re.search(r"\bmeasured\b|\bwork \(", line)
-        )
+        command = [sys.executable, str(script), str(path), str(usable_cpus()), str(repeats)]
+        held = samples_with_lock(command, r"\bmeasured\b|\bwork \(")
+    if "skipped" in held:
+        return held
+    seconds = float(re.findall(r"measured_seconds (\S+)", held.pop("output"))[0])
     return {
         "images": images * repeats,
         "seconds": seconds,
-        "samples_a_second": rate,
-        "samples_with_lock": held,
-        "us_an_image": 1e6 * held / rate / (images * repeats),
+        **held,
+        "us_an_image": 1e6 * held["samples_with_lock"] / held["samples_a_second"] / (images * repeats),
     }
+
+
+def samples_with_lock(command: Sequence[str], pattern: str, rate: int = 500) -> dict[str, Any]:
+    """Run a Python program under py-spy; count the samples in which a thread holds the interpreter lock.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The program, beginning with its interpreter; run in the root of this checkout.
+    pattern : str
+        A regular expression; only stacks in which it is found count.
+    rate : int
+        Samples a second.
+
+    Returns
+    -------
+    dict
+        ``samples_a_second``, ``samples_with_lock`` and ``output``, what the program printed; or ``skipped`` with the
+        reason why nothing was measured.
+    """
+    program = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
+        return {"skipped": "py-spy is not installed"}
+    with tempfile.TemporaryDirectory() as temporary:
+        stacks = Path(temporary, "stacks.txt")
+        spying = [program, "record", "--gil", "--nonblocking", "--rate", str(rate), "--format", "raw"]
+        done = subprocess.run(
+            [*spying, "--output", str(stacks), "--", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).resolve().parents[1],
+        )
+        if done.returncode or not stacks.exists():
+            return {"skipped": f"py-spy: {(done.stderr.strip().splitlines() or ['failed'])[-1][:200]}"}
+        held = sum(
+            int(line.rpartition(" ")[2])
+            for line in stacks.read_text(encoding="utf-8").splitlines()
+            if re.search(pattern, line)
+        )
+    return {"samples_a_second": rate, "samples_with_lock": held, "output": done.stdout}
 
 
 def report(result: dict[str, Any]) -> list[Table]:

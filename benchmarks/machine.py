@@ -12,7 +12,7 @@ from typing import Any
 
 from gpustats.limits.machine import usable_cpus, usable_memory
 
-__all__ = ["facts"]
+__all__ = ["commit_of", "facts"]
 
 _PACKAGES = (
     "gpustats",
@@ -43,7 +43,7 @@ def facts() -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
-        "commit": _commit(),
+        "commit": commit_of(Path(__file__).resolve().parent),
     }
 
 
@@ -71,13 +71,16 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit_of(folder: Path) -> str | None:
+    """Return the git commit that a folder is at, and whether files were changed since; None outside a checkout."""
+
     def git(*arguments: str) -> str:
-        here = Path(__file__).resolve().parent
-        return subprocess.run(("git", *arguments), cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ("git", *arguments), cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "--short=12", "HEAD") + (" with changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return None  # not a checkout
+        return None
