@@ -119,6 +119,8 @@ def _child(checkout: Path, folder: Path, warm_up: Path, checkpoint: Path | None,
     result: dict[str, Any] = json.loads(done.stdout)
     if result["images"] != files:
         raise SystemExit(f"benchmarks host: {result['images']:,} of {files:,} images were measured")
+    if result["batches_retried"]:
+        raise SystemExit(f"benchmarks host: {result['batches_retried']:,} batches went to the CPU, so no rate is shown")
     return result
 
 

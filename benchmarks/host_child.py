@@ -80,6 +80,7 @@ def _main(checkout: str, folder: str, warm_up: str, checkpoint: str | None) -> N
             {
                 "images": stats.n_images,
                 "by_decoder": run["images_by_decoder"],
+                "batches_retried": run["batches_retried"] + run["pipelines_rebuilt"],
                 "seconds": seconds,
                 "user_seconds": after.ru_utime - process.ru_utime,
                 "system_seconds": after.ru_stime - process.ru_stime,

@@ -80,7 +80,8 @@ class StubPipeline:
                 ndim=[1, 1],
                 no_copy=True,
             )
-            self._pipeline.set_outputs(fn.peek_image_shape(encoded), numbers)
+            shapes = fn.peek_image_shape(encoded, adjust_orientation=False)  # as the engine has it decoded
+            self._pipeline.set_outputs(shapes, numbers)
         self._pipeline.build()
 
     def run(self) -> tuple[_Pixels, Any]:
