@@ -95,7 +95,8 @@ def compute(
         number of images done since the last call.
     gpu_options : mapping, optional
         Settings of the GPU engine by name: ``batch_size``, ``batch_bytes``, ``threads``, ``readers``,
-        ``hw_decoder_load``, ``prefetch``, ``cpu_workers`` and ``max_gpu_pixels``.
+        ``hw_decoder_load``, ``hybrid_huffman_threshold``, ``preallocate_width_hint``, ``preallocate_height_hint``,
+        ``prefetch``, ``cpu_workers`` and ``max_gpu_pixels``.
     column : str, optional
         Where several columns hold images or paths, the one to read: of a Parquet file, a Hugging Face dataset or a
         manifest; the extension in WebDataset shards (``"jpg"``), the array in an ``.npz`` file.

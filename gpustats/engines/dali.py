@@ -42,7 +42,7 @@ def build_pipeline(
     source : callable
         Returns the next batch, which stays as it is until it came out.
     tuning : Tuning
-        Batch size, threads, share of the hardware decoder, prefetch depth.
+        Batch size, threads, prefetch depth, and how the decoders of the GPU share the work.
     decode_device : {"mixed", "cpu"}
         ``"mixed"`` decodes on the GPU.
     device_id : int or None
@@ -69,10 +69,7 @@ def build_pipeline(
         exec_dynamic=True,
         set_affinity=False,
     )
-    # affine=True, the default, would bind DALI's threads to cores, and leave the readers and the CPU engine to guess.
-    hardware: dict[str, Any] = (
-        {"hw_decoder_load": tuning.hw_decoder_load, "affine": False} if decode_device == "mixed" else {}
-    )
+    hardware = _hardware(tuning) if decode_device == "mixed" else {}
     with pipeline:
         byte, short, long = types.DALIDataType.UINT8, types.DALIDataType.INT32, types.DALIDataType.INT64
         arenas, starts, sizes, numbers = fn.external_source(
@@ -91,6 +88,20 @@ def build_pipeline(
         pipeline.set_outputs(pixels, numbers)
     pipeline.build()
     return pipeline
+
+
+def _hardware(tuning: Tuning) -> dict[str, Any]:
+    """Return the arguments of the decoder that exist only where it runs on a GPU."""
+    hints = {
+        name: hint for name in ("preallocate_width_hint", "preallocate_height_hint") if (hint := getattr(tuning, name))
+    }
+    return {
+        "hw_decoder_load": tuning.hw_decoder_load,
+        "hybrid_huffman_threshold": tuning.hybrid_huffman_threshold,
+        # The default, True, would bind DALI's threads to cores, and leave the readers and the CPU engine to guess.
+        "affine": False,
+        **hints,
+    }
 
 
 _OUT_OF_MEMORY = ("out of memory", "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "bad_alloc", "OutOfMemory")

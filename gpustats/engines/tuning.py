@@ -8,6 +8,17 @@ from dataclasses import dataclass, fields, replace
 __all__ = ["Tuning", "choose"]
 
 
+_FROM_ZERO = frozenset(
+    {
+        "hw_decoder_load",
+        "hybrid_huffman_threshold",
+        "preallocate_width_hint",
+        "preallocate_height_hint",
+        "cpu_workers",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """How the GPU engine is run.
@@ -24,6 +35,11 @@ class Tuning:
         Threads that read files ahead.
     hw_decoder_load : float
         Share of a batch that goes to the hardware JPEG decoder, 0 to 1.
+    hybrid_huffman_threshold : int
+        Images with more pixels have their Huffman codes decoded by nvJPEG's hybrid decoder, smaller ones on the CPU
+        threads alone.
+    preallocate_width_hint, preallocate_height_hint : int
+        Size of image for which the hardware decoder takes memory before the first batch; 0: none.
     prefetch : int
         Batches that DALI keeps in flight.
     cpu_workers : int
@@ -37,6 +53,9 @@ class Tuning:
     threads: int = 4
     readers: int = 2
     hw_decoder_load: float = 0.65
+    hybrid_huffman_threshold: int = 1_000_000
+    preallocate_width_hint: int = 0
+    preallocate_height_hint: int = 0
     prefetch: int = 2
     cpu_workers: int = 0
     max_gpu_pixels: int = 100_000_000
@@ -44,7 +63,7 @@ class Tuning:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("hw_decoder_load", "cpu_workers") else 1
+            least = 0 if field.name in _FROM_ZERO else 1
             right_type = isinstance(value, int | float) if field.name == "hw_decoder_load" else type(value) is int
             if not right_type or value < least or (field.name == "hw_decoder_load" and value > 1):
                 raise ValueError(f"gpu_options: {field.name} should be a number of at least {least}, got {value!r}")

@@ -492,3 +492,11 @@ def test_auto_says_in_the_log_why_it_is_the_cpu(
     with caplog.at_level(logging.INFO, "gpustats"):
         assert gpustats.compute(photos).runs[0]["engine"] == "cpu"
     assert caplog.messages == ["gpustats: computing on the CPU: there is none"]
+
+
+def test_settings_of_the_gpu_decoder_reach_dali_and_hints_only_where_they_are_given() -> None:
+    given = {"hw_decoder_load": 0.3, "hybrid_huffman_threshold": 7, "affine": False}
+    assert dali._hardware(choose("any", 4, {"hw_decoder_load": 0.3, "hybrid_huffman_threshold": 7})) == given
+    hints = {"preallocate_width_hint": 640, "preallocate_height_hint": 480}
+    assert dali._hardware(choose("any", 4, hints)).items() >= hints.items()
+    assert dali._hardware(Tuning())["hybrid_huffman_threshold"] == 1_000_000, "DALI's own"
