@@ -61,7 +61,7 @@ class StubPipeline:
     """
 
     def __init__(self, source: Callable[[], Any], tuning: Any) -> None:
-        from nvidia.dali import Pipeline, fn, types
+        from nvidia.dali import Pipeline, fn
 
         self._pipeline = Pipeline(
             batch_size=tuning.batch_size,
@@ -72,14 +72,7 @@ class StubPipeline:
             set_affinity=False,
         )
         with self._pipeline:
-            encoded, numbers = fn.external_source(
-                source=source,
-                num_outputs=2,
-                batch=True,
-                dtype=[types.DALIDataType.UINT8, types.DALIDataType.INT64],
-                ndim=[1, 1],
-                no_copy=True,
-            )
+            encoded, numbers = _encoded_input(source)
             shapes = fn.peek_image_shape(encoded, adjust_orientation=False)  # as the engine has it decoded
             self._pipeline.set_outputs(shapes, numbers)
         self._pipeline.build()
@@ -88,6 +81,21 @@ class StubPipeline:
         """Return the next batch: sizes in the place of pixels, and the numbers as they were fed."""
         shapes, numbers = self._pipeline.run()
         return _Pixels(shapes.as_array()[:, :2]), numbers
+
+
+def _encoded_input(source: Callable[[], Any]) -> tuple[Any, Any]:
+    from gpustats.engines import dali
+
+    if hasattr(dali, "encoded_input"):
+        encoded, numbers = dali.encoded_input(source)
+        return encoded, numbers
+    from nvidia.dali import fn, types  # versions before 2026-11-29 fed an array for each image
+
+    dtypes = [types.DALIDataType.UINT8, types.DALIDataType.INT64]
+    encoded, numbers = fn.external_source(
+        source=source, num_outputs=2, batch=True, dtype=dtypes, ndim=[1, 1], no_copy=True
+    )
+    return encoded, numbers
 
 
 class StubReducer:

@@ -251,7 +251,7 @@ class Session:
             self._again.extendleft(reversed(halves))
         first = self._again[0]
         serials = np.arange(self._serial, self._serial + len(first))[:, None]
-        fed = (first.arena, first.starts[:, None], first.sizes[:, None], serials)
+        fed = (first.arena, first.starts, first.sizes, serials)
         self._inside[self._serial] = _Fed(self._again.popleft(), serials)
         self._serial += len(first)
         self._feeding = False

@@ -80,7 +80,7 @@ class FakePipeline:
         while not self._ended and len(self._queue) < self._prefetch:
             try:
                 arena, starts, sizes, numbers = self._source()
-                places = zip(starts[:, 0].tolist(), sizes[:, 0].tolist(), strict=True)
+                places = zip(starts.tolist(), sizes.tolist(), strict=True)
                 self._queue.append(([arena[start : start + size] for start, size in places], numbers))
             except StopIteration:
                 self._ended = True

@@ -15,7 +15,7 @@ from gpustats.engines.screen import screen
 from gpustats.limits.memory import ByteLimit
 from gpustats.sources import Batch, open_source
 from tests.gpu.host_reduce import HostReducer
-from tests.gpu.test_engine import engine_for, fake, on_cpu, run
+from tests.gpu.test_engine import batch_of, engine_for, fake, on_cpu, run
 from tests.images import encoded, photo
 
 pytestmark = pytest.mark.timeout(30)  # a deadlock is a failure
@@ -130,14 +130,20 @@ def test_bytes_held_while_decoders_stand_still(
 
 
 @pytest.mark.parametrize("memory", [1000, 1 << 20])
-def test_images_larger_than_the_limit_pass_alone(tmp_path: Path, memory: int) -> None:
+@pytest.mark.parametrize("kind", ["files", "in memory"])
+def test_images_larger_than_the_limit_pass_alone(tmp_path: Path, kind: str, memory: int) -> None:
     """Between small ones, that their reader has not handed over yet."""
-    for i in range(6):
-        (tmp_path / f"{i}.jpg").write_bytes(padded(JPEG, 400_000))
-        (tmp_path / f"{i}.png").write_bytes(PNG)
-    assert screen((tmp_path / "0.jpg").read_bytes(), 10**9) == (30, 40)
+    large = padded(JPEG, 400_000)
+    assert screen(large, 10**9) == (30, 40)
+    images = {f"{i}.{name}": data for i in range(6) for name, data in (("jpg", large), ("png", PNG))}
+    for name, data in images.items():
+        (tmp_path / name).write_bytes(data)
+
+    def batches() -> Iterator[Batch]:
+        return open_source(tmp_path).batches() if kind == "files" else batch_of(images)
+
     engine = engine_for(memory=memory, readers=3)
-    assert run(engine, open_source(tmp_path).batches()) == on_cpu(open_source(tmp_path).batches())
+    assert run(engine, batches()) == on_cpu(batches())
 
 
 def test_a_gpu_that_is_given_up_leaves_its_images_to_a_cpu_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
