@@ -14,6 +14,7 @@ __all__ = [
     "GpustatsError",
     "ImagesFailedWarning",
     "MergeError",
+    "first_line",
 ]
 
 
@@ -50,3 +51,9 @@ class MergeError(GpustatsError, ValueError):
 
 class ImagesFailedWarning(UserWarning):
     """A run is finished, but some images could not be read and do not count."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that is not empty, the name of its type where there is none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 
 import gpustats
+from gpustats.engines.device import gpu_problem
 from gpustats.limits.interrupts import interrupt_on_terminate
 from tests.command_line import Done, commands, invoke
 from tests.images import encoded, photo
@@ -113,6 +115,21 @@ def test_json_to_a_file_beside_the_table_and_to_standard_output_alone(folder: Pa
     lost = invoke("compute", folder, "--json", tmp_path / "nowhere" / "out.json")
     assert (lost.code, lost.out) == (1, "")
     assert last_line(lost).startswith(f"gpustats: error: {tmp_path / 'nowhere' / 'out.json'}: ")
+
+
+@case("compute", "--verbose")
+def test_what_was_decided_is_said_on_request(folder: Path) -> None:
+    if gpu_problem() is None:
+        pytest.skip("there is a GPU, so there is nothing to say")
+
+    def said(*options: str) -> list[str]:
+        command = [sys.executable, "-m", "gpustats", "compute", str(folder), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 3
+        return [line for line in done.stderr.splitlines() if line.startswith("gpustats: computing on the CPU: ")]
+
+    assert said() == []
+    assert said("--verbose") == said("-v") == [f"gpustats: computing on the CPU: {gpu_problem()}"]
 
 
 @case("compute", "--device")

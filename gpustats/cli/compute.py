@@ -69,6 +69,7 @@ __all__ = ["compute"]
     default="mtime",
     help="What makes a file count as changed for --checkpoint: its size and mtime, or its content.",
 )
+@options.verbose
 @options.quiet
 def compute(paths: tuple[str, ...], json: str | None, quiet: bool, **given: Any) -> None:
     """Compute mean, std and more of a dataset, reading it once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 
 from gpustats.cli.output import fail
 
-__all__ = ["count_or_share", "names", "quiet", "storage_options", "workers"]
+__all__ = ["count_or_share", "names", "quiet", "storage_options", "verbose", "workers"]
 
 _Command = Callable[..., None]
 
@@ -30,6 +31,25 @@ def quiet(command: _Command) -> _Command:
     """Add ``--quiet`` to a command."""
     add = click.option("--quiet", "-q", is_flag=True, help="Write nothing but errors to standard error.")
     return add(command)
+
+
+def verbose(command: _Command) -> _Command:
+    """Add ``--verbose`` to a command."""
+    add = click.option(
+        "--verbose",
+        "-v",
+        is_flag=True,
+        expose_value=False,
+        callback=_log,
+        help="Say on standard error what was decided, such as why the GPU is not used.",
+    )
+    return add(command)
+
+
+def _log(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("gpustats").setLevel(logging.INFO)
 
 
 def names(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:

@@ -49,6 +49,8 @@ class CpuEngine:
         Bytes of file data and pixels that may be in flight.
     tell_after : float, optional
         Seconds after which a worker reports its results, even if images of its batch are left; by default a fifth.
+    gpu_not_used : str, optional
+        Why it is the CPU, for the provenance.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class CpuEngine:
         max_pixels: int,
         memory: int,
         tell_after: float | None = None,
+        gpu_not_used: str | None = None,
     ) -> None:
         self._definition = definition
         self._workers = workers
@@ -67,6 +70,7 @@ class CpuEngine:
         self._memory = MemoryBudget(memory, workers)
         self._tell_after = _TELL if tell_after is None else tell_after
         self._by_decoder: Counter[str] = Counter()
+        self._gpu_not_used = {"gpu_not_used": gpu_not_used} if gpu_not_used else {}
 
     def report(self) -> dict[str, Any]:
         """Return the provenance of what was measured so far."""
@@ -75,6 +79,7 @@ class CpuEngine:
             "device": f"cpu ({self._workers} thread{'' if self._workers == 1 else 's'})",
             "decoders": decode.versions(),
             "images_by_decoder": dict(sorted(self._by_decoder.items())),
+            **self._gpu_not_used,
         }
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:

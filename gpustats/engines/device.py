@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import logging
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from gpustats.definition import Definition
 from gpustats.engines.base import Engine
 from gpustats.engines.gpu_batch import KIND
 from gpustats.engines.on_gpu import kernel_problem
-from gpustats.errors import DeviceError
+from gpustats.errors import DeviceError, first_line
 from gpustats.install import pip_install
 from gpustats.limits.machine import usable_cpus
 from gpustats.limits.memory import memory_in_flight
@@ -41,7 +42,8 @@ def open_engine(
     ----------
     device : str
         ``"auto"``, ``"cpu"``, ``"gpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` takes the GPU where CuPy, DALI and a
-        device are there, else the CPU, and says why in one line of the log ``gpustats``.
+        device are there and measure a few test images right, else the CPU, and says why in one line of the log
+        ``gpustats`` and in the provenance of the result, as ``gpu_not_used``.
     definition : Definition
         What is measured.
     workers : int or None
@@ -71,36 +73,57 @@ def open_engine(
         from gpustats.engines.isolated import IsolatedEngine
 
         return IsolatedEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight)
+    problem: str | None = None
     if device != "cpu":
         device_id = int(match[1] or 0) if match else 0
         problem = kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)
         if problem is None:
-            return _open_gpu(device_id, definition, threads, max_pixels, in_flight, gpu_options)
+            gpu = _open_gpu(device_id, definition, threads, max_pixels, in_flight, gpu_options, match is not None)
+            if not isinstance(gpu, str):
+                return gpu
+            problem = gpu
         if match:
             raise DeviceError(f"device={device!r} cannot be used: {problem}")
         log.info("gpustats: computing on the CPU: %s", problem)
     from gpustats.engines.cpu import CpuEngine
 
-    return CpuEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight)
+    return CpuEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight, gpu_not_used=problem)
 
 
 def gpu_problem(device_id: int = 0) -> str | None:
     """Return why CUDA device `device_id` cannot be used, None where it can."""
-    for module, name in (("cupy", "CuPy"), ("nvidia", "DALI")):
-        if importlib.util.find_spec(module) is None:
-            return f"{name} is not installed; {_install()}"
+    for module, name in (("cupy", "CuPy"), ("nvidia.dali", "DALI")):
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # noqa: BLE001 - a broken installation raises anything; it is told, not hidden
+            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            if missing and f"{module}.".startswith(f"{missing}."):
+                return f"{name} is not installed; {_install()}"
+            return f"{name} cannot be loaded ({first_line(error)}); {_install()}"
+    import cupy
+
+    runtime = cupy.cuda.runtime
     try:
-        import cupy
-        import nvidia.dali  # noqa: F401 - only whether it can be loaded
-    except ImportError as error:
-        return f"{error}; {_install()}"
-    try:
-        count = int(cupy.cuda.runtime.getDeviceCount())
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f"CUDA reports no usable device ({error})"
+        count = int(runtime.getDeviceCount())
+    except runtime.CUDARuntimeError as error:
+        return f"CUDA reports no usable device ({error}){_driver(runtime)}"
     if device_id >= count:
         return f"there is no CUDA device {device_id}: CUDA sees {count}"
     return None
+
+
+def _driver(runtime: Any) -> str:
+    """Return which CUDA the driver supports and which CuPy was built for, where the driver is older."""
+    try:
+        driver, built = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+    except Exception:  # noqa: BLE001 - only an addition to a message
+        return ""
+    if not driver:
+        return "; there is no NVIDIA driver"
+    if driver // 1000 >= built // 1000:
+        return ""
+    found, needed = (f"{version // 1000}.{version % 1000 // 10}" for version in (driver, built))
+    return f"; the driver supports CUDA {found}, CuPy was built for {needed}: update the driver or {_install()}"
 
 
 def _install() -> str:
@@ -114,24 +137,32 @@ def _open_gpu(
     max_pixels: int,
     memory: int,
     options: Mapping[str, int | float] | None,
-) -> Engine:
+    required: bool,
+) -> Engine | str:
+    """Return the engine, or what does not work on the GPU."""
     from gpustats.engines.cpu import CpuEngine
     from gpustats.engines.cuda_reduce import CudaReducer, device_name
     from gpustats.engines.gpu import GpuEngine
     from gpustats.engines.tuning import choose
 
-    name = device_name(device_id)
+    try:
+        name = device_name(device_id)
+        reducer = CudaReducer(device_id, definition.statistics)
+    except Exception as error:  # noqa: BLE001 - CuPy and the driver raise anything; it is told, not hidden
+        return f"CUDA device {device_id} cannot be opened: {first_line(error)}"
     tuning = choose(name, workers, options)
     ahead = memory // 4
     cpu = CpuEngine(definition, workers=tuning.cpu_workers or workers, max_pixels=max_pixels, memory=memory - ahead)
-    return GpuEngine(
+    engine = GpuEngine(
         tuning=tuning,
         cpu=cpu,
-        reducer=CudaReducer(device_id, definition.statistics),
+        reducer=reducer,
         decode_device="mixed",
         device_id=device_id,
         device_name=name,
         max_pixels=max_pixels,
         max_bytes=cpu.max_bytes,
         memory=ahead,
+        required=required,
     )
+    return engine.problem() or engine

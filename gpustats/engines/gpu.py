@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from gpustats.engines import dali
@@ -18,10 +18,11 @@ from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.feed import Feed, Stopped
 from gpustats.engines.gpu_batch import BatchReducer
 from gpustats.engines.mailbox import Mailbox
+from gpustats.engines.preflight import BATCH, try_gpu
 from gpustats.engines.session import Counters, Session
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.engines.tuning import Tuning
-from gpustats.errors import DeviceLost, GpustatsError
+from gpustats.errors import DeviceLost, GpustatsError, first_line
 from gpustats.sources import Batch
 
 __all__ = ["GpuEngine"]
@@ -84,6 +85,14 @@ class GpuEngine:
         self._spot_check = SpotCheck(max_pixels)
         self._counters = Counters()
         self._given_up: str | None = None
+
+    def problem(self) -> str | None:
+        """Try the GPU on a few images; return what does not work, None where everything does."""
+        tuning = replace(self._tuning, batch_size=BATCH, prefetch=1)
+        return try_gpu(lambda source: self._build(source, tuning), self._reducer)
+
+    def _build(self, source: Callable[[], dali.Fed], tuning: Tuning) -> Any:
+        return dali.build_pipeline(source, tuning, self._decode_device, self._device_id)
 
     def report(self) -> dict[str, Any]:
         """Return the provenance of what was measured so far."""
@@ -163,7 +172,7 @@ class GpuEngine:
             feed=feed,
             emit=emit,
             reducer=self._reducer,
-            build=lambda source: dali.build_pipeline(source, self._tuning, self._decode_device, self._device_id),
+            build=lambda source: self._build(source, self._tuning),
             counters=self._counters,
             spot_check=self._spot_check,
         )
@@ -181,10 +190,10 @@ class GpuEngine:
                     if dali.is_sticky(error):
                         session.keep_for_ever()
                     if dali.is_sticky(error) or fruitless >= _REBUILDS_IN_A_ROW:
-                        self._give_up(session, _first_line(error))
+                        self._give_up(session, first_line(error))
                         return
                     self._counters.pipelines_rebuilt += 1
-                    log.warning("gpustats: the GPU pipeline is rebuilt after: %s", _first_line(error))
+                    log.warning("gpustats: the GPU pipeline is rebuilt after: %s", first_line(error))
         finally:
             session.close()
 
@@ -198,8 +207,3 @@ class GpuEngine:
             )
         log.warning("gpustats: the GPU is given up, the CPU goes on alone")
         session.give_up()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

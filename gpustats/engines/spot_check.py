@@ -62,19 +62,10 @@ class SpotCheck:
             return None
         index = int(np.argmax(good))
         image = batch.image(index)
-        sums = np.empty((2, CHANNELS), np.uint64)
-        extremes = np.empty((2, CHANNELS), np.uint8)
         try:
-            pixels, _ = self._decoder.decode(image.data)
-            moments_u8(pixels.reshape(-1), CHANNELS, sums[0], sums[1], extremes[0], extremes[1])
+            mean, std = self.differences(batch, index, columns)
         except ImageError as error:
             return index, Failure(image.key, error.reason, str(error))
-        finally:
-            self._decoder.release()
-        count = int(batch.heights[index] * batch.widths[index])
-        ours = _mean_std(columns["moments.sum"][index], columns["moments.sumsq"][index], count)
-        theirs = _mean_std(sums[0], sums[1], count)
-        mean, std = (float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True))
         self._images += 1
         self._mean_difference = max(self._mean_difference, mean)
         self._std_difference = max(self._std_difference, std)
@@ -85,6 +76,27 @@ class SpotCheck:
                 "numbers could not be trusted. Compute with device='cpu', and please report this with the image"
             )
         return None
+
+    def differences(self, batch: EncodedBatch, index: int, columns: Columns) -> tuple[float, float]:
+        """Return by how many grey levels the means and the stds of an image differ from those of the CPU decoder.
+
+        Raises
+        ------
+        ImageError
+            Where the CPU decoder refuses the image.
+        """
+        sums = np.empty((2, CHANNELS), np.uint64)
+        extremes = np.empty((2, CHANNELS), np.uint8)
+        try:
+            pixels, _ = self._decoder.decode(batch.image(index).data)
+            moments_u8(pixels.reshape(-1), CHANNELS, sums[0], sums[1], extremes[0], extremes[1])
+        finally:
+            self._decoder.release()
+        count = int(batch.heights[index] * batch.widths[index])
+        ours = _mean_std(columns["moments.sum"][index], columns["moments.sumsq"][index], count)
+        theirs = _mean_std(sums[0], sums[1], count)
+        mean, std = (float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True))
+        return mean, std
 
 
 def _mean_std(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import logging
 import sys
 import types
@@ -35,24 +35,22 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     def properties(number: int) -> dict[str, bytes]:
         return {"name": f"NVIDIA Fake {number}".encode()}
 
-    fake = types.SimpleNamespace(devices=2, error=None)
+    fake = types.SimpleNamespace(devices=2, error=None, driver=13020)
     cupy: Any = types.ModuleType("cupy")
-    runtime = types.SimpleNamespace(getDeviceCount=count, getDeviceProperties=properties, CUDARuntimeError=_CudaError)
+    runtime = types.SimpleNamespace(
+        getDeviceCount=count,
+        getDeviceProperties=properties,
+        CUDARuntimeError=_CudaError,
+        driverGetVersion=lambda: fake.driver,
+        runtimeGetVersion=lambda: 13020,
+    )
     cupy.cuda = types.SimpleNamespace(runtime=runtime)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     nvidia: Any = types.ModuleType("nvidia")
     nvidia.dali = types.ModuleType("nvidia.dali")
     monkeypatch.setitem(sys.modules, "nvidia", nvidia)
     monkeypatch.setitem(sys.modules, "nvidia.dali", nvidia.dali)
-    fake.missing = set()
-    real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, package=None: (
-            (None if name in fake.missing else object()) if name in ("cupy", "nvidia") else real(name, package)
-        ),
-    )
+    monkeypatch.setattr(GpuEngine, "problem", lambda self: None)
     fake.cupy, fake.modules = cupy, monkeypatch
     return fake
 
@@ -76,22 +74,65 @@ def test_a_device_that_is_there_has_no_problem(cuda: types.SimpleNamespace) -> N
     assert gpu_problem(0) == "there is no CUDA device 0: CUDA sees 0"
 
 
-@pytest.mark.parametrize(("module", "name"), [("cupy", "CuPy"), ("nvidia", "DALI")])
+@pytest.mark.parametrize(("module", "name"), [("cupy", "CuPy"), ("nvidia", "DALI"), ("nvidia.dali", "DALI")])
 def test_a_package_that_is_missing_is_named(cuda: types.SimpleNamespace, module: str, name: str) -> None:
-    cuda.missing.add(module)
+    """Other packages of NVIDIA, such as NVRTC, are in ``nvidia`` too."""
+    cuda.modules.delitem(sys.modules, "nvidia.dali")
+    cuda.modules.setitem(sys.modules, module, None)
     problem = gpu_problem()
     assert problem is not None
     assert problem.startswith(f"{name} is not installed; pip install '.[cuda")
 
 
-def test_a_package_that_cannot_be_loaded_and_a_driver_that_does_not_answer(cuda: types.SimpleNamespace) -> None:
-    cuda.error = _CudaError("cudaErrorInsufficientDriver: too old")
-    assert gpu_problem() == "CUDA reports no usable device (cudaErrorInsufficientDriver: too old)"
-    cuda.modules.setitem(sys.modules, "cupy", None)  # import raises ImportError
+@pytest.mark.parametrize(("module", "name"), [("cupy", "CuPy"), ("nvidia.dali", "DALI")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libnvrtc.so.13: cannot open shared object file\nmore"),
+        OSError("libnvrtc.so.13: cannot open shared object file"),
+        RuntimeError("libnvrtc.so.13: cannot open shared object file"),
+        ModuleNotFoundError("libnvrtc.so.13: cannot open shared object file", name="numpy"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_package_that_is_broken_is_named_with_its_error(
+    cuda: types.SimpleNamespace, module: str, name: str, error: Exception
+) -> None:
+    real = importlib.import_module
+
+    def load(wanted: str) -> Any:
+        if wanted == module:
+            raise error
+        return real(wanted)
+
+    cuda.modules.setattr(importlib, "import_module", load)
     problem = gpu_problem()
     assert problem is not None
-    assert "cupy" in problem
-    assert "pip install '.[" in problem
+    start = f"{name} cannot be loaded (libnvrtc.so.13: cannot open shared object file); pip install '.[cuda"
+    assert problem.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("driver", "added"),
+    [
+        (13020, ""),
+        (13000, ""),
+        (14000, ""),
+        (
+            12090,
+            "; the driver supports CUDA 12.9, CuPy was built for 13.2: update the driver or pip install '.[cuda13]'",
+        ),
+        (0, "; there is no NVIDIA driver"),
+    ],
+)
+def test_a_driver_that_does_not_answer(cuda: types.SimpleNamespace, driver: int, added: str) -> None:
+    cuda.error = _CudaError("cudaErrorInsufficientDriver: too old")
+    cuda.driver = driver
+    problem = gpu_problem()
+    assert problem is not None
+    start = f"CUDA reports no usable device (cudaErrorInsufficientDriver: too old){added}"
+    assert problem.startswith(start)
+    assert added or problem == start
 
 
 @pytest.mark.parametrize(("name", "number"), [("gpu", 0), ("cuda", 0), ("gpu:0", 0), ("cuda:1", 1), ("gpu:1", 1)])
@@ -197,3 +238,41 @@ def test_settings_found_for_a_device_are_taken_by_part_of_its_name(monkeypatch: 
     assert choose("NVIDIA H200", 64).threads == 9
     assert choose("NVIDIA A10G", 64, {"prefetch": 4}) == Tuning(threads=5, prefetch=4)
     assert choose("another", 64).threads == 63
+
+
+@pytest.mark.parametrize("where", ["device_name", "CudaReducer"])
+def test_a_device_that_cannot_be_opened(cuda: types.SimpleNamespace, where: str) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise RuntimeError("cudaErrorECCUncorrectable: uncorrectable ECC error encountered")
+
+    cuda.modules.setattr("gpustats.engines.cuda_reduce.CudaReducer", FakeReducer)
+    cuda.modules.setattr(f"gpustats.engines.cuda_reduce.{where}", broken)
+    with pytest.raises(DeviceError, match=r"cannot be used: CUDA device 1 cannot be opened: cudaErrorE"):
+        engine("cuda:1")
+    opened = engine("auto")
+    assert type(opened) is CpuEngine
+    assert opened.report()["gpu_not_used"].startswith("CUDA device 0 cannot be opened: cudaErrorECC")
+
+
+def test_a_gpu_that_fails_its_trial(cuda: types.SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    cuda.modules.setattr("gpustats.engines.cuda_reduce.CudaReducer", FakeReducer)
+    cuda.modules.setattr(GpuEngine, "problem", lambda self: "DALI cannot decode a JPEG: no")
+    with pytest.raises(DeviceError, match=r"^device='gpu' cannot be used: DALI cannot decode a JPEG: no$"):
+        engine("gpu")
+    with caplog.at_level(logging.INFO, "gpustats"):
+        opened = engine("auto")
+    assert caplog.messages == ["gpustats: computing on the CPU: DALI cannot decode a JPEG: no"]
+    assert opened.report()["gpu_not_used"] == "DALI cannot decode a JPEG: no"
+    assert "gpu_not_used" not in engine("cpu").report(), "the CPU was asked for"
+
+
+def test_wrong_settings_are_an_error_of_the_user_on_a_gpu_that_works(cuda: types.SimpleNamespace) -> None:
+    cuda.modules.setattr("gpustats.engines.cuda_reduce.CudaReducer", FakeReducer)
+    with pytest.raises(ValueError, match="unknown setting 'bach_size'"):
+        engine("auto", gpu_options={"bach_size": 3})
+
+
+@pytest.mark.parametrize(("name", "required"), [("gpu", True), ("cuda:1", True), ("auto", False)])
+def test_a_gpu_that_was_asked_for_is_required(cuda: types.SimpleNamespace, name: str, required: bool) -> None:
+    cuda.modules.setattr("gpustats.engines.cuda_reduce.CudaReducer", FakeReducer)
+    assert engine(name)._required is required

@@ -35,7 +35,7 @@ needs_dali = pytest.mark.skipif(
 )
 
 
-def engine_for(memory: int = 1 << 26, **options: Any) -> GpuEngine:
+def engine_for(memory: int = 1 << 26, required: bool = False, **options: Any) -> GpuEngine:
     tuning = Tuning(**{"batch_size": 4, "threads": 1, "readers": 2} | options)
     return GpuEngine(
         tuning=tuning,
@@ -47,6 +47,7 @@ def engine_for(memory: int = 1 << 26, **options: Any) -> GpuEngine:
         max_pixels=10**9,
         max_bytes=1 << 30,
         memory=memory,
+        required=required,
     )
 
 

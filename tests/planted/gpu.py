@@ -8,6 +8,7 @@ _SESSION = "gpustats/engines/session.py"
 _FEED = "gpustats/engines/feed.py"
 _LOST = "tests/gpu/test_nothing_is_lost.py"
 _READER = "tests/engines/test_batch_reader.py"
+_PREFLIGHT = "tests/gpu/test_preflight.py"
 _MEMORY = "tests/gpu/test_memory.py"
 
 FAULTS = [
@@ -138,5 +139,53 @@ FAULTS = [
         "        size = min(size, self._limit)\n        with self._changed:\n            self._changed.wait_for(",
         "        with self._changed:\n            self._changed.wait_for(",
         f"{_MEMORY}::test_images_larger_than_the_limit_pass_alone",
+    ),
+    Fault(  # a lost context is used again
+        "gpustats/engines/gpu.py",
+        "if dali.is_sticky(error) or fruitless >= _REBUILDS_IN_A_ROW:",
+        "if fruitless >= _REBUILDS_IN_A_ROW:",
+        f"{_PREFLIGHT}::test_a_lost_cuda_context_is_not_tried_again",
+    ),
+    Fault(  # what belongs to a lost context is destroyed, which ends the process
+        "gpustats/engines/gpu.py",
+        "                        session.keep_for_ever()\n",
+        "                        pass\n",
+        f"{_PREFLIGHT}::test_a_lost_context_is_never_destroyed",
+    ),
+    Fault(  # the CPU goes on where the GPU was asked for
+        "gpustats/engines/gpu.py",
+        "        if self._required:\n",
+        "        if False:\n",
+        f"{_PREFLIGHT}::test_a_gpu_that_was_asked_for_and_stops_working_is_an_error_with_the_partial_result",
+    ),
+    Fault(  # the partial result of a lost GPU is lost too
+        "gpustats/run.py",
+        "                error.partial = self._result(complete=False)\n",
+        "                pass\n",
+        f"{_PREFLIGHT}::test_a_gpu_that_was_asked_for_and_stops_working_is_an_error_with_the_partial_result",
+    ),
+    Fault(  # the command line forgets it
+        "gpustats/cli/output.py",
+        "    except (TooManyFailures, DeviceLost) as error:\n",
+        "    except TooManyFailures as error:\n",
+        f"{_PREFLIGHT}::test_the_command_line_prints_the_partial_result",
+    ),
+    Fault(  # only the first test image is compared
+        "gpustats/engines/preflight.py",
+        "for i in range(len(batch))]\n    except",
+        "for i in range(1)]\n    except",
+        f"{_PREFLIGHT}::test_wrong_pixels_of_any_image_are_noticed",
+    ),
+    Fault(  # the GPU is taken without a trial
+        "gpustats/engines/device.py",
+        "return engine.problem() or engine",
+        "return engine",
+        "tests/engines/test_choice.py::test_a_gpu_that_fails_its_trial",
+    ),
+    Fault(  # the result does not say why it is the CPU
+        "gpustats/engines/device.py",
+        "gpu_not_used=problem)",
+        "gpu_not_used=None)",
+        f"{_PREFLIGHT}::test_the_result_says_why_the_gpu_was_not_used",
     ),
 ]
