@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +133,6 @@ class PendingOutputs:
         self._reducer._give_back(slot)
         return output
 
-    def __del__(self) -> None:
-        # The buffers are given back only when the kernel has finished, even if the result was never asked for.
-        self._collect()
-
 
 class Reducer:
     """Runs the reduction kernels on one device; keeps compiled kernels and buffers from launch to launch.
@@ -160,6 +157,7 @@ class Reducer:
         self._modules: dict[str, Any] = {}
         self._functions: dict[str, Any] = {}
         self._free: list[_Slot] = []
+        self._busy: list[tuple[_Slot, weakref.ref[PendingOutputs]]] = []
         self._lock = threading.Lock()
 
     def launch(self, plan: LaunchPlan, stream: Any) -> PendingOutputs:
@@ -183,10 +181,13 @@ class Reducer:
         with self._cupy.cuda.Device(self.device_id):
             function = self._function(plan.source, plan.kernel)
             with self._lock:
+                self._reclaim()
                 slot = self._free.pop() if self._free else _Slot(self._cupy)
             with stream:
                 slot.fit(plan.table.nbytes, plan.output_bytes, plan.buffer_bytes)
                 pending = PendingOutputs(self, plan, slot)
+                with self._lock:
+                    self._busy.append((slot, weakref.ref(pending)))
                 try:
                     if plan.output_bytes:
                         runtime.memsetAsync(slot.buffer.ptr, 0, plan.output_bytes, stream.ptr)
@@ -213,4 +214,15 @@ class Reducer:
 
     def _give_back(self, slot: _Slot) -> None:
         with self._lock:
+            self._busy = [entry for entry in self._busy if entry[0] is not slot]
             self._free.append(slot)
+
+    def _reclaim(self) -> None:
+        """Take back the buffers of launches that are finished and whose result nobody can ask for any more.
+
+        That is done here and not when a `PendingOutputs` is deleted: the garbage collector may delete pinned memory and
+        events before it, at the end of a program also the driver.
+        """
+        left = [slot for slot, pending in self._busy if pending() is None and slot.event.done]
+        self._free += left
+        self._busy = [entry for entry in self._busy if entry[0] not in left]

@@ -52,6 +52,9 @@ def measure(
         Images with values that are not finite, of no pixels, or of a type that cannot be measured.
     """
     launch = launch or _launch_with_cupy
+    # Whoever makes the values may still be at work, on a stream of its own that no other stream waits for.
+    for device in {int(image.device.id): image.device for _, _, image in images}.values():
+        device.synchronize()
     batches: dict[tuple[int, str, int, str], list[tuple[str, str, Any]]] = {}
     failures: list[Failure] = []
     for key, group, image in images:
@@ -135,6 +138,5 @@ def _launch_with_cupy(device_id: int, plan: LaunchPlan) -> Outputs:
 
     if device_id not in _reducers:
         _reducers[device_id] = Reducer(device_id)
-    # The legacy stream waits for what CuPy and PyTorch have queued on theirs, so the values are there.
     outputs: Outputs = _reducers[device_id].launch(plan, cupy.cuda.Stream.null).result()
     return outputs

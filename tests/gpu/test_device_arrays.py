@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +24,22 @@ from kernel_shim import CpuDevice, why_not
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
+class Device:
+    """Work on any of its streams is done when somebody waits for the device."""
+
+    def __init__(self, number: int) -> None:
+        self.id = number
+        self.queued: list[Callable[[], None]] = []
+
+    def synchronize(self) -> None:
+        while self.queued:
+            self.queued.pop(0)()
+
+
 class DeviceArray(np.ndarray):
     """A NumPy array that looks like a CuPy array."""
 
-    device = SimpleNamespace(id=0)  # type: ignore[assignment]
+    device = Device(0)  # type: ignore[assignment]
     data = property(lambda self: SimpleNamespace(ptr=self.ctypes.data))  # type: ignore[assignment]
     __cuda_array_interface__ = property(lambda self: self.__array_interface__)
 
@@ -57,6 +70,15 @@ def launches(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice) -> list[Lau
 
 def run(data: Any, **options: Any) -> gpustats.Stats:
     return gpustats.compute(data, device="cpu", progress=False, workers=2, **options)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
+def test_values_that_are_still_being_made_are_waited_for(launches: list[LaunchPlan], dtype: str) -> None:
+    """Streams of PyTorch are such that no other stream waits for them."""
+    values = random((6, 20, 30, 3), dtype)
+    array = on_device(np.zeros_like(values))
+    array.device.queued.append(lambda: np.copyto(array, values))  # type: ignore[attr-defined]
+    np.testing.assert_allclose(run(array, layout="NHWC").mean, run(values, layout="NHWC").mean, rtol=1e-9)
 
 
 def random(shape: tuple[int, ...], dtype: str) -> np.ndarray:

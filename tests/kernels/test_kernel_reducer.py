@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from kernel_shim import Batch, CpuDevice
 
+from gpustats.cuda import launcher
 from gpustats.cuda.launcher import KERNELS, Reducer, kernel_source
 
 
@@ -60,6 +61,10 @@ class FakeEvent:
 
     def record(self, stream):
         self.stream, self.position = stream, stream.end
+
+    @property
+    def done(self):
+        return self.stream is None or self.stream.done >= self.position
 
     def synchronize(self):
         if self.stream is not None:  # an event that was never recorded is no reason to wait
@@ -199,15 +204,31 @@ def test_a_batch_without_pixels_launches_no_kernel(cupy, stream):
 
 def test_a_result_nobody_asked_for_gives_its_buffers_back_when_they_are_free(cupy, stream):
     reducer = Reducer(0)
-    (batch,) = batches(1)
-    pending = reducer.launch(batch.plan(), stream)
-    assert stream.queue
+    first, second, third = batches(3)
+    pending = reducer.launch(first.plan(), stream)
     del pending
     gc.collect()
-    assert not stream.queue
+    assert stream.queue, "nobody waits"
+    other = reducer.launch(second.plan(), stream)
+    second.check(other.result())  # waits for the first, too
     allocations = cupy.allocations
-    batch.check(reducer.launch(batch.plan(), stream).result())
-    assert cupy.allocations == allocations
+    assert allocations == 8
+    held = [reducer.launch(batch.plan(), stream) for batch in (first, third)]
+    assert cupy.allocations == allocations, "both are used again"
+    for batch, pending in zip((first, third), held, strict=True):
+        batch.check(pending.result())
+
+
+def test_nothing_is_touched_when_a_launch_is_deleted(cupy, stream, monkeypatch):
+    """At the end of a program pinned memory and events may be gone before the launch that uses them."""
+    reducer = Reducer(0)
+    (batch,) = batches(1)
+    pending = reducer.launch(batch.plan(), stream)
+    monkeypatch.setattr(FakeEvent, "synchronize", lambda event: pytest.fail("waits for an event"))
+    monkeypatch.setattr(np, "frombuffer", lambda *arguments: pytest.fail("reads pinned memory"))
+    del pending, reducer
+    gc.collect()
+    assert not hasattr(launcher.PendingOutputs, "__del__")
 
 
 def test_a_failed_launch_does_not_lose_its_buffers(cupy, stream):
@@ -217,11 +238,14 @@ def test_a_failed_launch_does_not_lose_its_buffers(cupy, stream):
     with pytest.raises(RuntimeError, match="launch failed"):
         reducer.launch(batch.plan(), stream)
     gc.collect()
-    assert not stream.queue, "what was queued before the error is waited for, or the buffers were given back too early"
     cupy.fail = False
+    assert stream.queue, "work was queued before the error, so the buffers are in use"
     allocations = cupy.allocations
+    second = reducer.launch(batch.plan(), stream)
+    assert cupy.allocations == 2 * allocations
+    batch.check(second.result())
     batch.check(reducer.launch(batch.plan(), stream).result())
-    assert cupy.allocations == allocations
+    assert cupy.allocations == 2 * allocations
 
 
 def test_buffers_are_given_back_behind_the_copy_of_the_result(cupy, stream):

@@ -188,4 +188,22 @@ FAULTS = [
         "gpu_not_used=None)",
         f"{_PREFLIGHT}::test_the_result_says_why_the_gpu_was_not_used",
     ),
+    Fault(  # arrays are read while their values are still being made
+        "gpustats/engines/device_arrays.py",
+        "        device.synchronize()\n",
+        "        pass\n",
+        "tests/gpu/test_device_arrays.py::test_values_that_are_still_being_made_are_waited_for",
+    ),
+    Fault(  # buffers are used again while a kernel that nobody asks about writes into them
+        "gpustats/cuda/launcher.py",
+        "if pending() is None and slot.event.done]",
+        "if pending() is None]",
+        "tests/kernels/test_kernel_reducer.py::test_a_failed_launch_does_not_lose_its_buffers",
+    ),
+    Fault(  # buffers of a launch that nobody asks about are never used again
+        "gpustats/cuda/launcher.py",
+        "                self._reclaim()\n",
+        "",
+        "tests/kernels/test_kernel_reducer.py::test_a_result_nobody_asked_for_gives_its_buffers_back_when_they_are_free",
+    ),
 ]
