@@ -11,7 +11,14 @@ from gpustats.statistics.base import Kind
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
 
-__all__ = ["random_images", "raw_rows", "rows_of"]
+__all__ = ["packed", "random_images", "raw_rows", "rows_of"]
+
+
+def packed(rows: Rows) -> tuple[str, list[bytes]]:
+    """Return the form of rows and the bytes of each."""
+    form, data = rows.pack()
+    size = len(data) // max(len(rows), 1)
+    return form, [data[i * size : (i + 1) * size] for i in range(len(rows))]
 
 
 def raw_rows(

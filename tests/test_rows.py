@@ -18,7 +18,7 @@ from gpustats.statistics.histogram import Histogram
 from gpustats.statistics.moments import Moments
 from gpustats.statistics.rows import Rows
 from gpustats.statistics.totals import Grouped, RowBuffer, Totals
-from tests.rows import random_images, raw_rows, rows_of
+from tests.rows import packed, random_images, raw_rows, rows_of
 
 MOMENTS = ("moments",)
 INTEGERS = ("n", "sum", "sumsq", "min", "max")
@@ -360,7 +360,7 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_come_back_from_bytes(kind: str) -> None:
     rows = KINDS[kind]
-    form, blobs = rows.pack()
+    form, blobs = packed(rows)
     assert len(blobs) == len(rows)
     assert same(Rows.unpack(form, list(rows.keys), list(rows.groups), blobs), rows)
     if len(rows) > 1:
@@ -373,7 +373,7 @@ def test_rows_come_back_from_bytes(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_rows_come_back_as_none(kind: str) -> None:
     rows = KINDS[kind]
-    form, blobs = rows.take(np.zeros(len(rows), bool)).pack()
+    form, blobs = packed(rows.take(np.zeros(len(rows), bool)))
     assert blobs == []
     assert form == rows.pack()[0]
     assert len(Rows.unpack(form, [], [], [])) == 0
@@ -381,7 +381,7 @@ def test_no_rows_come_back_as_none(kind: str) -> None:
 
 def test_the_bytes_are_little_endian_numbers_in_the_order_of_the_columns() -> None:
     """A checkpoint of today is read tomorrow."""
-    form, blobs = raw_rows(
+    rows = raw_rows(
         "uint16",
         [2],
         [3],
@@ -389,7 +389,8 @@ def test_the_bytes_are_little_endian_numbers_in_the_order_of_the_columns() -> No
         sumsq=np.array([[3, 2**63]], np.uint64),
         min=np.array([[4, 5]], np.uint16),
         max=np.array([[6, 65535]], np.uint16),
-    ).pack()
+    )
+    form, blobs = packed(rows)
     assert json.loads(form) == {
         "kind": [2, "uint16"],
         "columns": [
@@ -404,7 +405,7 @@ def test_the_bytes_are_little_endian_numbers_in_the_order_of_the_columns() -> No
     }
     words = [2, 3, 6, 6, 1, 2, 3, 2**63]
     assert blobs == [b"".join(n.to_bytes(8, "little") for n in words) + bytes([4, 0, 5, 0, 6, 0, 255, 255])]
-    form, blobs = float_rows(2, channels=1).pack()
+    form, blobs = packed(float_rows(2, channels=1))
     assert json.loads(form)["kind"] == [1, "float64"]
     assert [name for name, _, _ in json.loads(form)["columns"]] == [
         "height", "width", *(f"moments.{name}" for name in FLOATS),
@@ -438,11 +439,11 @@ def damage(**changes: Any) -> str:
 def test_a_damaged_form_is_refused(form: str) -> None:
     rows = KINDS["8 bits"]
     with pytest.raises(DataError, match="stored rows are damaged: "):
-        Rows.unpack(form, list(rows.keys), list(rows.groups), rows.pack()[1])
+        Rows.unpack(form, list(rows.keys), list(rows.groups), packed(rows)[1])
 
 
 def test_damaged_rows_are_refused() -> None:
-    form, (a, b, *_) = KINDS["8 bits"].pack()
+    form, (a, b, *_) = packed(KINDS["8 bits"])
     for keys, blobs in [
         (["x"], [a[:-1]]),
         (["x"], [a + b"\0"]),

@@ -10,10 +10,13 @@ from collections import defaultdict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal
 
-from gpustats.checkpoint.journal import Entry, Journal
+import numpy as np
+
+from gpustats.checkpoint.journal import Block, Entry, Journal, encoded
 from gpustats.definition import Definition
 from gpustats.engines.base import Engine, Outcome
 from gpustats.failures import Failure
@@ -99,6 +102,7 @@ class Resumed:
         self._stamps: dict[str, Stamp] = {}  # of what is in flight
         self._reused: deque[Outcome] = deque()
         self._waiting: list[Entry] = []
+        self._waiting_blocks: list[Block] = []
         self._stored_at = time.monotonic()
         self._seen = bytearray(self._journal.last_id // 8 + 1)  # a bit for each entry of earlier runs
         self._source_failed = False
@@ -148,7 +152,7 @@ class Resumed:
         window: deque[tuple[Batch, Future[list[Stamp]]]] = deque()
         for batch in batches:
             if all(isinstance(item, str) for item in batch.items):
-                window.append((batch, self._submit(batch.items)))
+                window.append((batch, self._submit(batch.items)))  # type: ignore[arg-type]  # all of them are paths
                 if len(window) > _AHEAD:
                     yield self._sift(*window.popleft())
             else:
@@ -161,21 +165,30 @@ class Resumed:
     def _record(self, outcome: Outcome) -> None:
         """Keep what became of some samples."""
         with self._lock:
-            rows = outcome.rows
-            if len(rows):
-                form, blobs = rows.pack()
-                for key, blob in zip(rows.keys, blobs, strict=True):
-                    stamp = self._stamps.pop(key, None)
-                    if stamp is not None:
-                        self._waiting.append(Entry(_encoded(key), *stamp, form, blob, None, None))
+            if len(outcome.rows):
+                self._record_rows(outcome.rows)
             for failure in outcome.failures:  # those of the source itself have no stamp and are found again in each run
                 stamp = self._stamps.pop(failure.key, None)
                 if stamp is not None:
                     self._waiting.append(
-                        Entry(_encoded(failure.key), *stamp, None, None, failure.reason, failure.message)
+                        Entry(encoded(failure.key), *stamp, None, None, failure.reason, failure.message)
                     )
-            if len(self._waiting) >= _STORED_TOGETHER or time.monotonic() > self._stored_at + _STORED_EVERY:
+            waiting = len(self._waiting) + sum(len(block.keys) for block in self._waiting_blocks)
+            if waiting >= _STORED_TOGETHER or time.monotonic() > self._stored_at + _STORED_EVERY:
                 self._store()
+
+    def _record_rows(self, rows: Rows) -> None:
+        stamps = [self._stamps.pop(key, None) for key in rows.keys]
+        if None in stamps:  # these are read again by the next run
+            rows = rows.take(np.array([stamp is not None for stamp in stamps]))
+        known = [stamp for stamp in stamps if stamp is not None]
+        if not known:
+            return
+        block = Block(rows.keys, known, *rows.pack())  # type: ignore[arg-type]  # hashes go one by one
+        if all(type(change) is int for _, change in known):
+            self._waiting_blocks.append(block)
+        else:
+            self._waiting += block.entries()
 
     def _finish(self) -> None:
         """Store the rest at the end of a whole run, and forget images that no longer exist."""
@@ -193,14 +206,17 @@ class Resumed:
             self._source_failed |= bool(batch.failures)
             stored = {}
             if self._journal.last_id and batch.keys:
-                for number, entry in self._journal.find([_encoded(key) for key in batch.keys]):
+                for number, entry in self._journal.find([encoded(key) for key in batch.keys]):
                     stored[entry.key] = number, entry
+            if not stored and self._stamps.keys().isdisjoint(batch.keys) and len(set(batch.keys)) == len(batch):
+                self._stamps.update(zip(batch.keys, stamps, strict=True))
+                return replace(batch, container=None)
             keys: list[str] = []
             groups: list[str] = []
             items: list[Item] = []
             reused: list[tuple[str, str, Entry]] = []
             for key, group, item, stamp in zip(batch.keys, batch.groups, batch.items, stamps, strict=True):
-                number, found = stored.get(_encoded(key), _NOT_STORED) if stored else _NOT_STORED
+                number, found = stored.get(encoded(key), _NOT_STORED) if stored else _NOT_STORED
                 if found is not None and not self._first(number):  # an image of the same name: which is stored?
                     found = stamp = None
                 if (
@@ -229,25 +245,26 @@ class Resumed:
         return True
 
     def _store(self) -> None:
-        if self._waiting:
+        if self._waiting or self._waiting_blocks:
             waiting, self._waiting = self._waiting, []
-            self._journal.store(waiting)
+            blocks, self._waiting_blocks = self._waiting_blocks, []
+            self._journal.store(waiting, blocks)
         self._stored_at = time.monotonic()
 
     def _drain(self) -> Iterator[Outcome]:
         while self._reused:
             yield self._reused.popleft()
 
-    def _submit(self, items: list[Item]) -> Future[list[Stamp]]:
+    def _submit(self, paths: list[str]) -> Future[list[Stamp]]:
         """Look at files at once while that is quick; in threads, ahead of time, on a slow drive or to hash them."""
         if self._pace < _QUICK and not self._hash:
             started = time.perf_counter()
-            stamps = [self._stamp(item, None) for item in items]
-            self._pace += ((time.perf_counter() - started) / max(len(items), 1) - self._pace) / 8  # of recent batches
+            stamps = [self._file_stamp(path) for path in paths]
+            self._pace += ((time.perf_counter() - started) / max(len(paths), 1) - self._pace) / 8  # of recent batches
             return _done(stamps)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-stamp")
-        return self._pool.submit(lambda: [self._stamp(item, None) for item in items])
+        return self._pool.submit(lambda: [self._file_stamp(path) for path in paths])
 
     def _stamp(self, item: Item, container: str | None) -> Stamp:
         return stamp(item, container, self._hash, self._file_stamp, self._container_stamp)
@@ -281,7 +298,3 @@ def _outcomes(found: Sequence[tuple[str, str, Entry]]) -> Iterator[Outcome]:
     for rows in parts or [NO_ROWS]:
         yield Outcome(rows, failures)
         failures = []
-
-
-def _encoded(key: str) -> bytes:
-    return key.encode("utf-8", "surrogatepass")

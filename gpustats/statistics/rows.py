@@ -95,8 +95,8 @@ class Rows:
             {name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns},
         )
 
-    def pack(self) -> tuple[str, list[bytes]]:
-        """Return the form of the rows, as text, and one blob a row: its numbers, little-endian.
+    def pack(self) -> tuple[str, bytes]:
+        """Return the form of the rows, as text, and their numbers, one row behind the other, little-endian.
 
         Keys and groups are not in it.
         """
@@ -109,12 +109,11 @@ class Rows:
         packed = np.empty(len(self), record)
         for name, array in arrays.items():
             packed[name] = array
-        data, size = packed.tobytes(), record.itemsize
-        return form, [data[i : i + size] for i in range(0, len(data), size)]
+        return form, packed.tobytes()
 
     @classmethod
     def unpack(cls, form: str, keys: Sequence[str], groups: Sequence[str], blobs: Sequence[bytes]) -> Rows:
-        """Return the rows that `pack` took apart.
+        """Return rows from the form and the bytes of each, which `pack` gives in one piece.
 
         Raises
         ------

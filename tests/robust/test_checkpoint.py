@@ -31,6 +31,7 @@ from gpustats.engines.shared_batches import SharedBatch
 from gpustats.sources import Batch
 from gpustats.statistics.rows import Rows
 from tests import badfiles
+from tests import rows as row_tools
 from tests.images import encoded, photo, write_photos
 from tests.rows import raw_rows
 
@@ -426,7 +427,7 @@ def test_a_full_store_keeps_forms_apart(tmp_path: Path) -> None:
         min=np.array([[0], [65535]], np.uint16),
         max=np.array([[0], [65535]], np.uint16),
     )
-    form, blobs = rows.pack()
+    form, blobs = row_tools.packed(rows)
     with_journal = Journal(tmp_path / "j", {"a": "b"})
     with_journal.store(
         [Entry(key.encode(), 1, 2, form, blob, None, None) for key, blob in zip("xy", blobs, strict=True)]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gpustats import DataError
-from gpustats.checkpoint.journal import Entry, Journal
+from gpustats.checkpoint.journal import Block, Entry, Journal, encoded
 
 SETTINGS = {"data": "/photos", "engine": "cpu"}
 
@@ -141,6 +141,71 @@ def test_a_transaction_that_fails_stores_nothing_and_the_next_is_whole(path: Pat
         journal.store([entry("good", form="form 2"), entry("more", form="form 1")])
         forms = {key: e.form for key, e in read(journal, b"first", b"good", b"more").items()}
         assert forms == {b"first": "form 1", b"good": "form 2", b"more": "form 1"}
+
+
+ODD_KEYS = [
+    "plain", "a/b c.jpg", "ü€😀", 'quo"te', "back\\slash", "\\u0000", "new\nline", "\x01\x1f\x7f", "caf\udce9",
+    "\ud83d", "\udce9\ud83d\udc00", "", " ", "[1, 2]", "\ufeff", "\uffff", "a\u2028b",
+]  # fmt: skip
+
+
+def block(keys: list[str], form: str = "form", size: int = 5) -> Block:
+    stamps = [(2**40 + i, 1_764_000_000_123_456_789 + i) for i in range(len(keys))]
+    rows = b"".join(f"{i:0{size}d}".encode() for i in range(len(keys)))
+    return Block(keys, stamps, form, rows)
+
+
+@pytest.mark.parametrize("extra", [[], ["with a \0 null"]], ids=["", "null"])
+def test_a_block_is_stored_as_its_entries_are(path: Path, extra: list[str]) -> None:
+    """In one statement, or one by one where a key holds what SQLite's JSON cannot."""
+    some = block([*ODD_KEYS, *extra])
+    with opened(path) as journal:
+        journal.store([], [some])
+        found = read(journal, *map(encoded, some.keys))
+    assert found == {e.key: e for e in some.entries()}
+    assert [e.row for e in some.entries()][:3] == [b"00000", b"00001", b"00002"]
+    assert in_file(path, "SELECT count(*) FROM images") == [(len(some.keys),)]
+    types = in_file(path, "SELECT DISTINCT typeof(key), typeof(size), typeof(stamp), typeof(row) FROM images")
+    assert types == [("blob", "integer", "integer", "blob")]
+
+
+def test_numbers_of_a_block_are_kept_to_the_last_bit(path: Path) -> None:
+    edges = [0, 1, -1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63), 1_764_000_000_123_456_789]
+    keys = [str(i) for i in range(len(edges))]
+    with opened(path) as journal:
+        journal.store([], [Block(keys, [(abs(n) >> 1, n) for n in edges], "f", bytes(range(256)) * len(keys))])
+        found = read(journal, *map(encoded, keys))
+    assert [found[encoded(key)].stamp for key in keys] == edges
+    assert [found[encoded(key)].size for key in keys] == [abs(n) >> 1 for n in edges]
+    assert {found[encoded(key)].row for key in keys} == {bytes(range(256))}
+
+
+def test_blocks_and_entries_of_one_transaction(path: Path) -> None:
+    """Whichever way a key comes twice in a run, it loses its stamp; of an earlier run, it is replaced."""
+    with opened(path) as journal:
+        journal.store([entry("old", reason="corrupt"), entry("older", form="form")])
+    with opened(path) as journal:
+        journal.store([entry("twice", form="form"), entry("bad", reason="corrupt")], [block(["old", "twice", "once"])])
+        journal.store([], [block(["older"], "another form", 9)])
+        found = {key.decode(): e for key, e in read(journal, b"old", b"older", b"twice", b"once", b"bad").items()}
+        journal.store([], [block(["once"])])
+        again = read(journal, b"once")[b"once"]
+    assert {key: e.stamp is None for key, e in found.items()} == {
+        "old": False, "older": False, "twice": True, "once": False, "bad": False,
+    }  # fmt: skip
+    assert (found["old"].reason, found["old"].message, found["old"].row) == (None, None, b"00000")
+    assert (found["older"].form, found["older"].row) == ("another form", b"000000000")
+    assert again.stamp is None
+
+
+def test_a_block_that_fails_takes_the_transaction_with_it(path: Path) -> None:
+    with opened(path) as journal:
+        bad = Block(["x"], [(object(), 1)], "form", b"row")  # type: ignore[list-item]
+        with pytest.raises(TypeError):
+            journal.store([entry("a")], [block(["b"]), bad])
+        assert read(journal, b"a", b"b", b"x") == {}
+        journal.store([entry("a")], [block(["b"])])
+        assert set(read(journal, b"a", b"b")) == {b"a", b"b"}
 
 
 def test_other_settings_are_named(path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 import gpustats
 from gpustats import DataError
-from gpustats.checkpoint.journal import Journal
+from gpustats.checkpoint.journal import Block, Journal
 from gpustats.checkpoint.resume import Resumed, describe
 from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
@@ -126,6 +126,10 @@ def write(folder: Path, content: dict[str, str]) -> None:
     for name, text in content.items():
         (folder / name).write_text(text)
         os.utime(folder / name, ns=(10**18, 10**18 + 1))
+
+
+def count(entries: Sequence[Any], blocks: Sequence[Block]) -> int:
+    return len(entries) + sum(len(block.keys) for block in blocks)
 
 
 def stored(path: Path) -> list[str]:
@@ -430,9 +434,9 @@ def test_rows_are_stored_every_half_second(files: Path, path: Path, monkeypatch:
     now, together = [100.0], []
     real = Journal.store
 
-    def store(self: Journal, entries: list[Any]) -> None:
-        together.append(len(entries))
-        real(self, entries)
+    def store(self: Journal, entries: list[Any], blocks: list[Block]) -> None:
+        together.append(count(entries, blocks))
+        real(self, entries, blocks)
 
     def tick() -> float:
         return now[0]
@@ -512,7 +516,12 @@ def test_results_are_stored_on_the_way(
     monkeypatch.setattr("gpustats.checkpoint.resume._STORED_EVERY", every)
     sizes: list[int] = []
     real = Journal.store
-    monkeypatch.setattr(Journal, "store", lambda self, entries: (sizes.append(len(entries)), real(self, entries))[1])
+
+    def store(self: Journal, entries: list[Any], blocks: list[Block]) -> None:
+        sizes.append(count(entries, blocks))
+        real(self, entries, blocks)
+
+    monkeypatch.setattr(Journal, "store", store)
     names = ["a", "b", "c", "d", "e"]
     write(files, dict.fromkeys(names, "x") | {"b": "bad corrupt"})
     found = []
