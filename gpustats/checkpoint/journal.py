@@ -193,8 +193,8 @@ class Journal:
         )
 
     def _store_block(self, block: Block) -> None:
-        images = json.dumps(list(zip(block.keys, block.stamps, strict=True)))
-        if r"\u0000" in images:  # SQLite's JSON ends a text there
+        images = json.dumps(list(zip(block.keys, block.stamps, strict=True)), ensure_ascii=False)
+        if not _is_utf8(images) or r"\u0000" in images:  # SQLite's JSON ends a text at a null character
             self._store_entries(block.entries())
             return
         values = {
@@ -261,3 +261,11 @@ class Journal:
 def _text(value: str) -> str:
     """Return text as SQLite takes it: what a path or message holds that is not UTF-8 becomes an escape."""
     return value.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

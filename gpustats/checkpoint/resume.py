@@ -23,7 +23,8 @@ from gpustats.failures import Failure
 from gpustats.limits.interrupts import whole_step
 from gpustats.sources import Batch
 from gpustats.sources.files import public_url
-from gpustats.sources.items import Item, Stamp, file_stamp, stamp
+from gpustats.sources.files.names import sizes_and_times
+from gpustats.sources.items import Item, Stamp, content_stamp, stamp
 from gpustats.statistics.rows import NO_ROWS, Rows
 from gpustats.version import __version__
 
@@ -259,12 +260,12 @@ class Resumed:
         """Look at files at once while that is quick; in threads, ahead of time, on a slow drive or to hash them."""
         if self._pace < _QUICK and not self._hash:
             started = time.perf_counter()
-            stamps = [self._file_stamp(path) for path in paths]
+            stamps = self._file_stamps(paths)
             self._pace += ((time.perf_counter() - started) / max(len(paths), 1) - self._pace) / 8  # of recent batches
             return _done(stamps)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-stamp")
-        return self._pool.submit(lambda: [self._file_stamp(path) for path in paths])
+        return self._pool.submit(self._file_stamps, paths)
 
     def _stamp(self, item: Item, container: str | None) -> Stamp:
         return stamp(item, container, self._hash, self._file_stamp, self._container_stamp)
@@ -274,8 +275,13 @@ class Resumed:
             self._containers[path] = self._file_stamp(path)
         return self._containers[path]
 
+    def _file_stamps(self, paths: Sequence[str]) -> list[Stamp]:
+        if self._hash:
+            return [content_stamp(path) for path in paths]
+        return list(sizes_and_times(paths))
+
     def _file_stamp(self, path: str) -> Stamp:
-        return file_stamp(path, self._hash)
+        return self._file_stamps([path])[0]
 
 
 def _done(stamps: list[Stamp]) -> Future[list[Stamp]]:

@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
-from gpustats.engines.filling import Filling, Names
+from gpustats.engines.filling import Filling
 from gpustats.engines.gpu_batch import CHANNELS, EncodedBatch, EncodedImage
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure, ImageError
 from gpustats.limits.memory import ByteLimit
 from gpustats.sources import Batch, load
+from gpustats.sources.files.names import Names
 from gpustats.sources.items import Item, Pixels
 from gpustats.sources.reader import for_threads
 
@@ -265,13 +266,13 @@ class Feed:
         except ValueError:  # the CPU engine says what is wrong with which
             rest.add(keys, groups, paths)
             return
-        done = 0
+        done, taken = 0, np.zeros(len(paths), np.bool_)
         while done < len(paths):
-            done = filling.read(names, done, keys, groups)
+            done = filling.read(names, done, keys, groups, taken)
             if done < len(paths):
                 self._flush(filling)
-        if not names.taken.all():
-            others = (~names.taken).tolist()
+        if not taken.all():
+            others = (~taken).tolist()
             keys, groups, paths = (list(compress(values, others)) for values in (keys, groups, paths))
             rest.add(keys, groups, paths)
 

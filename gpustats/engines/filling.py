@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from itertools import compress
 
@@ -12,27 +11,9 @@ from numpy.typing import NDArray
 from gpustats.engines.batch_reader import COUNT, MAX_BYTES, place, read_files
 from gpustats.engines.gpu_batch import EncodedBatch
 from gpustats.engines.screen import SHORTEST
+from gpustats.sources.files.names import Names
 
-__all__ = ["Filling", "Names"]
-
-
-class Names:
-    """Paths as the C library takes them.
-
-    Raises
-    ------
-    ValueError
-        Where a path holds a null character.
-    """
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        text = os.fsencode("\0".join(paths) + "\0")
-        if text.count(0) != len(paths):
-            raise ValueError("a path holds a null character")
-        self.text = np.frombuffer(text, np.uint8)
-        self.starts = np.zeros(len(paths), np.int64)
-        self.starts[1:] = np.flatnonzero(self.text == 0)[:-1] + 1
-        self.taken = np.zeros(len(paths), np.bool_)
+__all__ = ["Filling"]
 
 
 class Filling:
@@ -59,19 +40,21 @@ class Filling:
     def __len__(self) -> int:
         return int(self._state[COUNT])
 
-    def read(self, names: Names, first: int, keys: Sequence[str], groups: Sequence[str]) -> int:
+    def read(
+        self, names: Names, first: int, keys: Sequence[str], groups: Sequence[str], taken: NDArray[np.bool_]
+    ) -> int:
         """Read files from the one with the number `first` on; return the number of the first for which there is no
-        room. ``names.taken`` says which are in the batch; the others are for the CPU."""
+        room. ``taken`` gets which are in the batch; the others are for the CPU."""
         arena = self._memory()
         end = int(
             read_files(
-                names.text, names.text.ctypes.data, names.starts, first,
-                arena, arena.ctypes.data, self._state, self._limits(), names.taken, self._rows,
+                names.text, names.address, names.starts, first,
+                arena, arena.ctypes.data, self._state, self._limits(), taken, self._rows,
             )
         )  # fmt: skip
-        taken = names.taken[first:end].tolist()
-        self._keys += compress(keys[first:end], taken)
-        self._groups += compress(groups[first:end], taken)
+        which = taken[first:end].tolist()
+        self._keys += compress(keys[first:end], which)
+        self._groups += compress(groups[first:end], which)
         return end
 
     def add(self, key: str, group: str, data: bytes) -> bool | None:

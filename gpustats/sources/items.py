@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gpustats.errors import GpustatsError
 from gpustats.failures import ImageError
 
-__all__ = ["Item", "Pixels", "Stamp", "check_bytes", "file_stamp", "held_bytes", "load", "stamp", "travels"]
+__all__ = ["Item", "Pixels", "Stamp", "check_bytes", "content_stamp", "held_bytes", "load", "stamp", "travels"]
 
 Pixels: TypeAlias = "NDArray[np.generic]"
 """Decoded pixels of one image, (H, W) or (H, W, C), of any strides: a view of the dataset where that is possible."""
@@ -153,11 +153,10 @@ def stamp(
     return None
 
 
-def file_stamp(path: str, by_content: bool) -> Stamp:
-    """Return a file's size, and its modification time or the hash of its content; None where it cannot be read."""
+def content_stamp(path: str) -> Stamp:
+    """Return a file's size and the hash of its content; None where it cannot be read."""
     try:
-        status = os.stat(path)
-        return status.st_size, _file_hash(path) if by_content else status.st_mtime_ns
+        return os.stat(path).st_size, _file_hash(path)
     except (OSError, ValueError):
         return None
 

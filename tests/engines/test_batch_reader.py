@@ -18,12 +18,13 @@ from PIL import Image
 from gpustats.decode.decoder import jpeg_header
 from gpustats.engines.base import Outcome
 from gpustats.engines.feed import Feed
-from gpustats.engines.filling import Filling, Names
+from gpustats.engines.filling import Filling
 from gpustats.engines.gpu_batch import EncodedBatch
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import Failure, ImageError
 from gpustats.sources import Batch, open_source
+from gpustats.sources.files.names import Names
 from gpustats.statistics.rows import NO_ROWS
 from tests.badfiles import everything
 from tests.gpu.test_engine import HARD, batch_of, engine_for, fake, on_cpu, photos_of, run
@@ -83,11 +84,11 @@ def feed_of(batches: Iterator[Batch], memory: int, **tuning: Any) -> Feed:
 def test_files_and_images_in_memory_are_sorted_alike(tmp_path: Path, name: str) -> None:
     [path] = written(tmp_path, {"file": HARD[name]})
     from_file, from_memory = filling(), filling()
-    names = Names([path])
-    assert from_file.read(names, 0, ["key"], ["group"]) == 1
+    taken = np.zeros(1, np.bool_)
+    assert from_file.read(Names([path]), 0, ["key"], ["group"], taken) == 1
     added = from_memory.add("key", "group", HARD[name])
     expected = screen(HARD[name], 10**9) is not None
-    assert names.taken.tolist() == [expected] == [bool(added)]
+    assert taken.tolist() == [expected] == [bool(added)]
     if expected:
         batches = from_file.take(), from_memory.take()
         assert [contents(batch) for batch in batches] == [{"key": HARD[name]}] * 2
@@ -127,10 +128,9 @@ def test_names_that_are_not_utf8_or_hold_a_null_character(tmp_path: Path) -> Non
     data = encoded(photo())
     odd = os.fsdecode(b"\xff\xfe.jpg")
     paths = written(tmp_path, {"ä ö.jpg": data, odd: data, "c.jpg": data})
-    fill = filling()
-    names = Names(paths)
-    assert fill.read(names, 0, ["a", "b", "c"], [""] * 3) == 3
-    assert names.taken.all()
+    fill, taken = filling(), np.zeros(3, np.bool_)
+    assert fill.read(Names(paths), 0, ["a", "b", "c"], [""] * 3, taken) == 3
+    assert taken.all()
     assert contents(fill.take()) == dict.fromkeys("abc", data)
     with pytest.raises(ValueError, match="null character"):
         Names(["a\0b.jpg"])
@@ -144,10 +144,9 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "empty").write_bytes(b"")
     paths = [str(tmp_path / name) for name in ("folder", "pipe", "empty", "missing")] + ["/dev/zero", "/dev/null", ""]
-    fill = filling()
-    names = Names(paths)
-    assert fill.read(names, 0, paths, [""] * len(paths)) == len(paths)
-    assert not names.taken.any()
+    fill, taken = filling(), np.ones(len(paths), np.bool_)
+    assert fill.read(Names(paths), 0, paths, [""] * len(paths), taken) == len(paths)
+    assert not taken.any()
     assert len(fill) == 0
 
 
@@ -161,9 +160,9 @@ def test_files_that_are_no_jpegs_are_not_read_to_their_end(tmp_path: Path) -> No
     arena[size - 2 : size] = 0xFF, 0xD9
     fill = Filling(10, lambda: arena, lambda: np.array([10, 2 * size, 10**9, 10**9], np.int64))
     paths = written(tmp_path, {"png": b"\x89PNG" + bytes(size - 4)})
-    names = Names(paths)
-    fill.read(names, 0, ["png"], [""])
-    assert names.taken.tolist() == [False]
+    taken = np.ones(1, np.bool_)
+    fill.read(Names(paths), 0, ["png"], [""], taken)
+    assert taken.tolist() == [False]
     assert arena[size - 2 : size].tolist() == [0xFF, 0xD9], "not read"
     assert bytes(arena[:4]) == b"\x89PNG"
 
@@ -178,7 +177,7 @@ def test_nothing_is_written_behind_the_limit_of_an_arena(tmp_path: Path, kind: s
         limits = np.array([100, limit, 10**9, 10**9], np.int64)
         fill = Filling(100, lambda arena=arena: arena, lambda limits=limits: limits)  # type: ignore[misc]
         if kind == "files":
-            count = fill.read(Names(paths), 0, keys, keys)
+            count = fill.read(Names(paths), 0, keys, keys, np.zeros(len(keys), np.bool_))
         else:
             count = next(i for i, (key, data) in enumerate(images.items()) if not fill.add(key, "", data))
         batch = fill.take()
@@ -191,7 +190,8 @@ def test_a_jpeg_of_several_reads(tmp_path: Path) -> None:
     large = encoded(photo(600, 700), quality=98)
     assert len(large) > 3 << 16
     fill = filling(size=1 << 22)
-    fill.read(Names(written(tmp_path, {"a": large, "b": large})), 0, ["a", "b"], ["", ""])
+    names = Names(written(tmp_path, {"a": large, "b": large}))
+    fill.read(names, 0, ["a", "b"], ["", ""], np.zeros(2, np.bool_))
     assert contents(fill.take()) == {"a": large, "b": large}
 
 
@@ -211,7 +211,7 @@ def test_several_threads_read_the_same_files(tmp_path: Path) -> None:
 
     def read() -> None:
         fill = filling(size=1 << 22)
-        fill.read(Names(paths), 0, paths, [""] * len(paths))
+        fill.read(Names(paths), 0, paths, [""] * len(paths), np.zeros(len(paths), np.bool_))
         found.append(contents(fill.take()))
 
     threads = [threading.Thread(target=read) for _ in range(8)]

@@ -49,7 +49,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/checkpoint/journal.py",
-        "CASE WHEN id > {self.last_id} THEN NULL ELSE excluded.stamp END",
+        "CASE WHEN id > :last THEN NULL ELSE excluded.stamp END",
         "excluded.stamp",
         _JOURNAL + "a_key_of_two_images_loses_its_stamp",
     ),
@@ -79,7 +79,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/checkpoint/resume.py",
-        "if len(self._waiting) >= _STORED_TOGETHER or time.monotonic() > self._stored_at + _STORED_EVERY:",
+        "if waiting >= _STORED_TOGETHER or time.monotonic() > self._stored_at + _STORED_EVERY:",
         "if False:",
         _RESUME + "a_run_that_is_killed_keeps_what_it_had_read",
     ),
@@ -144,7 +144,7 @@ FAULTS = [
         _RESUME + "what_is_gone_is_forgotten_and_nothing_else",
     ),
     Fault(
-        "gpustats/checkpoint/resume.py",
+        "gpustats/checkpoint/journal.py",
         'return key.encode("utf-8", "surrogatepass")',
         'return key.encode("utf-8", "replace")',
         _RESUME + "every_name_is_found_again",
@@ -211,8 +211,57 @@ FAULTS = [
     ),
     Fault(
         "gpustats/checkpoint/resume.py",
-        "/ max(len(items), 1) - self._pace) / 8",
+        "/ max(len(paths), 1) - self._pace) / 8",
         "/ 1 - self._pace) / 8",
         _RESUME + "files_are_looked_at_ahead_of_time_once_they_prove_slow",
+    ),
+    Fault(  # a key is cut at its null character
+        "gpustats/checkpoint/journal.py",
+        ' or r"\\u0000" in images:',
+        ":",
+        _JOURNAL + "a_block_is_stored_as_its_entries_are",
+    ),
+    Fault(  # every row of a block is a byte off
+        "gpustats/checkpoint/journal.py",
+        "substr(:rows, key * :size + 1, :size)",
+        "substr(:rows, key * :size, :size)",
+        _JOURNAL + "a_block_is_stored_as_its_entries_are",
+    ),
+    Fault(  # a block is committed although a later one fails
+        "gpustats/checkpoint/journal.py",
+        "                for block in blocks:\n                    self._store_block(block)\n",
+        "                for block in blocks:\n                    self._store_block(block)\n"
+        '                    self._db.execute("COMMIT")\n                    self._db.execute("BEGIN IMMEDIATE")\n',
+        _JOURNAL + "a_block_that_fails_takes_the_transaction_with_it",
+    ),
+    Fault(  # of two images of one name in flight, the one that is done first is stored
+        "gpustats/checkpoint/resume.py",
+        "self._stamps.keys().isdisjoint(batch.keys) and ",
+        "",
+        _RESUME + "two_images_of_one_name_in_flight_are_not_stored",
+    ),
+    Fault(  # of two images of one name in a batch, the stamp of the second is stored
+        "gpustats/checkpoint/resume.py",
+        " and len(set(batch.keys)) == len(batch):",
+        ":",
+        _RESUME + "two_images_of_one_name_in_flight_are_not_stored",
+    ),
+    Fault(  # rows whose images cannot be told again are stored with the stamp of another
+        "gpustats/checkpoint/resume.py",
+        "            rows = rows.take(np.array([stamp is not None for stamp in stamps]))\n",
+        "            rows = rows.take(np.arange(sum(stamp is not None for stamp in stamps)))\n",
+        _RESUME + "images_without_a_stamp_among_others",
+    ),
+    Fault(  # the link is looked at and not the file
+        "gpustats/sources/files/statx.py",
+        "_FOLLOW_LINKS, _SIZE_AND_MTIME = -100, 0, 0x240",
+        "_FOLLOW_LINKS, _SIZE_AND_MTIME = -100, 0x100, 0x240",
+        "tests/sources/test_names.py::test_the_same_as_os_stat_says",
+    ),
+    Fault(  # what cannot be looked at has the size and time of the file before
+        "gpustats/sources/files/names.py",
+        "pair if fine else None",
+        "pair",
+        "tests/sources/test_names.py::test_what_cannot_be_looked_at",
     ),
 ]

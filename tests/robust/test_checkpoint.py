@@ -78,13 +78,13 @@ def test_files_are_looked_at_in_threads_where_that_is_slow(
 ) -> None:
     monkeypatch.setattr("gpustats.checkpoint.resume._QUICK", quick)
     lookers = set()
-    real = gpustats.checkpoint.resume.Resumed._file_stamp
+    real = gpustats.checkpoint.resume.Resumed._file_stamps
 
-    def looked_at(self: Any, path: str) -> Any:
+    def looked_at(self: Any, paths: list[str]) -> Any:
         lookers.add(threading.current_thread().name.startswith("gpustats-stamp"))
-        return real(self, path)
+        return real(self, paths)
 
-    monkeypatch.setattr("gpustats.checkpoint.resume.Resumed._file_stamp", looked_at)
+    monkeypatch.setattr("gpustats.checkpoint.resume.Resumed._file_stamps", looked_at)
     first = compute(folder, tmp_path / "run.gpustats")
     assert lookers == {in_threads}
     decoded.clear()

@@ -375,8 +375,8 @@ def test_members_of_a_container_are_told_by_its_file(files: Path, path: Path, ch
 def test_the_file_of_a_container_is_looked_at_once(files: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(files, {"c.tar": "container"})
     seen: list[str] = []
-    real = Resumed._file_stamp
-    monkeypatch.setattr(Resumed, "_file_stamp", lambda self, name: (seen.append(name), real(self, name))[1])
+    real = Resumed._file_stamps
+    monkeypatch.setattr(Resumed, "_file_stamps", lambda self, names: (seen.extend(names), real(self, names))[1])
     batches = [Batch([f"{i}"], [""], [b"abc"], container=str(files / "c.tar")) for i in range(5)]
     Run(path, batches)
     assert seen == [str(files / "c.tar")]
@@ -414,13 +414,13 @@ def test_files_are_looked_at_ahead_of_time_once_they_prove_slow(
     now, lookers = [0.0], []
     main = threading.current_thread()
 
-    def look(self: Resumed, name: str) -> tuple[int, int]:
-        now[0] += seconds
-        lookers.append(threading.current_thread() is main)
-        return 1, 1
+    def look(self: Resumed, names: list[str]) -> list[tuple[int, int]]:
+        now[0] += seconds * len(names)
+        lookers.extend([threading.current_thread() is main] * len(names))
+        return [(1, 1)] * len(names)
 
     monkeypatch.setattr("gpustats.checkpoint.resume.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(Resumed, "_file_stamp", look)
+    monkeypatch.setattr(Resumed, "_file_stamps", look)
     with resumed(path) as checkpoint:
         list(checkpoint._pending(iter([batch_of(files, [f"{i}.{j}" for j in range(10)]) for i in range(30)])))
     assert lookers.count(True) == 10 * at_once
@@ -455,13 +455,13 @@ def test_files_are_hashed_by_a_few_threads_that_end_with_the_run(
     names = {f"{i}": "x" for i in range(60)}
     write(files, names)
     threads: set[threading.Thread] = set()
-    real = Resumed._file_stamp
+    real = Resumed._file_stamps
 
-    def look(self: Resumed, name: str) -> Any:
+    def look(self: Resumed, names: list[str]) -> Any:
         threads.add(threading.current_thread())
-        return real(self, name)
+        return real(self, names)
 
-    monkeypatch.setattr(Resumed, "_file_stamp", look)
+    monkeypatch.setattr(Resumed, "_file_stamps", look)
     with resumed(path, "hash") as checkpoint:
         list(checkpoint._pending(iter([batch_of(files, [name]) for name in names])))
         pool = checkpoint._pool
@@ -492,6 +492,36 @@ def test_rows_of_several_kinds_and_failures_come_back_from_one_batch(path: Path)
     assert run.failures == [Failure("bad", "corrupt", "bad is bad")]
     only = Run(path, [Batch(["bad"], [""], arrays[2:])])
     assert (only.rows, len(only.failures), only.removed) == ({}, 1, 2)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_images_of_one_name_in_flight_are_not_stored(files: Path, path: Path, together: bool, order: int) -> None:
+    """In one batch or in two, whichever is done first: the numbers of one could get the stamp of the other."""
+    write(files, {"one": "x", "other": "xxx", "third": "xx"})
+    paths = [str(files / name) for name in ("one", "third", "other")]
+    keys = ["twice", "third", "twice"]
+    batches = [Batch(keys, [""] * 3, paths)] if together else [
+        Batch([key], [""], [item]) for key, item in zip(keys, paths, strict=True)
+    ]  # fmt: skip
+    with resumed(path) as checkpoint:
+        for batch in list(checkpoint._pending(iter(batches)))[::order]:
+            checkpoint._record(measured(batch))
+    assert stored(path) == ["third"]
+
+
+def test_images_without_a_stamp_among_others(files: Path, path: Path) -> None:
+    """A function says nothing about what it reads, so its image is read by every run, and is no other's."""
+    write(files, {"a": "x", "c": "xxx"})
+    keys = ["call", "a", "b", "c"]
+    items: list[Any] = [lambda limit: b"xxxxx", str(files / "a"), str(files / "b"), str(files / "c")]
+    write(files, {"b": "xx"})
+    batch = Batch(keys, [""] * 4, items)
+    first = Run(path, [batch])
+    again = Run(path, [batch])
+    assert again.read == ["call"]
+    assert again.rows == first.rows
+    assert sorted(stored(path)) == ["a", "b", "c"]
 
 
 def test_what_was_found_stored_comes_with_the_next_outcome_and_at_the_end(files: Path, path: Path) -> None:
