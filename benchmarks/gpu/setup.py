@@ -1,0 +1,258 @@
+"""What the parts share: the device or its stand-in, images in memory, engines, and rates from first to last."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.gpu.plan import Context, Skipped
+from gpustats.engines import dali
+from gpustats.engines.cpu import CpuEngine
+from gpustats.engines.device import gpu_problem
+from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.gpu_batch import BatchReducer
+from gpustats.engines.screen import screen
+from gpustats.engines.tuning import Tuning, choose
+from gpustats.limits.machine import usable_cpus
+from gpustats.sources import Batch, open_source
+from gpustats.sources.base import batched
+from gpustats.sources.items import load
+from gpustats.statistics.totals import Totals
+
+__all__ = [
+    "MAX_PIXELS",
+    "Machine",
+    "cpu_engine",
+    "decode_rate",
+    "encoded_images",
+    "engine_rate",
+    "jpeg_paths",
+    "machine_of",
+    "repeated",
+    "stand_in",
+    "tuning_so_far",
+]
+
+MAX_PIXELS = 512_000_000
+_MEMORY = 8 << 30
+_BUDGET_BYTES = 32 << 20
+_STAND_IN = "no GPU: DALI decodes on the CPU, the host reduces"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is measured: a CUDA device, or, to try the suite without one, DALI and the reduction on the CPU."""
+
+    name: str
+    on_gpu: bool
+    cores: int
+
+    @property
+    def decode_device(self) -> dali.DecodeDevice:
+        """Where DALI decodes."""
+        return "mixed" if self.on_gpu else "cpu"
+
+    @property
+    def device_id(self) -> int | None:
+        """CUDA device of a pipeline."""
+        return 0 if self.on_gpu else None
+
+    def reducer(self) -> BatchReducer:
+        """Return a new reducer for the moments."""
+        if self.on_gpu:
+            from gpustats.engines.cuda_reduce import CudaReducer
+
+            return CudaReducer(0, ("moments",))
+        from tests.gpu.host_reduce import HostReducer
+
+        return HostReducer()
+
+    def engine(self, tuning: Tuning, reducer: BatchReducer | None = None) -> GpuEngine:
+        """Return a GPU engine with these settings."""
+        return GpuEngine(
+            tuning=tuning,
+            cpu=cpu_engine(tuning.cpu_workers or self.cores),
+            reducer=reducer or self.reducer(),
+            decode_device=self.decode_device,
+            device_id=self.device_id,
+            device_name=self.name,
+            max_pixels=MAX_PIXELS,
+            max_bytes=1 << 30,
+            memory=_MEMORY // 4,
+        )
+
+    def pipeline(self, source: Callable[[], dali.Fed], tuning: Tuning) -> Any:
+        """Build a DALI pipeline that decodes as the engine's does."""
+        return dali.build_pipeline(source, tuning, self.decode_device, self.device_id)
+
+
+def machine_of(context: Context) -> Machine:
+    """Return the device; with `tiny` a stand-in where there is none.
+
+    Raises
+    ------
+    Skipped
+        Where there is no device that can be used.
+    """
+    problem = gpu_problem()
+    if problem is None:
+        from gpustats.engines.cuda_reduce import device_name
+
+        return Machine(device_name(0), True, usable_cpus())
+    if not context.tiny:
+        raise Skipped(problem)
+    if importlib.util.find_spec("nvidia.dali") is None:
+        raise Skipped("DALI is not installed; the stand-in needs it too")
+    return Machine(_STAND_IN, False, usable_cpus())
+
+
+def stand_in(machine: Machine) -> AbstractContextManager[None]:
+    """Make `gpustats.compute(device="gpu")` take DALI and the host where there is no GPU; change nothing where there is."""
+    from contextlib import nullcontext
+
+    if machine.on_gpu:
+        return nullcontext()
+    from benchmarks.stub_gpu import replaced_gpu
+    from tests.gpu.host_reduce import HostReducer
+
+    build = dali.build_pipeline
+    return replaced_gpu(
+        lambda source, tuning, *rest: build(source, tuning, "cpu", None),
+        lambda device_id, statistics: HostReducer(statistics),
+        _STAND_IN,
+    )
+
+
+def cpu_engine(workers: int) -> CpuEngine:
+    """Return a CPU engine."""
+    return CpuEngine(workers=workers, max_pixels=MAX_PIXELS, memory=_MEMORY)
+
+
+def tuning_so_far(context: Context, machine: Machine) -> Tuning:
+    """Return the best settings of the sweep, or those that the package would choose where it has not run."""
+    best = context.earlier.get("sweep", {}).get("best")
+    if best:
+        return Tuning(**best)
+    return choose(machine.name, machine.cores, {"batch_size": 4, "threads": 1} if context.tiny else None)
+
+
+def jpeg_paths(folder: Path) -> list[str]:
+    """Return the paths of the JPEGs in a folder, by their endings."""
+    paths = [s[2] for s in open_source(folder).samples() if isinstance(s, tuple) and isinstance(s[2], str)]
+    found = [path for path in paths if path.lower().endswith((".jpg", ".jpeg"))]
+    if not found:
+        raise Skipped("there are no JPEGs in the folder of images")
+    return found
+
+
+def encoded_images(folder: Path, budget: int = _BUDGET_BYTES) -> list[bytes]:
+    """Return JPEGs of a folder that the GPU takes, until `budget` bytes are reached."""
+    found, size = [], 0
+    for path in jpeg_paths(folder):
+        data = load(path, 1 << 30)
+        if isinstance(data, bytes) and screen(data, MAX_PIXELS) is not None:
+            found.append(data)
+            size += len(data)
+            if size >= budget:
+                break
+    if not found:
+        raise Skipped("the GPU takes none of the JPEGs in the folder of images")
+    return found
+
+
+def repeated(images: Sequence[bytes], count: int) -> Iterator[Batch]:
+    """Give `count` samples from memory, each under a key of its own."""
+    return batched((f"{i}", "", images[i % len(images)]) for i in range(count))
+
+
+def decode_rate(
+    machine: Machine, images: Sequence[bytes], tuning: Tuning, count: int, *, seconds: float = 10.0
+) -> dict[str, Any]:
+    """Decode with DALI alone and drop the pixels; time it from the first to the last batch that comes out.
+
+    Parameters
+    ----------
+    machine : Machine
+        Where.
+    images : sequence of bytes
+        JPEGs, repeated.
+    tuning : Tuning
+        Settings.
+    count : int
+        Images at least, in whole batches, behind the first batch.
+    seconds : float
+        Feed no more after so long.
+
+    Returns
+    -------
+    dict
+        ``images`` that came out after the first batch, their ``seconds``, ``images_per_s``, and ``first_batch_s``, which
+        holds the build and the warm-up.
+    """
+    arrays: list[NDArray[np.uint8]] = [np.frombuffer(data, np.uint8) for data in images]
+    size = tuning.batch_size
+    repeats = -(-(len(arrays) + size) // len(arrays))
+    longer = arrays * repeats  # a batch is a slice of it
+    numbers = np.zeros((size, 1), np.int64)
+    fed = 0
+    begun = time.perf_counter()
+    most = 1 + max(2, -(-count // size))
+
+    def source() -> dali.Fed:
+        nonlocal fed
+        if fed >= most or time.perf_counter() - begun > seconds:
+            raise StopIteration
+        start = fed * size % len(arrays)
+        fed += 1
+        return longer[start : start + size], numbers
+
+    pipeline = machine.pipeline(source, tuning)
+    pipeline.run()
+    first = last = time.perf_counter()
+    batches = 0
+    while True:
+        try:
+            pipeline.run()
+        except StopIteration:
+            break
+        batches += 1
+        last = time.perf_counter()
+    if not batches:
+        raise RuntimeError(f"only one batch came out in {seconds} s")
+    return {
+        "images": batches * size,
+        "seconds": last - first,
+        "images_per_s": batches * size / (last - first),
+        "first_batch_s": first - begun,
+    }
+
+
+def engine_rate(engine: GpuEngine | CpuEngine, images: Sequence[bytes], count: int) -> float:
+    """Return the images a second of an engine, from its first to its last outcome.
+
+    Raises
+    ------
+    RuntimeError
+        Where an image is lost.
+    """
+    totals = Totals()
+    begun = time.perf_counter()
+    first, before, last = 0.0, 0, 0.0
+    for outcome in engine.outcomes(repeated(images, count)):
+        totals.fold(outcome.rows)
+        last = time.perf_counter()
+        if not first and totals.images:
+            first, before = last, totals.images
+    if totals.images != count:
+        raise RuntimeError(f"{count - totals.images} of {count} images were lost")
+    if before == count:  # all at once, in a tiny run
+        return count / (last - begun)
+    return (count - before) / (last - first)
