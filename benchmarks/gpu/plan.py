@@ -18,7 +18,18 @@ from typing import Any
 
 from benchmarks.report import write_whole
 
-__all__ = ["ROOT", "Context", "Part", "Skipped", "die_with_parent", "last_lines", "plain", "run_parts", "scrubbed", "write_answer"]
+__all__ = [
+    "ROOT",
+    "Context",
+    "Part",
+    "Skipped",
+    "die_with_parent",
+    "last_lines",
+    "plain",
+    "run_parts",
+    "scrubbed",
+    "write_answer",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 
