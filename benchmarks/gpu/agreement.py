@@ -152,9 +152,8 @@ def _batch(machine: Machine, path: str, encoded: Sequence[bytes]) -> list[Pixels
 
 
 def _message(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = [line for line in lines if "decod" in line.lower() or "error" in line.lower()]
-    return (said or lines or [type(error).__name__])[-1][:200]
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[max(0, text.find("Failed to decode")) :][:200]
 
 
 def _engines(context: Context, machine: Machine) -> dict[str, Any]:

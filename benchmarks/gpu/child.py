@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from benchmarks.gpu.plan import Context, Skipped, plain, write_answer
+from benchmarks.gpu.plan import Context, Skipped, die_with_parent, plain, write_answer
 
 __all__: list[str] = []
 
@@ -21,6 +21,7 @@ _BEFORE_THE_END = 1.0  # seconds before it is killed a part that hangs shows in 
 
 def _main(work: str, request: Path, answer: Path) -> None:
     values = json.loads(request.read_text(encoding="utf-8"))
+    die_with_parent(values["parent"])
     kept: list[object] = []
 
     def keep(result: object) -> None:

@@ -1,4 +1,4 @@
-"""The part `conclusion`: what the measured values mean for the table of settings and for README; nothing is measured."""
+"""The part `conclusion`: what the figures mean for the table of settings and README; nothing is measured."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _MEASURED_FIELDS = frozenset(
     }
 )
 _TOGETHER = "gpustats_gpu_and_"
+_GAIN = 1.02
 
 
 def conclusion(context: Context) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def _helpers(earlier: dict[str, Any]) -> int:
     if alone is None or not together:
         return 0
     name = max(together, key=lambda name: together[name])
-    return int(name.removeprefix(_TOGETHER).partition("_")[0]) if together[name] > alone else 0
+    return int(name.removeprefix(_TOGETHER).partition("_")[0]) if together[name] > _GAIN * alone else 0
 
 
 def _table(earlier: dict[str, Any]) -> list[str] | None:

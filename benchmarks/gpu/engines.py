@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 import gpustats
 from benchmarks.files import link_images
-from benchmarks.gpu.plan import ROOT, Context, die_with_parent
+from benchmarks.gpu.guarded import guarded
+from benchmarks.gpu.plan import ROOT, Context
 from benchmarks.gpu.setup import (
     cpu_engine,
     decode_rate,
@@ -63,15 +65,13 @@ def files(context: Context) -> dict[str, Any]:
                         break
                     result["rounds"].append(_compute(folder, tuning, checkpoint))
                     context.keep(result)
-        command = [sys.executable, "-m", "benchmarks.host_child", str(ROOT), str(folder), str(few)]
         done = subprocess.run(
-            command,
+            guarded("benchmarks.host_child", str(ROOT), str(folder), str(few)),
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
             check=False,
             timeout=max(1.0, context.left() - 1),
-            preexec_fn=die_with_parent,
         )
         if done.returncode == 0:
             host = json.loads(done.stdout)
@@ -159,14 +159,17 @@ def waits(context: Context) -> dict[str, Any]:
     build = dali.build_pipeline
 
     def timed_build(source: Callable[[], dali.Fed], *rest: Any) -> Any:
-        pipeline = build(timed.of("feed", source), *rest)
+        fed = timed.of("feed", source)
+        pipeline = build(lambda: fed(), *rest)  # DALI looks at the signature
         run = timed.of("dali", pipeline.run)
-        return mock.Mock(spec=["run"], run=run)
+        return SimpleNamespace(run=run)
 
     engine = machine.engine(tuning, _TimedReducer(machine.reducer(), timed))
     started = time.perf_counter()
     with mock.patch.object(dali, "build_pipeline", timed_build):
         rate = engine_rate(engine, images, count)
+    if not timed.seconds["dali"]:
+        raise RuntimeError("nothing was decoded by DALI")
     wall = time.perf_counter() - started
     seconds = dict(timed.seconds)
     seconds["dali"] -= seconds["feed"]  # DALI asks for its next batch while it runs
@@ -187,17 +190,18 @@ def engines(context: Context) -> dict[str, Any]:
     images = encoded_images(context.data)
     tuning = replace(tuning_so_far(context, machine), cpu_workers=0)
     count = _TINY_COUNT if context.tiny else _COUNT
-    on_cpu = count if context.tiny else max(2_000, count // 5)
+    on_cpu = count if context.tiny else count // 2
     helpers = sorted({max(1, machine.cores // 4), max(1, machine.cores // 2), machine.cores})
+    troubles: Counter[str] = Counter()
     works: dict[str, Callable[[], float]] = {
         "dali_decode_only": lambda: float(decode_rate(machine, images, tuning, count, seconds=8)["images_per_s"]),
-        "gpustats_gpu": lambda: engine_rate(machine.engine(tuning), images, count),
+        "gpustats_gpu": lambda: engine_rate(machine.engine(tuning), images, count, troubles),
         "gpustats_cpu": lambda: engine_rate(cpu_engine(machine.cores), images, on_cpu),
     }
     for workers in helpers:
         together = replace(tuning, cpu_workers=workers)
         works[f"gpustats_gpu_and_{workers}_cpu_threads"] = lambda together=together: engine_rate(
-            machine.engine(together), images, count
+            machine.engine(together), images, count, troubles
         )
     measured: dict[str, list[float]] = {name: [] for name in works}
     result: dict[str, Any] = {
@@ -218,6 +222,7 @@ def engines(context: Context) -> dict[str, Any]:
         for name in names[first:] + names[:first]:
             measured[name].append(works[name]())
             result["images_per_s"] = {name: summary(values) for name, values in measured.items() if values}
+            result["troubles"] = dict(troubles)
             context.keep(result)
         longest = max(longest, time.perf_counter() - started)
         result["rounds"] = number + 1

@@ -16,13 +16,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.plan import ROOT, Context, die_with_parent, last_lines, scrubbed
+from benchmarks.gpu.guarded import guarded
+from benchmarks.gpu.plan import ROOT, Context, last_lines, scrubbed
 from benchmarks.gpu.setup import decode_rate, encoded_images, machine_of
 from gpustats.engines.tuning import Tuning
 
 __all__ = ["hardware"]
 
-_TELLING = re.compile(r"hardware|\bhw\b|hw_|num_hw_engines|decoder", re.IGNORECASE)
+_HARDWARE = re.compile(r"hardware|\bhw\b|hw_|nvjpg", re.IGNORECASE)
+_DECODER = re.compile(r"decoder", re.IGNORECASE)
+_NOISE = re.compile(r"\b(un)?registering\b|\bdevice: ")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ENGINES = re.compile(r"num_hw_engines\s*=\s*(\d+)")
 _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 _LINES = 60
@@ -34,20 +38,20 @@ def hardware(context: Context) -> dict[str, Any]:
     log = context.out / "gpu-hardware.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gpu.hardware", str(context.data), str(int(context.tiny))],
+            guarded("benchmarks.gpu.hardware", str(context.data), str(int(context.tiny))),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=os.environ | {"DALI_NVIMGCODEC_LOG_LEVEL": "3"},
-            preexec_fn=die_with_parent,
         )
         status = process.wait(max(1.0, context.left() - 1))
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = _COLOUR.sub("", log.read_text(encoding="utf-8", errors="replace")).splitlines()
     telling: dict[str, str] = {}
-    for line in lines:
-        if _TELLING.search(line):
-            telling.setdefault(_NUMBERS.sub("#", line), scrubbed(line.strip()[:300], context))
+    for pattern in (_HARDWARE, _DECODER):
+        for line in lines:
+            if pattern.search(line) and not _NOISE.search(line):
+                telling.setdefault(_NUMBERS.sub("#", line), scrubbed(line.strip()[:300], context))
     engines = [int(number) for line in lines for number in _ENGINES.findall(line)]
     return {
         "exit_status": status,

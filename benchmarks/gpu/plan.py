@@ -38,7 +38,6 @@ _LEAST = 2.0  # seconds; a part is not begun with less left
 _RESERVE = 4.0  # seconds kept for the parts that always run
 _LINES = 12
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Skipped(Exception):
@@ -175,7 +174,7 @@ def _run_part(part: Part, context: Context, limit: float, partial: Callable[[Any
     with tempfile.TemporaryDirectory() as temporary:
         request, answer = Path(temporary, "request.json"), Path(temporary, "answer.json")
         values = {name: getattr(context, name) for name in ("tiny", "ends", "earlier")}
-        values |= {"data": str(context.data.resolve()), "out": str(context.out.resolve())}
+        values |= {"parent": os.getpid(), "data": str(context.data.resolve()), "out": str(context.out.resolve())}
         request.write_text(json.dumps(values), encoding="utf-8")
         command = [sys.executable, "-m", "benchmarks.gpu.child", part.work, str(request), str(answer)]
         with log.open("wb") as output:
@@ -186,7 +185,6 @@ def _run_part(part: Part, context: Context, limit: float, partial: Callable[[Any
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
             )
         seen: dict[str, Any] = {}
         try:
@@ -238,10 +236,15 @@ def _read(answer: Path) -> dict[str, Any]:
     return reply
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process with its parent: a suite that is killed leaves nothing on the GPU."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(parent: int) -> None:
+    """Have the system kill this process with its parent: a suite that is killed leaves nothing on the GPU.
+
+    Called by the child itself, for nothing should run between fork and exec of a process that has threads.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before
+            os._exit(1)
 
 
 def last_lines(log: Path, context: Context, count: int = _LINES) -> list[str]:

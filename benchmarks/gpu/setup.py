@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ __all__ = [
 MAX_PIXELS = 512_000_000
 _MEMORY = 8 << 30
 _BUDGET_BYTES = 32 << 20
+_TROUBLES = ("batches_retried", "pipelines_rebuilt", "out_of_memory", "outputs_dropped", "not_written")
 _STAND_IN = "no GPU: DALI decodes on the CPU, the host reduces"
 
 
@@ -109,13 +111,13 @@ def machine_of(context: Context) -> Machine:
         return Machine(device_name(0), True, usable_cpus())
     if not context.tiny:
         raise Skipped(problem)
-    if importlib.util.find_spec("nvidia.dali") is None:
+    if importlib.util.find_spec("nvidia") is None:
         raise Skipped("DALI is not installed; the stand-in needs it too")
     return Machine(_STAND_IN, False, usable_cpus())
 
 
 def stand_in(machine: Machine) -> AbstractContextManager[None]:
-    """Make `gpustats.compute(device="gpu")` take DALI and the host where there is no GPU; change nothing where there is."""
+    """Make `gpustats.compute(device="gpu")` take DALI and the host where there is no GPU; where there is, do nothing."""
     from contextlib import nullcontext
 
     if machine.on_gpu:
@@ -194,8 +196,8 @@ def decode_rate(
     Returns
     -------
     dict
-        ``images`` that came out after the first batch, their ``seconds``, ``images_per_s``, and ``first_batch_s``, which
-        holds the build and the warm-up.
+        ``images`` that came out after the first batch, their ``seconds``, ``images_per_s``, and ``first_batch_s``,
+        which holds the build and the warm-up.
     """
     arrays: list[NDArray[np.uint8]] = [np.frombuffer(data, np.uint8) for data in images]
     size = tuning.batch_size
@@ -235,13 +237,17 @@ def decode_rate(
     }
 
 
-def engine_rate(engine: GpuEngine | CpuEngine, images: Sequence[bytes], count: int) -> float:
+def engine_rate(
+    engine: GpuEngine | CpuEngine, images: Sequence[bytes], count: int, troubles: Counter[str] | None = None
+) -> float:
     """Return the images a second of an engine, from its first to its last outcome.
+
+    What did not go as planned, such as batches that the CPU had to do, is added to `troubles`.
 
     Raises
     ------
     RuntimeError
-        Where an image is lost.
+        Where an image is lost, or the engine gave up the GPU.
     """
     totals = Totals()
     begun = time.perf_counter()
@@ -253,6 +259,11 @@ def engine_rate(engine: GpuEngine | CpuEngine, images: Sequence[bytes], count: i
             first, before = last, totals.images
     if totals.images != count:
         raise RuntimeError(f"{count - totals.images} of {count} images were lost")
+    report = engine.report()
+    if "gpu_given_up" in report:
+        raise RuntimeError(f"the engine gave up the GPU: {report['gpu_given_up']}")
+    if troubles is not None:
+        troubles.update({name: report[name] for name in _TROUBLES if report.get(name)})
     if before == count:  # all at once, in a tiny run
         return count / (last - begun)
     return (count - before) / (last - first)

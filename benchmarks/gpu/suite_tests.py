@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections import Counter
 from typing import Any
 
-from benchmarks.gpu.plan import ROOT, Context, Skipped, die_with_parent, last_lines
+from benchmarks.gpu.guarded import guarded
+from benchmarks.gpu.plan import ROOT, Context, Skipped, last_lines
 from gpustats.engines.device import gpu_problem
 
 __all__ = ["gpu_tests"]
@@ -32,18 +32,16 @@ def gpu_tests(context: Context) -> dict[str, Any]:
         for path in (ROOT / "tests").rglob("test_*.py")
         if "mark.gpu" in path.read_text(encoding="utf-8")
     )
-    command = [sys.executable, "-m", "pytest", "-v", "-rfE", "--tb=short", "-m", "gpu", *_PLAIN]
-    command += ["--continue-on-collection-errors", *files]
+    options = ["-v", "-rfE", "--tb=short", "--continue-on-collection-errors", "-m", "gpu", *_PLAIN]
     log = context.out / "gpu-tests.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            guarded("pytest", *options, *files),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=environment,
-            preexec_fn=die_with_parent,
         )
         try:
             exit_code: int | None = process.wait(max(1.0, context.left() - 3))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from benchmarks.gpu.plan import Context, die_with_parent
+from benchmarks.gpu.facts import nvidia_smi
+from benchmarks.gpu.plan import Context
 from benchmarks.gpu.setup import Machine, decode_rate, encoded_images, machine_of, tuning_so_far
 from benchmarks.timing import summary
 from gpustats.engines.tuning import Tuning
@@ -20,6 +20,7 @@ _COUNT, _TINY_COUNT = 20_000, 12
 _ROUNDS = 3
 _LOADS = (0.0, 0.65, 1.0)
 _UTILISATION = ("utilization.gpu", "utilization.decoder", "utilization.jpeg", "clocks.sm")
+_BETWEEN = 0.4  # seconds between two looks at nvidia-smi
 _MARGIN = 4.0  # seconds that are kept at the end of a part
 _GAIN = 1.01  # a setting is taken that is better by so much
 
@@ -64,40 +65,33 @@ def decode(context: Context) -> dict[str, Any]:
 def _watched() -> Iterator[dict[str, Any]]:
     """Ask nvidia-smi now and then meanwhile; give the mean of what it knows."""
     found: dict[str, Any] = {}
-    with tempfile.TemporaryFile("w+") as output:
-        process = None
-        with suppress(OSError):
-            process = subprocess.Popen(
-                [
-                    "nvidia-smi",
-                    "--id=0",
-                    f"--query-gpu={','.join(_UTILISATION)}",
-                    "--format=csv,noheader,nounits",
-                    "-lms",
-                    "250",
-                ],
-                stdout=output,
-                stderr=subprocess.DEVNULL,
-                preexec_fn=die_with_parent,
-            )
-        try:
-            yield found
-        finally:
-            if process is not None:
-                process.kill()
-                process.wait()
-        output.seek(0)
-        rows = [[_number(cell) for cell in line.split(",")] for line in output]
-    for place, name in enumerate(_UTILISATION):
-        values = [value for row in rows if len(row) == len(_UTILISATION) and (value := row[place]) is not None]
+    seen: list[dict[str, str]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_BETWEEN):
+            values = nvidia_smi(_UTILISATION)
+            if "error" in values:
+                return
+            seen.append(values)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+    for name in _UTILISATION:
+        values = [value for row in seen if (value := _number(row.get(name, ""))) is not None]
         if values:
             found[name] = sum(values) / len(values)
 
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
-    except ValueError:
+        return float(text.split()[0])  # "37 %", "1980 MHz"
+    except (ValueError, IndexError):
         return None
 
 

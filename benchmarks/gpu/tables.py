@@ -167,9 +167,10 @@ def _engines(part: dict[str, Any]) -> list[Table | Bars]:
         (name.replace("_", " "), spread(rate), spread(shares[name], 2) if name in shares else _NO_VALUE)
         for name, rate in rates.items()
     ]
+    notes = [f"{name.replace('_', ' ')}: {number}." for name, number in part.get("troubles", {}).items()]
     bars = [(name.replace("_", " "), rate["median"], rate["min"], rate["max"]) for name, rate in rates.items()]
     return [
-        Table("Engines in turn, from memory", ("", "images/s", "of decoding alone"), rows),
+        Table("Engines in turn, from memory", ("", "images/s", "of decoding alone"), rows, notes),
         Bars(
             "Engines in turn, from memory", "images/s (median, range)", bars, [b[0] for b in bars if "gpustats" in b[0]]
         ),
@@ -188,7 +189,8 @@ def _kernels(part: dict[str, Any]) -> list[Table]:
         )
         for name, case in part["cases"].items()
     ]
-    note = f"Read bandwidth {part['read_terabytes_per_second']:.3f} TB/s, copy {part['copy_terabytes_per_second']:.3f} TB/s."
+    read, copy = part["read_terabytes_per_second"], part["copy_terabytes_per_second"]
+    note = f"Read bandwidth {read:.3f} TB/s, copy {copy:.3f} TB/s."
     left = [f"No time was left for {', '.join(part['not_measured'])}."] if part["not_measured"] else []
     columns = ("case", "µs", "TB/s", "of read bandwidth", "error")
     return [Table("Kernels, verified and timed alone", columns, rows, [note, *left])]
