@@ -43,6 +43,11 @@ def run(
         Names of parts; by default all.
     save : callable
         Called with the result so far whenever it has changed.
+
+    Raises
+    ------
+    SystemExit
+        For an unknown part; and, with everything saved, where there is no device and the run is not tiny.
     """
     from benchmarks.gpu.parts import PARTS
 
@@ -51,7 +56,11 @@ def run(
         known = ", ".join(part.name for part in PARTS)
         raise SystemExit(f"benchmarks gpu: there is no part {', '.join(sorted(unknown))}; known are {known}")
     parts = [part for part in PARTS if not only or part.name in only]
-    return run_parts(parts, data=data, out=out, tiny=tiny, minutes=minutes, save=save)
+    result = run_parts(parts, data=data, out=out, tiny=tiny, minutes=minutes, save=save)
+    problem = result["parts"].get("machine", {}).get("result", {}).get("device_problem")
+    if problem and not tiny:
+        raise SystemExit(f"benchmarks gpu: {problem}")
+    return result
 
 
 def report(result: dict[str, Any]) -> list[Any]:

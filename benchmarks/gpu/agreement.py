@@ -46,6 +46,7 @@ PATHS: dict[str, tuple[dali.DecodeDevice, float]] = {
 ENGINE_TOLERANCE = 2e-4
 """On [0, 1], by which mean and std of all images together may differ between the engines."""
 
+_NO_LONGER_VALID = "Current pipeline object is no longer valid."  # DALI says so after every error
 _SAME_ROW = 4.0  # grey levels; a row further from the whole image on average is not that row
 _BLOCK = 16  # rows of a 4:2:0 block: in the block of the cut, rows hold both
 
@@ -152,7 +153,7 @@ def _batch(machine: Machine, path: str, encoded: Sequence[bytes]) -> list[Pixels
 
 
 def _message(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).replace(_NO_LONGER_VALID, "").split()) or type(error).__name__
     return text[max(0, text.find("Failed to decode")) :][:200]
 
 

@@ -117,7 +117,7 @@ def machine_of(context: Context) -> Machine:
 
 
 def stand_in(machine: Machine) -> AbstractContextManager[None]:
-    """Make `gpustats.compute(device="gpu")` take DALI and the host where there is no GPU; where there is, do nothing."""
+    """Make `gpustats.compute(device="gpu")` take DALI and the host where there is no GPU."""
     from contextlib import nullcontext
 
     if machine.on_gpu:
