@@ -266,7 +266,7 @@ def scrubbed(text: str, context: Context) -> str:
         tempfile.gettempdir(): "TEMPORARY",
         str(Path.home()) if len(Path.home().parts) > 1 else "\0": "HOME",
     }
-    for path, name in names.items():
+    for path, name in sorted(names.items(), key=lambda item: -len(item[0])):  # one may lie within another
         text = text.replace(path, name)
     return text
 

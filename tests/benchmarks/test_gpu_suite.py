@@ -49,10 +49,9 @@ def planted(*names: str, seconds: float = 20) -> list[Part]:
 def run(parts: list[Part], folder: Path, minutes: float = 1.0) -> tuple[dict[str, Any], list[str]]:
     """Return the result, and every text that was saved."""
     saved: list[str] = []
-    folder.mkdir(exist_ok=True)
     result = run_parts(
         parts,
-        data=folder,
+        data=folder.parent,
         out=folder,
         tiny=True,
         minutes=minutes,
@@ -182,8 +181,8 @@ def test_a_part_that_hangs_is_killed_at_its_limit_with_all_it_has_started(tmp_pa
 def test_what_the_suite_has_started_dies_with_it(tmp_path: Path) -> None:
     program = (
         "from pathlib import Path; from benchmarks.gpu.plan import run_parts, Part; out = Path({!r});"
-        "run_parts([Part('hangs', 'tests.benchmarks.planted_parts:hangs', 60)], data=out, out=out, tiny=True, minutes=5,"
-        " save=lambda result: None)"
+        "part = Part('hangs', 'tests.benchmarks.planted_parts:hangs', 60);"
+        "run_parts([part], data=out, out=out, tiny=True, minutes=5, save=lambda result: None)"
     )
     process = subprocess.Popen([sys.executable, "-c", program.format(str(tmp_path))], cwd=ROOT)
     try:
