@@ -15,6 +15,7 @@ from gpustats.engines.device import gpu_problem
 __all__ = ["gpu_tests"]
 
 _LINE = re.compile(r"^(tests/\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)
+_NOT_COLLECTED = re.compile(r"^ERROR (tests/[^\s:]+)(?: |$)", re.MULTILINE)
 _PLAIN = ("-o", "addopts=", "-o", "filterwarnings=default", "-p", "no:cacheprovider", "-p", "no:randomly")
 """Options of pytest.ini that need a plugin or make a warning an error, such as one about a mark of an absent plugin."""
 
@@ -49,7 +50,8 @@ def gpu_tests(context: Context) -> dict[str, Any]:
             exit_code = None
             process.kill()
             process.wait()
-    found = _LINE.findall(log.read_text(encoding="utf-8", errors="replace"))
+    text = log.read_text(encoding="utf-8", errors="replace")
+    found = [*_LINE.findall(text), *((name, "ERROR") for name in _NOT_COLLECTED.findall(text))]
     result: dict[str, Any] = {
         "required": "GPUSTATS_REQUIRE_GPU" in environment,
         "files": files,

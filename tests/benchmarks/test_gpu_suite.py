@@ -289,6 +289,22 @@ def test_outcomes_of_tests_are_read_from_a_log_that_stops_early() -> None:
     assert suite_tests._LINE.findall(log) == [("tests/a.py::test_x[1]", "PASSED"), ("tests/a.py::test_y", "FAILED")]
 
 
+def test_a_test_file_that_cannot_be_imported_is_an_error() -> None:
+    log = "ERROR tests/a.py - ModuleNotFoundError\nERROR tests/b.py::test_x - E\n_ ERROR collecting tests/c.py _\n"
+    assert suite_tests._NOT_COLLECTED.findall(log) == ["tests/a.py"]
+
+
+def test_begins_where_neither_decoders_nor_matplotlib_are_installed(few: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(('simplejpeg', 'imagecodecs', 'matplotlib', 'numba'));"
+        "from benchmarks.__main__ import main;"
+        "main(['gpu', '--tiny', '--parts', 'machine', 'conclusion', '--data', sys.argv[1], '--out', sys.argv[2]])"
+    )
+    subprocess.run([sys.executable, "-c", program, str(few), str(tmp_path)], cwd=ROOT, check=True)
+    result = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["result"]
+    assert [record["status"] for record in result["parts"].values()] == ["ok", "ok"]
+
+
 def test_plain_values_are_what_json_has() -> None:
     value = plain({"a": np.float64(1.5), 2: (np.int64(3), float("inf")), "b": np.array([1, 2]), "c": Path("x")})
     assert value == {"a": 1.5, "2": [3, None], "b": [1, 2], "c": "x"}
