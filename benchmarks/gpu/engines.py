@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -22,6 +21,7 @@ from benchmarks.files import link_images
 from benchmarks.gpu.guarded import guarded
 from benchmarks.gpu.plan import ROOT, Context
 from benchmarks.gpu.setup import (
+    PipelineAround,
     cpu_engine,
     decode_rate,
     encoded_images,
@@ -161,8 +161,7 @@ def waits(context: Context) -> dict[str, Any]:
     def timed_build(source: Callable[[], dali.Fed], *rest: Any) -> Any:
         fed = timed.of("feed", source)
         pipeline = build(lambda: fed(), *rest)  # DALI looks at the signature
-        run = timed.of("dali", pipeline.run)
-        return SimpleNamespace(run=run)
+        return PipelineAround(pipeline, timed.of("dali", pipeline.run))
 
     engine = machine.engine(tuning, _TimedReducer(machine.reducer(), timed))
     started = time.perf_counter()

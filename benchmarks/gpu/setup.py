@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from gpustats.statistics.totals import Totals
 __all__ = [
     "MAX_PIXELS",
     "Machine",
+    "PipelineAround",
     "cpu_engine",
     "decode_rate",
     "encoded_images",
@@ -237,11 +239,24 @@ def decode_rate(
     }
 
 
+class PipelineAround:
+    """A pipeline whose `run` is another callable; everything else is that of the pipeline."""
+
+    def __init__(self, pipeline: Any, run: Callable[[], Any]) -> None:
+        self._pipeline = pipeline
+        self.run = run
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+
 def engine_rate(
     engine: GpuEngine | CpuEngine, images: Sequence[bytes], count: int, troubles: Counter[str] | None = None
 ) -> float:
-    """Return the images a second of an engine, from its first to its last outcome.
+    """Return the images a second of an engine without its start.
 
+    The clock of a GPU engine starts when DALI gives its first batch, as in `decode_rate`, and that of a CPU engine at
+    its first outcome; images that are done by then do not count.
     What did not go as planned, such as batches that the CPU had to do, is added to `troubles`.
 
     Raises
@@ -250,13 +265,27 @@ def engine_rate(
         Where an image is lost, or the engine gave up the GPU.
     """
     totals = Totals()
-    begun = time.perf_counter()
-    first, before, last = 0.0, 0, 0.0
-    for outcome in engine.outcomes(repeated(images, count)):
-        totals.fold(outcome.rows)
-        last = time.perf_counter()
-        if not first and totals.images:
-            first, before = last, totals.images
+    marks: list[tuple[float, int]] = []
+    build = dali.build_pipeline
+
+    def watched_build(*arguments: Any) -> PipelineAround:
+        pipeline = build(*arguments)
+
+        def run() -> Any:
+            outputs = pipeline.run()
+            if not marks:
+                marks.append((time.perf_counter(), totals.images + len(outputs[0].shape())))
+            return outputs
+
+        return PipelineAround(pipeline, run)
+
+    begun = last = time.perf_counter()
+    with mock.patch.object(dali, "build_pipeline", watched_build):
+        for outcome in engine.outcomes(repeated(images, count)):
+            totals.fold(outcome.rows)
+            last = time.perf_counter()
+            if not marks and isinstance(engine, CpuEngine):
+                marks.append((last, totals.images))
     if totals.images != count:
         raise RuntimeError(f"{count - totals.images} of {count} images were lost")
     report = engine.report()
@@ -264,6 +293,7 @@ def engine_rate(
         raise RuntimeError(f"the engine gave up the GPU: {report['gpu_given_up']}")
     if troubles is not None:
         troubles.update({name: report[name] for name in _TROUBLES if report.get(name)})
-    if before == count:  # all at once, in a tiny run
-        return count / (last - begun)
-    return (count - before) / (last - first)
+    at, before = marks[0] if marks else (begun, 0)
+    if before >= count:  # all at once, in a tiny run
+        at, before = begun, 0
+    return (count - before) / (last - at)
