@@ -15,6 +15,7 @@ from benchmarks.gpu.setup import (
     Machine,
     cpu_engine,
     encoded_images,
+    in_arena,
     jpeg_paths,
     machine_of,
     repeated,
@@ -138,18 +139,17 @@ def _batch(machine: Machine, path: str, encoded: Sequence[bytes]) -> list[Pixels
     device, load = PATHS[path]
     if not machine.on_gpu:
         device = "cpu"
-    arrays = [np.frombuffer(data, np.uint8) for data in encoded]
-    batches = iter([(arrays, np.zeros((len(arrays), 1), np.int64))])
+    batches = iter([(*in_arena(encoded), np.zeros((len(encoded), 1), np.int64))])
 
     def source() -> dali.Fed:
         return next(batches)
 
-    tuning = Tuning(batch_size=len(arrays), threads=2, hw_decoder_load=load)
+    tuning = Tuning(batch_size=len(encoded), threads=2, hw_decoder_load=load)
     device_id = machine.device_id if device == "mixed" else None
     pixels, _ = dali.build_pipeline(source, tuning, device, device_id).run()
     if device == "mixed":
         pixels = pixels.as_cpu()
-    return [np.array(pixels.at(i)) for i in range(len(arrays))]
+    return [np.array(pixels.at(i)) for i in range(len(encoded))]
 
 
 def _message(error: BaseException) -> str:

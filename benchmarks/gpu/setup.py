@@ -37,6 +37,7 @@ __all__ = [
     "decode_rate",
     "encoded_images",
     "engine_rate",
+    "in_arena",
     "jpeg_paths",
     "machine_of",
     "repeated",
@@ -172,6 +173,12 @@ def encoded_images(folder: Path, budget: int = _BUDGET_BYTES) -> list[bytes]:
     return found
 
 
+def in_arena(images: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the images in one array of bytes, where each starts, and how long it is, as DALI is fed."""
+    sizes = np.array([len(data) for data in images], np.int32)
+    return np.frombuffer(b"".join(images), np.uint8), np.cumsum(sizes, dtype=np.int32) - sizes, sizes
+
+
 def repeated(images: Sequence[bytes], count: int) -> Iterator[Batch]:
     """Give `count` samples from memory, each under a key of its own."""
     return batched((f"{i}", "", images[i % len(images)]) for i in range(count))
@@ -201,10 +208,9 @@ def decode_rate(
         ``images`` that came out after the first batch, their ``seconds``, ``images_per_s``, and ``first_batch_s``,
         which holds the build and the warm-up.
     """
-    arrays: list[NDArray[np.uint8]] = [np.frombuffer(data, np.uint8) for data in images]
     size = tuning.batch_size
-    repeats = -(-(len(arrays) + size) // len(arrays))
-    longer = arrays * repeats  # a batch is a slice of it
+    arena, starts, sizes = in_arena(images)
+    places = np.arange(len(images) + size) % len(images)  # a batch is a slice of it
     numbers = np.zeros((size, 1), np.int64)
     fed = 0
     begun = time.perf_counter()
@@ -214,9 +220,10 @@ def decode_rate(
         nonlocal fed
         if fed >= most or time.perf_counter() - begun > seconds:
             raise StopIteration
-        start = fed * size % len(arrays)
+        first = fed * size % len(images)
         fed += 1
-        return longer[start : start + size], numbers
+        chosen = places[first : first + size]
+        return arena, starts[chosen], sizes[chosen], numbers
 
     pipeline = machine.pipeline(source, tuning)
     pipeline.run()
