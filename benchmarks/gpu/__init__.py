@@ -57,6 +57,10 @@ def run(
         raise SystemExit(f"benchmarks gpu: there is no part {', '.join(sorted(unknown))}; known are {known}")
     parts = [part for part in PARTS if not only or part.name in only]
     result = run_parts(parts, data=data, out=out, tiny=tiny, minutes=minutes, save=save)
+    concluded = result["parts"].get("conclusion", {}).get("result", {})
+    for line in (concluded.get("tuning_row"), *(concluded.get("readme_table") or ())):
+        if line:
+            print(line, flush=True)
     problem = result["parts"].get("machine", {}).get("result", {}).get("device_problem")
     if problem and not tiny:
         raise SystemExit(f"benchmarks gpu: {problem}")

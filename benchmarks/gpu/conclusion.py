@@ -31,14 +31,12 @@ def conclusion(context: Context) -> dict[str, Any]:
     """Return the row for `gpustats.engines.tuning` as Python and the table for README as Markdown."""
     device = _device(context.earlier)
     trusted = context.earlier.get("agreement", {}).get("trusted")
-    result = {
+    return {
         "trusted": trusted,
         "device": device,
         "tuning_row": _row(context.earlier, device),
         "readme_table": _table(context.earlier),
     }
-    print(result["tuning_row"], *(result["readme_table"] or []), sep="\n")
-    return result
 
 
 def _device(earlier: dict[str, Any]) -> str | None:

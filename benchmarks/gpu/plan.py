@@ -56,6 +56,8 @@ class Part:
         ``module:function``; the function takes a `Context` and returns what JSON can hold.
     seconds : float
         Its limit; it is killed there.
+    kept : float
+        Seconds that the parts before leave to it.
     always : bool
         Run it whatever the time is; for a part that takes no time.
     """
@@ -63,6 +65,7 @@ class Part:
     name: str
     work: str
     seconds: float
+    kept: float = 0.0
     always: bool = False
 
 
@@ -136,13 +139,14 @@ def run_parts(
         save(result)
 
     saved()
-    for part in parts:
+    for place, part in enumerate(parts):
         left = ends - time.time() - (0 if part.always else _RESERVE)
         if left < _LEAST and not part.always:
             records[part.name] = {"status": "skipped", "reason": f"no time is left of {minutes:g} minutes"}
             saved()
             continue
-        limit = part.seconds if part.always else min(part.seconds, left)
+        later = sum(other.kept for other in parts[place + 1 :])
+        limit = part.seconds if part.always else min(part.seconds, max(left - later, min(left, part.kept), _LEAST))
         earlier = {name: record["result"] for name, record in records.items() if "result" in record}
         context = Context(data, out, tiny, time.time() + limit, earlier)
         record = records[part.name] = {"status": "running"}

@@ -203,6 +203,14 @@ def test_parts_that_do_not_fit_any_more_are_skipped_but_for_the_last(tmp_path: P
     assert result["parts"]["at the end"]["status"] == "ok"
 
 
+def test_a_part_that_takes_long_leaves_what_is_kept_for_the_others(tmp_path: Path) -> None:
+    later = Part("later", "tests.benchmarks.planted_parts:works", 20, kept=20)
+    result, _ = run([*planted("hangs", seconds=60), later], tmp_path, minutes=27 / 60)
+    assert result["parts"]["hangs"]["reason"].startswith("killed at its limit of 3 s")
+    assert result["parts"]["later"]["status"] == "ok"
+    assert sum(part.kept for part in PARTS) < 60 * 8 < sum(part.seconds for part in PARTS)
+
+
 def test_unknown_part_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="there is no part nonsense; known are machine, tests"):
         gpu.run(tmp_path, tmp_path, only=["nonsense"])
