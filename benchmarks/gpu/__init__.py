@@ -58,6 +58,8 @@ def run(
     parts = [part for part in PARTS if not only or part.name in only]
     result = run_parts(parts, data=data, out=out, tiny=tiny, minutes=minutes, save=save)
     concluded = result["parts"].get("conclusion", {}).get("result", {})
+    if tiny or concluded.get("trusted") is not True:
+        print("Not to be used:", "a tiny run" if tiny else "the decoders were not found to agree", flush=True)
     for line in (concluded.get("tuning_row"), *(concluded.get("readme_table") or ())):
         if line:
             print(line, flush=True)
