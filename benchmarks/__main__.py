@@ -13,10 +13,11 @@ import importlib
 import json
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, readme, report
+from benchmarks import machine, report
 from gpustats.demo import write_images
 
 SUITES = {
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(*report.draw(path, SUITES), sep="\n")
         return 0
     if options.suite == "readme":
+        from benchmarks import readme  # needs the decoders that a GPU machine may lack
+
         return readme.main(options.results)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -70,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--files", type=int, default=1_000_000, help="how many files to link")
         if name == "host":
             command.add_argument("--compare", type=Path, help="another checkout of gpustats, measured in turn")
+        if name == "gpu":
+            command.add_argument("--minutes", type=float, default=8, help="when to end (default: %(default)s)")
+            command.add_argument("--parts", nargs="+", default=[], metavar="PART", help="run only these parts")
         if name in ("cpu", "all"):
             command.add_argument(
                 "--python",
@@ -102,15 +108,27 @@ def _run(suite: str, data: Path, options: argparse.Namespace) -> list[Path]:
         settings["compare"] = getattr(options, "compare", None)
     if suite == "cpu":
         settings["pythons"] = dict(options.python)
-    facts = machine.facts()  # before the suite: the load is that at the start
-    document = {
+    document: dict[str, Any] = {
         "suite": suite,
         "command": f"python -m benchmarks {suite}" + (" --data FOLDER" if options.data else ""),
-        "machine": facts,
-        "result": importlib.import_module(SUITES[suite]).run(data, options.out, **settings),
+        "machine": machine.facts(),  # before the suite: the load is that at the start
     }
     target = options.out / f"{suite}.json"
-    target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+    def save(result: dict[str, Any]) -> None:
+        report.write_whole(target, json.dumps(document | {"result": result}, indent=1) + "\n")
+
+    def save_and_lay_out(result: dict[str, Any]) -> None:
+        save(result)
+        try:
+            report.draw(target, SUITES, plots=False)
+        except Exception:  # noqa: BLE001 - the figures are in the JSON; a table that cannot be laid out ends no run
+            traceback.print_exc()
+
+    if suite == "gpu":
+        settings |= {"minutes": options.minutes, "only": options.parts, "save": save_and_lay_out}
+    result = importlib.import_module(SUITES[suite]).run(data, options.out, **settings)
+    save(result)
     return [target, *report.draw(target, SUITES)]
 
 

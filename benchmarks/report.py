@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Bars", "Lines", "Table", "draw", "markdown", "spread"]
+__all__ = ["Bars", "Lines", "Table", "draw", "markdown", "spread", "write_whole"]
 
 
 @dataclass
@@ -66,7 +67,14 @@ class _Generic:
             self.lines += [f"{name}: {', '.join(_number(v) for v in value)}", ""]
 
 
-def draw(path: Path, suites: dict[str, str]) -> list[Path]:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader finds the old text or the new one, also where this process is killed."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def draw(path: Path, suites: dict[str, str], *, plots: bool = True) -> list[Path]:
     """Write Markdown, and PNG plots where matplotlib is installed, beside the JSON of a suite.
 
     Parameters
@@ -76,6 +84,8 @@ def draw(path: Path, suites: dict[str, str]) -> list[Path]:
     suites : dict of str to str
         Suite names and the modules that may have a `report(result)` for them; without one, the JSON is laid out as
         it is.
+    plots : bool
+        Whether to draw; the tables are written in any case.
 
     Returns
     -------
@@ -88,16 +98,18 @@ def draw(path: Path, suites: dict[str, str]) -> list[Path]:
     lines = [f"# Benchmark: {suite}", ""]
     written: list[Path] = []
     if hasattr(module, "report"):
-        plots = 0
+        count = 0
         for part in module.report(result):
             if isinstance(part, Table):
                 lines += [f"## {part.title}", "", *markdown(part)]
-            else:
-                target = path.with_name(f"{path.stem}-{plots}.png" if plots else f"{path.stem}.png")
-                plots += 1
+            elif plots:
+                target = path.with_name(f"{path.stem}-{count}.png" if count else f"{path.stem}.png")
+                count += 1
                 if _plot(part, target):
                     written.append(target)
                     lines += [f"![{part.title}]({target.name})", ""]
+                else:
+                    lines += [f"Not drawn, for matplotlib is not installed: {part.title}.", ""]
     else:
         generic = _Generic()
         generic.add(suite, result, 1)
@@ -105,7 +117,7 @@ def draw(path: Path, suites: dict[str, str]) -> list[Path]:
     lines += ["## Machine", "", *markdown(Table("", ("", ""), _machine_rows(document["machine"])))]
     lines += [f"Run again: `{document['command']}`", ""]
     target = path.with_suffix(".md")
-    target.write_text("\n".join(lines), encoding="utf-8")
+    write_whole(target, "\n".join(lines))
     return [target, *written]
 
 

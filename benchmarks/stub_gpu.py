@@ -7,15 +7,16 @@ Nothing here is imported from gpustats before it is used, so that a caller may c
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StubPipeline", "StubReducer", "stubbed_gpu"]
+__all__ = ["StubPipeline", "StubReducer", "replaced_gpu", "stubbed_gpu"]
 
 _ADDRESS = 0x7F00_0000_0000  # where the pixels would begin; nothing is read or written there
 _MEAN, _SQUARE, _HIGH, _FROM_TOP = 120, 16_900, 250, 250
@@ -141,23 +142,45 @@ class _StubPending:
 
 
 @contextmanager
+def replaced_gpu(build: Callable[..., Any], reducer: Callable[..., Any], name: str) -> Iterator[None]:
+    """Make `gpustats.compute(device="gpu")` run without a GPU, with another pipeline and another reducer.
+
+    Parameters
+    ----------
+    build : callable
+        In the place of `gpustats.engines.dali.build_pipeline`.
+    reducer : callable
+        In the place of `gpustats.engines.cuda_reduce.CudaReducer`.
+    name : str
+        What the device is called.
+    """
+    from gpustats.engines import cuda_reduce, dali, device
+
+    with ExitStack() as stack:
+        for module, attribute, stub in (
+            (device, "gpu_problem", lambda device_id=0: None),
+            (cuda_reduce, "CudaReducer", reducer),
+            (cuda_reduce, "device_name", lambda device_id: name),
+            (dali, "build_pipeline", build),
+        ):
+            stack.enter_context(mock.patch.object(module, attribute, stub))
+        yield
+
+
+@contextmanager
 def stubbed_gpu() -> Iterator[None]:
     """Make `gpustats.compute(device="gpu")` run on this machine without a GPU, with decode and reduction stubbed.
 
-    The spot check decodes its few images as ever, and takes any answer.
+    The trial and the spot check decode their few images as ever, and take any answer.
     """
-    from gpustats.engines import cuda_reduce, dali, device, spot_check
 
     def build(source: Callable[[], Any], tuning: Any, *rest: Any, **options: Any) -> StubPipeline:
         return StubPipeline(source, tuning)
 
     with ExitStack() as stack:
-        for module, name, stub in (
-            (device, "gpu_problem", lambda device_id=0: None),
-            (cuda_reduce, "CudaReducer", StubReducer),
-            (cuda_reduce, "device_name", lambda device_id: "no GPU: decode and reduction stubbed"),
-            (dali, "build_pipeline", build),
-            (spot_check, "TOLERANCE", float("inf")),
-        ):
-            stack.enter_context(mock.patch.object(module, name, stub))
+        stack.enter_context(replaced_gpu(build, StubReducer, "no GPU: decode and reduction stubbed"))
+        for name in ("spot_check", "preflight"):
+            with suppress(ModuleNotFoundError):  # not every version has both
+                module = importlib.import_module(f"gpustats.engines.{name}")
+                stack.enter_context(mock.patch.object(module, "TOLERANCE", float("inf")))
         yield
