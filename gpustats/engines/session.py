@@ -194,12 +194,14 @@ class Session:
         """
         lost: list[EncodedBatch] = []
         while self._reducing:
+            oldest = self._reducing[0]
             try:
                 self._collect()
             except (Stopped, GpustatsError):
                 raise
             except Exception:  # noqa: BLE001 - the device lost it: as if it had not come out
-                lost.append(self._reducing.popleft()[0])
+                if self._reducing and self._reducing[0] is oldest:
+                    lost.append(self._reducing.popleft()[0])
         self._take_back()
         self._again.extendleft(reversed(lost))
         waiting = self._again
@@ -304,25 +306,26 @@ class Session:
         finally:
             self._counters.seconds_in_reducer += time.perf_counter() - started
         self._finish(batch, columns)
-        self._reducing.popleft()
 
     def _finish(self, batch: EncodedBatch, columns: Columns) -> None:
-        """Emit the rows of a batch. All that can fail comes first, so that a batch is emitted once or not at all."""
+        """Emit the rows of the oldest batch in reduction. All that can fail comes before it leaves the books, so that
+        it is emitted once or not at all."""
         good = written(columns)
-        unwritten = np.flatnonzero(~good).tolist()
+        unwritten = [(batch, i) for i in np.flatnonzero(~good).tolist()]
         failures = []
         refused = self._spot_check.check(self._counters.batches + 1, batch, columns, good)
         if refused is not None:  # the CPU decoder refuses what the GPU took: its verdict counts
             index, failure = refused
             good[index] = False
             failures.append(failure)
-        self._emit(Outcome(_rows(batch, columns, good), failures))
+        outcome = Outcome(_rows(batch, columns, good), failures)
+        self._for_cpu.extend(unwritten)
+        self._reducing.popleft()
+        self._emit(outcome)
         self._counters.batches += 1
         self._counters.not_written += len(unwritten)
         self._counters.images += int(good.sum())
-        if unwritten:
-            self._leave_to_cpu(batch, unwritten)
-        else:
+        if not unwritten:
             self._feed.recycle(batch)
 
 
