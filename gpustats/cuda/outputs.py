@@ -96,10 +96,24 @@ def _pixels(plan: LaunchPlan) -> NDArray[np.uint64]:
 
 
 def _added(plan: LaunchPlan, values: NDArray[Any]) -> NDArray[np.uint64]:
-    """Add rows, shape (rows, width, ...), to images, shape (images, channels, ...)."""
+    """Add rows, shape (rows, width, ...), to images, shape (images, channels, ...).
+
+    The rows of an image, or of a plane of one, follow one another. `np.add.at` would take ten times as long for bins.
+    """
     rest = values.shape[2:]
+    places = _places(plan)
+    steps = np.diff(places[:, 0], prepend=-1)
+    if (steps < 0).any():
+        raise ValueError("the rows of a plan are not in the order of its images")
+    first = np.flatnonzero(steps)
+    added = values.astype(np.uint64)
+    if len(first) < len(values):
+        added = np.add.reduceat(added, first, axis=0)
     total = np.zeros((plan.images * plan.channels, *rest), np.uint64)
-    np.add.at(total, _places(plan), values.astype(np.uint64))
+    if added.size == total.size:
+        total = added
+    else:  # images without rows have sums of 0
+        total[places[first]] = added
     return total.reshape(plan.images, plan.channels, *rest)
 
 
