@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +87,7 @@ def run(
                 if checkpoint is not None:
                     for path in checkpoint.parent.glob("checkpoint*"):
                         path.unlink()
-        command = partial(_command, folder=folder, warm_up=warm_up, checkpoint=None)
-        sampled = {name: _sampled(command(checkout), files) for name, checkout in checkouts.items()}
+        sampled = {name: _samples(checkout, folder, warm_up, files, rounds) for name, checkout in checkouts.items()}
     return {
         "files": files,
         "distinct_images": len(paths),
@@ -155,6 +153,23 @@ def _summed_up(runs: Sequence[Mapping[str, Any]], bare_us: float) -> dict[str, A
     }
 
 
+def _samples(checkout: Path, folder: Path, warm_up: Path, images: int, rounds: int) -> dict[str, Any]:
+    """Sample runs of each kind; return the summary of what was found, or why nothing was."""
+    found: dict[str, Any] = {}
+    for mode in _MODES:
+        checkpoint = folder.parent / "checkpoint" if mode != "files" else None
+        runs = []
+        for _ in range(rounds):
+            run = _sampled(_command(checkout, folder, warm_up, checkpoint), images)
+            if "skipped" in run:
+                return run
+            runs.append(run["us_an_image"])
+            for path in folder.parent.glob("checkpoint*"):
+                path.unlink()
+        found[mode] = summary(runs)
+    return found
+
+
 def _sampled(command: Sequence[str], images: int) -> dict[str, Any]:
     held = samples_with_lock(command, _SAMPLED_STACKS)
     held.pop("output", None)
@@ -171,7 +186,7 @@ def report(result: dict[str, Any]) -> list[Table]:
     for name, version in result["versions"].items():
         label = version["commit"] or name
         for mode, measured in version["modes"].items():
-            sampled = version["sampler"].get("us_an_image") if mode == "files" else None
+            sampled = version["sampler"].get(mode)
             rows.append(
                 (
                     label,
@@ -181,7 +196,7 @@ def report(result: dict[str, Any]) -> list[Table]:
                         spread(measured[key], 1)
                         for key in ("user_us", "system_us", "lock_bound_us", "lock_estimate_us")
                     ),
-                    f"{sampled:.1f}" if sampled is not None else "",
+                    spread(sampled, 1) if sampled else "",
                 )
             )
             by_thread = measured["threads_us"]
