@@ -17,10 +17,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from kernel_shim import (
+    GUARD,
     HEADER,
     Batch,
     CpuDevice,
@@ -40,8 +41,8 @@ ACCESSES = ("read", "write", "atomic")
 INPUT, CLEARED, SCRATCH = range(3)
 SEVERAL = 2**32 - 1
 
-# Not optimised: an access that the compiler leaves out cannot be watched. The calls that the sanitizer's flag makes go to
-# kernel_watch.cpp, so its library is not linked; what is linked must then be said.
+# Not optimised: an access that the compiler leaves out cannot be watched. The calls that the sanitizer's flag makes
+# go to kernel_watch.cpp, so its library is not linked; what is linked must then be said.
 FLAGS = ("-O0", "-g1", "-fsanitize=thread")
 LIBRARIES = ("-nodefaultlibs", "-lstdc++", "-lm", "-lc", "-lgcc_s", "-lgcc")
 
@@ -77,9 +78,9 @@ class Memory(NamedTuple):
     kind: int
 
 
-def prepare(directory: Path) -> None:
+def prepare(directory: Path, flags: Sequence[str] = ()) -> None:
     """Compile in a folder what all watched devices with that folder share: the watch, and the header for speed."""
-    header = [*compiler(0, FLAGS), "-U__CUDA_ARCH__", "-x", "c++-header", "-w", str(HEADER)]
+    header = [*compiler(0, (*FLAGS, *flags)), "-U__CUDA_ARCH__", "-x", "c++-header", "-w", str(HEADER)]
     watch = [*compiler(0, ("-O2",)), "-c", str(HOOKS), "-o", str(directory / "watch.o")]
     header += ["-o", str(directory / f"{HEADER.name}.gch")]
     for process in [subprocess.Popen(command) for command in (header, watch)]:
@@ -111,7 +112,7 @@ class WatchedDevice(CpuDevice):
         super().__init__(directory, arch, flags, sources, (str(shared / "watch.o"), *LIBRARIES), text)
 
     def watch(self, plan: LaunchPlan, images: Iterable[Memory] = ()) -> tuple[np.ndarray, list[Finding]]:
-        """Return the output buffer's bytes and what was found; raise what `run` raises."""
+        """Return the output buffer's bytes and what was found; where nothing was, raise what `run` raises."""
         outputs = GuardedOutputs(plan)
         table = aligned_bytes(plan.table.nbytes + 512)[256:-256]
         table[:] = plan.table
@@ -120,7 +121,7 @@ class WatchedDevice(CpuDevice):
         addresses = arguments[len(arguments) - len(plan.outputs) :]
         for output, address in zip(plan.outputs, addresses, strict=True):
             kind = CLEARED if outputs.is_read_back(output) else SCRATCH
-            memory.append(Memory(output.name, int(address), output.nbytes, 4096, kind))
+            memory.append(Memory(output.name, int(address), output.nbytes, GUARD, kind))
         library = self.library(plan.source)
         library.watch_begin()
         for number, (_, address, size, guard, kind) in enumerate(memory):
@@ -132,7 +133,7 @@ class WatchedDevice(CpuDevice):
         library.watch_end(found, ctypes.c_ulong(len(found)), ctypes.byref(written))
         path = self._paths[plan.source]
         findings = [_told(one, plan, memory, library, path) for one in found[: written.value]]
-        return outputs.buffer(), findings
+        return np.zeros(0, np.uint8) if findings else outputs.buffer(), findings
 
 
 def _told(found: _Found, plan: LaunchPlan, memory: Sequence[Memory], library: ctypes.CDLL, path: Path) -> Finding:
@@ -182,6 +183,10 @@ class Case(NamedTuple):
         # The kernels of whole pixels take some addresses only.
         step = size * self.channels if self.channels in (2, 4) else size
         batch = Batch.random(rng, self.shapes, self.channels, self.dtype, self.layout)
+        if self.dtype == "float32":  # without and with few finite values
+            batch.images[2][...] = np.nan
+            batch.images[3][..., :4, 0] = np.inf
+            batch = Batch.of(batch.images, self.channels, self.dtype, self.layout)
         guard = 256
         pointers, memory, kept = [], [], []
         for k, image in enumerate(batch.images):
@@ -210,8 +215,12 @@ class Case(NamedTuple):
         return batch.plan(**self.options, **self.sizes)
 
     @property
+    def kernel(self) -> str:
+        return self.plan(self.batch()[0]).kernel
+
+    @property
     def source(self) -> str:
-        return self.plan(self.batch()[0]).source
+        return next(source for source, names in KERNELS.items() if self.kernel in names)
 
 
 def cases(large: bool = False) -> Iterator[Case]:
@@ -223,10 +232,9 @@ def cases(large: bool = False) -> Iterator[Case]:
         extras += [{"histogram": True}, {"cross": True, "histogram": True}] * (dtype == "uint8")
         size = np.dtype(dtype).itemsize * (channels if layout == "HWC" else 1)
         for options in extras:
-            whole = bool(options) and dtype != "float32"
-            tile = 9216 if whole else 3072
-            # A little more than two tiles, or three of the smallest that float32.cu knows.
-            pixels = (3 * 256 if dtype == "float32" else 2 * tile // size) + 77
+            # Tiles with all loops in them; of planes, which go to the same kernels, the smallest.
+            tile = 18432 if layout == "HWC" else 9216
+            pixels = (2 * tile - 4000) // size
             sizes: dict[str, int | None] = {"tile_bytes": tile}
             yield Case(dtype, channels, layout, options, sizes, [*few, (1, pixels), (0, 0), (7, 9)])
             if large:
@@ -234,6 +242,10 @@ def cases(large: bool = False) -> Iterator[Case]:
                 yield Case(dtype, channels, layout, options, sizes, more)
                 yield Case(dtype, channels, layout, options, {"tile_bytes": None}, more)
                 yield Case(dtype, channels, layout, options, {**sizes, "row_pixels": 300}, more)
+    # More channels than a block has warps, or than one of its windows.
+    many: dict[str, int | None] = {"tile_bytes": 3072}
+    for dtype, options in (("uint8", {"cross": True, "histogram": True}), ("uint16", {"cross": True})):
+        yield Case(dtype, 11, "HWC", options, many, [*few, (1, 150)])
     yield Case("float32", 300, "HWC", {}, {"tile_bytes": None}, [(0, 3), (3, 5), (1, 600 if large else 260)])
 
 
@@ -262,7 +274,7 @@ def main() -> int:
                     kernel, findings = case.run(device)
                     messages = [str(finding) for finding in findings]
                 except (AssertionError, RuntimeError) as error:
-                    kernel, messages = case.plan(case.batch()[0]).kernel, [f"{case}: {error}"]
+                    kernel, messages = case.kernel, [f"{case}: {error}"]
                 runs[kernel] += 1
                 found.setdefault(kernel, []).extend(messages)
             for kernel, count in runs.items():
