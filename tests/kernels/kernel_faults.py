@@ -157,7 +157,7 @@ FAULTS = [
     KernelFault(J, "(thread < 32 && at < pixels)", "(thread < 32 && at <= pixels)", OUTSIDE),
     KernelFault(J, "for (; i < end; i += THREADS) {", "for (; i <= end; i += THREADS) {", OUTSIDE),
     KernelFault(J, "i + (AHEAD - 1) * THREADS < end;", "i + (AHEAD - 2) * THREADS < end;", OUTSIDE),
-    KernelFault(J, "histogram + (u64)row * C * BINS + k, ", "histogram + (u64)row * C * BINS + k + 1, ", OUTSIDE),
+    KernelFault(J, "histogram + (u64)row * C * BINS + k, ", "histogram + (u64)row * C * BINS + k + BINS, ", OUTSIDE),
     KernelFault(J, "sums + (u64)row * SUMS + thread, ", "sums + (u64)row * SUMS + thread + 1, ", OUTSIDE),
     KernelFault(
         J, "extremes + (u64)row * 2 * C + thread - 64, ", "extremes + (u64)row * 2 * C + thread - 63, ", OUTSIDE, CROSS
@@ -255,10 +255,12 @@ FAULTS = [
     KernelFault(M, "__shared__ u32 partial[WARPS][VALUES];", "__shared__ u32 partial[WARPS - 1][VALUES];", SANITIZERS),
     # -- strided.cu: barriers
     _without(S, "bins[warp][bin] = 0;\n            __syncwarp();\n", "            __syncwarp();\n", RACE),
-    _without(
+    _without(S, "            __syncwarp();\n            // Each lane", "            __syncwarp();\n", RACE),
+    # Lanes that take other bins than they clear: then the barrier that is not there would be needed.
+    KernelFault(
         S,
-        "            __syncwarp();\n            for (u32 bin = lane; bin < BINS; bin += 32)\n                if",
-        "            __syncwarp();\n",
+        "bin = lane; bin < BINS; bin += 32)\n                if (bins",
+        "bin = lane ^ 1; bin < BINS; bin += 32)\n                if (bins",
         RACE,
     ),
     KernelFault(
@@ -339,6 +341,6 @@ FAULTS = [
     KernelFault(S, "atomicAdd(counts + row, ", "atomicAdd(counts + row + 1, ", OUTSIDE),
     KernelFault(S, "channels + c) * 2, low", "channels + c) * 2 + 2, low", OUTSIDE),
     KernelFault(S, "channels + c) * 2 + 1, high", "channels + c) * 2 + 2, high", OUTSIDE),
-    KernelFault(S, "channels + c) * BINS + bin, ", "channels + c) * BINS + bin + 1, ", OUTSIDE),
+    KernelFault(S, "channels + c) * BINS + bin, ", "channels + c) * BINS + bin + BINS, ", OUTSIDE),
     KernelFault(S, "bins[HISTOGRAM ? WARPS : 1]", "bins[HISTOGRAM ? WARPS / 2 : 1]", SANITIZERS),
 ]

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from kernel_faults import FAULTS, SANITIZERS, STUCK, KernelFault
+from kernel_faults import FAULTS, NUMBERS, SANITIZERS, KernelFault
 from kernel_shim import HEADER, compiler, why_not
 from kernel_watch import FLAGS, LIBRARIES, WatchedDevice, cases, prepare
 
@@ -31,7 +31,7 @@ from gpustats.cuda.launcher import KERNELS, LaunchPlan, kernel_source
 __all__ = ["faulty_source", "problem", "verdicts"]
 
 SECONDS = 20
-TOGETHER = 12  # faults in one compilation
+TOGETHER = 20  # faults in one compilation
 # An uninitialised local variable is not 0 by chance.
 PATTERN = "-ftrivial-auto-var-init=pattern"
 
@@ -98,8 +98,8 @@ def _found(device: _FaultyDevice, fault: KernelFault) -> list[str]:
         try:
             _, findings = case.run(device)
             found |= dict.fromkeys(finding.kind for finding in findings)
-        except (AssertionError, RuntimeError) as error:
-            found[STUCK if "barrier" in str(error) else "numbers"] = None
+        except (AssertionError, RuntimeError):
+            found[NUMBERS] = None
         if fault.found_by in found:
             break
     return list(found)
@@ -144,7 +144,7 @@ def _sanitized(folder: Path, number: int) -> list[str]:
     run = run_sanitized(place, "--fault", str(number))
     if run is None:
         return ["skipped"]
-    return [SANITIZERS] if run.returncode and "AddressSanitizer" in run.stderr else []
+    return [SANITIZERS] if run.returncode and re.search("AddressSanitizer|runtime error", run.stderr) else []
 
 
 def verdicts(faults: Sequence[KernelFault], folder: Path) -> dict[KernelFault, list[str]]:

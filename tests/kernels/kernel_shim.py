@@ -85,7 +85,8 @@ class GuardedOutputs:
 
 def compiler(arch: int, flags: Sequence[str]) -> list[str]:
     """Return the command that compiles for the stand-in, without its files."""
-    common = ["g++", "-std=c++20", "-fPIC", "-ffp-contract=off", "-Wno-unknown-pragmas"]
+    # Every library has variables of its own, also where another one in this process has some of the same names.
+    common = ["g++", "-std=c++20", "-fPIC", "-fno-gnu-unique", "-ffp-contract=off", "-Wno-unknown-pragmas"]
     return [*common, f"-D__CUDA_ARCH__={arch}", *flags]
 
 

@@ -37,6 +37,7 @@ __all__ = ["Case", "Finding", "WatchedDevice", "cases", "prepare", "sources_of"]
 
 HOOKS = HEADER.with_name("kernel_watch.cpp")
 KINDS = ("race in a block", "race between blocks", "not set", "outside")  # mirrors Kind in kernel_watch.cpp
+STUCK = "stuck"
 ACCESSES = ("read", "write", "atomic")
 INPUT, CLEARED, SCRATCH = range(3)
 SEVERAL = 2**32 - 1
@@ -59,7 +60,7 @@ class _Found(ctypes.Structure):
 
 
 class Finding(NamedTuple):
-    """One of KINDS, and where it was found."""
+    """One of KINDS or STUCK, and where it was found."""
 
     kind: str
     text: str
@@ -126,13 +127,17 @@ class WatchedDevice(CpuDevice):
         library.watch_begin()
         for number, (_, address, size, guard, kind) in enumerate(memory):
             library.watch_region(*(ctypes.c_ulong(value) for value in (address, size, guard)), kind, number)
+        stuck = []
         if plan.grid[0]:
-            self.call(plan, arguments)
+            try:
+                self.call(plan, arguments)
+            except RuntimeError as error:
+                stuck.append(Finding(STUCK, str(error)))
         found = (_Found * 20)()
         written = ctypes.c_ulong()
         library.watch_end(found, ctypes.c_ulong(len(found)), ctypes.byref(written))
         path = self._paths[plan.source]
-        findings = [_told(one, plan, memory, library, path) for one in found[: written.value]]
+        findings = [_told(one, plan, memory, library, path) for one in found[: written.value]] + stuck
         return np.zeros(0, np.uint8) if findings else outputs.buffer(), findings
 
 
@@ -183,11 +188,11 @@ class Case(NamedTuple):
         # The kernels of whole pixels take some addresses only.
         step = size * self.channels if self.channels in (2, 4) else size
         batch = Batch.random(rng, self.shapes, self.channels, self.dtype, self.layout)
-        if self.dtype == "float32":  # without and with few finite values
+        if self.dtype == "float32" and len(batch.images) > 3:  # without and with few finite values
             batch.images[2][...] = np.nan
             batch.images[3][..., :4, 0] = np.inf
             batch = Batch.of(batch.images, self.channels, self.dtype, self.layout)
-        guard = 256
+        guard = 4096
         pointers, memory, kept = [], [], []
         for k, image in enumerate(batch.images):
             start = 16 - (k * step) % 16 + guard
