@@ -14,6 +14,9 @@
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -181,10 +184,21 @@ unsigned run_grid(void (*kernel)(A...), unsigned grid_x, unsigned grid_y, unsign
     return 0;
 }
 
+// CuPy compiles with -ftz=true: arithmetic on floats takes subnormal numbers for 0. So does this CPU meanwhile, in
+// doubles as well, where subnormal numbers are too small to come from floats.
+struct FlushToZero {
+#if defined(__SSE2__)
+    const unsigned before = _mm_getcsr();
+    FlushToZero() { _mm_setcsr(before | 0x8040); }  // results and operands
+    ~FlushToZero() { _mm_setcsr(before); }
+#endif
+};
+
 // As cudaLaunchKernel: arguments[i] points to the i-th argument. Returns 0, or 1 + the number of the block in which a
 // barrier or a warp collective was not reached by all threads.
 template <typename... A>
 unsigned launch(void (*kernel)(A...), unsigned grid_x, unsigned grid_y, unsigned threads, void** arguments) {
+    const FlushToZero flush;
     return run_grid(kernel, grid_x, grid_y, threads, arguments, std::index_sequence_for<A...>());
 }
 
@@ -276,6 +290,9 @@ inline unsigned __float_as_uint(float value) {
     unsigned bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
+}
+inline double __hiloint2double(int high, int low) {
+    return cuda_on_cpu::unpack<double>((uint64_t)(unsigned)high << 32 | (unsigned)low);
 }
 inline unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
     for (int shift = 0; shift < 32; shift += 8) c += ((a >> shift) & 255) * ((b >> shift) & 255);
