@@ -155,7 +155,7 @@ def test_float32_takes_subnormal_numbers_as_they_are(cpu_device, rng, layout):
 
 
 def test_float32_widens_every_exponent_exactly(cpu_device, rng):
-    """One pixel an image, so that the shift is the pixel as double; all exponents, both signs, fractions at the ends."""
+    """One pixel, whose channels are their own shifts: all exponents, both signs, fractions at the ends."""
     fractions = np.array([0, 1, 2, 0x2AAAAA, 0x400000, 0x7FFFFE, 0x7FFFFF], np.uint32)
     bits = (np.arange(255, dtype=np.uint32)[:, None] << 23 | fractions).ravel()
     values = np.concatenate([bits, bits | np.uint32(1 << 31)]).view(np.float32)
