@@ -8,6 +8,7 @@ crashes or never ends spoils nothing.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ from typing import Any
 
 from kernel_faults import FAULTS, NUMBERS, SANITIZERS, KernelFault
 from kernel_shim import HEADER, compiler, why_not
-from kernel_watch import FLAGS, LIBRARIES, WatchedDevice, cases, prepare
+from kernel_watch import FLAGS, LIBRARIES, Case, WatchedDevice, cases, prepare
 
 from gpustats.cuda.launcher import KERNELS, LaunchPlan, kernel_source
 
@@ -89,12 +90,19 @@ def _compile(folder: Path, faults: Sequence[tuple[int, KernelFault]]) -> Path:
     return library
 
 
+@functools.cache
+def _cases_by_kernel() -> dict[str, list[Case]]:
+    """Return the cases of each kernel; called before the first process is forked, so that all have it."""
+    found: dict[str, list[Case]] = {}
+    for case in cases():
+        found.setdefault(case.kernel, []).append(case)
+    return found
+
+
 def _found(device: _FaultyDevice, fault: KernelFault) -> list[str]:
     """Return what the checks find, until it is what should be found."""
     found: dict[str, None] = {}
-    for case in cases():
-        if case.kernel != fault.shown_by:
-            continue
+    for case in _cases_by_kernel()[fault.shown_by]:
         try:
             _, findings = case.run(device)
             found |= dict.fromkeys(finding.kind for finding in findings)
@@ -126,6 +134,7 @@ def _try_all(folder: Path, numbers: Sequence[int]) -> None:
     """Compile and try faults that were chosen by number; print a line of JSON for each."""
     faults = [(number, FAULTS[number]) for number in numbers]
     library = _compile(folder, faults)
+    _cases_by_kernel()
     for number, fault in faults:
         child, pipe = _in_a_process(library, fault, number)
         with open(pipe, encoding="utf-8") as told:
