@@ -19,6 +19,9 @@
 // tiles are added in a fixed order by the block that finishes last, with compensated addition
 // (TwoSum: Knuth, The Art of Computer Programming, vol. 2, 4.2.2, theorem B). Compile without fast-math.
 //
+// CuPy compiles with -ftz=true and nothing undoes that: arithmetic on floats, also a conversion or a minimum, takes
+// subnormal numbers for 0. So there is none here: floats are compared and widened by their bits, and double has no ftz.
+//
 // Launch: grid = (tiles, windows of WINDOW channels), block = THREADS. A thread keeps to one channel; with
 // interleaved channels neighbouring threads read neighbouring addresses. 4-byte loads are aligned wherever the
 // row starts, and UNROLL of them in flight keep the memory busy.
@@ -32,7 +35,7 @@ struct alignas(16) Result {
 struct alignas(16) Partial {
     double sum, sum_rest, square, square_rest;
     u64 nonfinite, count;
-    float low, high;
+    u32 low, high;  // as sortable() has them
     u64 reserved;
 };
 
@@ -42,6 +45,21 @@ constexpr int UNROLL = 8;
 constexpr int SHIFT_CANDIDATES = 64;
 
 __device__ __forceinline__ bool finite(float x) { return (__float_as_uint(x) & 0x7f800000u) != 0x7f800000u; }
+
+// Bits that are in the same order as the floats, and back; not for NaN.
+__device__ __forceinline__ u32 sortable(u32 bits) { return bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u); }
+__device__ __forceinline__ float unsorted(u32 key) {
+    return __uint_as_float(key ^ (key >> 31 ? 0x80000000u : 0xffffffffu));
+}
+
+// A finite float as double.
+__device__ __forceinline__ double widened(float x) {
+    const u32 bits = __float_as_uint(x), sign = bits & 0x80000000u, size = bits & 0x7fffffffu;
+    // A float has 23 bits of fraction and a bias of 127, a double has 52 and 1023.
+    if (size >= 0x00800000u) return __hiloint2double(sign | ((size >> 3) + 0x38000000u), bits << 29);
+    const double number = (double)size * 0x1p-149;  // 0 or subnormal
+    return sign ? -number : number;
+}
 
 // (sum, rest) += (value, value_rest)
 __device__ __forceinline__ void add(double& sum, double& rest, double value, double value_rest) {
@@ -56,13 +74,12 @@ __device__ __forceinline__ void merge(Partial& a, const Partial& b) {
     add(a.square, a.square_rest, b.square, b.square_rest);
     a.nonfinite += b.nonfinite;
     a.count += b.count;
-    a.low = fminf(a.low, b.low);
-    a.high = fmaxf(a.high, b.high);
+    a.low = min(a.low, b.low);
+    a.high = max(a.high, b.high);
 }
 
 __device__ __forceinline__ Partial nothing() {
-    const float infinity = __uint_as_float(0x7f800000u);
-    Partial none = {0.0, 0.0, 0.0, 0.0, 0, 0, infinity, -infinity, 0};
+    Partial none = {0.0, 0.0, 0.0, 0.0, 0, 0, sortable(0x7f800000u), sortable(0xff800000u), 0};
     return none;
 }
 
@@ -113,12 +130,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     __syncthreads();
 
     Partial mine = nothing();
-    const double shift = shifts[channel];
+    const double shift = widened(shifts[channel]);
     if (active) {
         const float* const start = plane + begin * pixel_stride;
         u32 p = slot, nonfinite = 0, count = 0;
         double sum = 0.0, square = 0.0;
-        float low = mine.low, high = mine.high;
+        u32 low = mine.low, high = mine.high;
         while (p < pixels) {
             float x[UNROLL];
             const bool whole = p + (UNROLL - 1) * slots < pixels;
@@ -130,11 +147,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 if (whole || p + k * slots < pixels) {
                     ++count;
                     if (finite(x[k])) {
-                        const double away = (double)x[k] - shift;
+                        const double away = widened(x[k]) - shift;
+                        const u32 key = sortable(__float_as_uint(x[k]));
                         sum += away;
                         square = fma(away, away, square);
-                        low = fminf(low, x[k]);
-                        high = fmaxf(high, x[k]);
+                        low = min(low, key);
+                        high = max(high, key);
                     } else {
                         ++nonfinite;
                     }
@@ -172,8 +190,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         result.sum = mine.sum + mine.sum_rest;
         result.square = mine.square + mine.square_rest;
         result.shift = shift;
-        result.low = mine.low;
-        result.high = mine.high;
+        result.low = unsorted(mine.low);
+        result.high = unsorted(mine.high);
         result.nonfinite = mine.nonfinite;
         result.count = mine.count;
     }

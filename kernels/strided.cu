@@ -73,9 +73,9 @@ __device__ __forceinline__ void strided(const Segment* __restrict__ segments, co
         }
         if constexpr (HISTOGRAM) {
             __syncwarp();
+            // Each lane takes the bins that it clears for the next channel, so no barrier has to follow.
             for (u32 bin = lane; bin < BINS; bin += 32)
                 if (bins[warp][bin]) atomicAdd(histogram + ((u64)row * channels + c) * BINS + bin, bins[warp][bin]);
-            __syncwarp();
         }
     }
 

@@ -18,6 +18,9 @@ from tests.images import write_photos
 hypothesis.settings.register_profile("gpustats", deadline=None)
 hypothesis.settings.load_profile("gpustats")
 
+# They compile kernels of their own, so they need not wait for those that share some.
+_APART = ("test_kernel_compile.py", "test_kernel_memory.py", "test_kernel_races.py")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -97,7 +100,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             folder, _, name = file.rpartition("/")
-            if folder == "tests/kernels" and name not in ("test_kernel_compile.py", "test_kernel_memory.py"):
+            if folder == "tests/kernels" and name not in _APART:
                 return folder
             return file if folder in ("tests/kernels", "tests/gpu") else nodeid
 

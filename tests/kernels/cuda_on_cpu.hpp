@@ -4,14 +4,19 @@
 //
 // Blocks run one after another; each CUDA thread of a block is a fibre with its own stack. A fibre runs until
 // it meets a barrier or a warp collective, where it waits for the others. A barrier that not every thread can
-// reach stops the program with a message instead of hanging.
+// reach ends the launch with the number of the block instead of hanging.
 //
 // What this shows: index arithmetic, exactness, reads outside a buffer and misaligned reads (with the
-// address and undefined sanitizers), shared arrays overrun. What it cannot show: races between threads, memory ordering, speed.
+// address and undefined sanitizers), shared arrays overrun. Compiled with -fsanitize=thread and linked with
+// kernel_watch.cpp instead of that sanitizer's library, it also shows races between threads and blocks, missing
+// fences, and reads of memory that nobody has written. What it cannot show: speed.
 // What it takes: collectives over full warps, one-dimensional blocks, no inline PTX.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -28,11 +33,29 @@
 #define __global__
 #define __device__
 #define __host__
-#define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __shared__ static
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __constant__ static const
+
+// What the watch of memory needs to know. Without it, nothing is called.
+#if defined(__SANITIZE_THREAD__)
+// The thread-local variables of a library lie in one block of memory: so the watch knows what is shared memory.
+#define __shared__ static thread_local
+// The compiler puts no call before "memory = function(...)" of a struct, except where the function is inlined.
+#define __forceinline__ inline __attribute__((always_inline))
+#define UNWATCHED __attribute__((no_sanitize("thread"), noinline))
+#define WATCH(call) call
+#else
+#define __shared__ static
+#define __forceinline__ inline
+#define UNWATCHED
+#define WATCH(call)
+#endif
+extern "C" {
+void watch_block();                                                 // a block begins
+void watch_fence();                                                 // the current thread passes a fence
+void watch_atomic(const void* at, unsigned size, const void* code);  // the current thread changes memory
+}
 
 struct dim3 {
     unsigned x = 1, y = 1, z = 1;
@@ -40,7 +63,7 @@ struct dim3 {
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+__forceinline__ uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -50,6 +73,7 @@ namespace cuda_on_cpu {
 struct Meeting {
     unsigned expected = 0, arrived = 0;
     unsigned long generation = 0;
+    unsigned long ordered = 0;  // meetings that put accesses to memory in order; collectives alone do not
     uint64_t values[2][32];  // what the lanes of a warp bring along; two sets, for the next may begin before all have read
 };
 
@@ -95,11 +119,12 @@ inline void run_body() {
     std::abort();
 }
 
-inline void meet(Meeting& meeting) {
+inline void meet(Meeting& meeting, bool orders) {
     Fibre& fibre = fibres[current];
     if (++meeting.arrived == meeting.expected) {
         meeting.arrived = 0;
         ++meeting.generation;
+        meeting.ordered += orders;
         return;
     }
     fibre.waits_for = &meeting;
@@ -107,7 +132,9 @@ inline void meet(Meeting& meeting) {
     leave();
 }
 
-inline void run_block() {
+// Returns whether all threads came to their end.
+inline bool run_block() {
+    WATCH(watch_block());
     const unsigned threads = blockDim.x;
     block = Meeting();
     block.expected = threads;
@@ -134,16 +161,14 @@ inline void run_block() {
             enter(fibre);
             live -= fibres[current].done;
         }
-        if (!moved) {
-            std::fprintf(stderr, "cuda_on_cpu: block %u, %u: a barrier that not all threads reach\n", blockIdx.x, blockIdx.y);
-            std::abort();
-        }
+        if (!moved) return false;  // the fibres that wait are given up
     }
+    return true;
 }
 
 template <typename... A, std::size_t... I>
-void run_grid(void (*kernel)(A...), unsigned grid_x, unsigned grid_y, unsigned threads, void** arguments,
-              std::index_sequence<I...>) {
+unsigned run_grid(void (*kernel)(A...), unsigned grid_x, unsigned grid_y, unsigned threads, void** arguments,
+                  std::index_sequence<I...>) {
     gridDim = {grid_x, grid_y, 1};
     blockDim = {threads, 1, 1};
     threadIdx = {0, 0, 0};
@@ -154,14 +179,27 @@ void run_grid(void (*kernel)(A...), unsigned grid_x, unsigned grid_y, unsigned t
     for (unsigned y = 0; y < grid_y; ++y)
         for (unsigned x = 0; x < grid_x; ++x) {
             blockIdx = {x, y, 0};
-            run_block();
+            if (!run_block()) return 1 + y * grid_x + x;
         }
+    return 0;
 }
 
-// As cudaLaunchKernel: arguments[i] points to the i-th argument.
+// CuPy compiles with -ftz=true: arithmetic on floats takes subnormal numbers for 0. So does this CPU meanwhile, in
+// doubles as well, where subnormal numbers are too small to come from floats.
+struct FlushToZero {
+#if defined(__SSE2__)
+    const unsigned before = _mm_getcsr();
+    FlushToZero() { _mm_setcsr(before | 0x8040); }  // results and operands
+    ~FlushToZero() { _mm_setcsr(before); }
+#endif
+};
+
+// As cudaLaunchKernel: arguments[i] points to the i-th argument. Returns 0, or 1 + the number of the block in which a
+// barrier or a warp collective was not reached by all threads.
 template <typename... A>
-void launch(void (*kernel)(A...), unsigned grid_x, unsigned grid_y, unsigned threads, void** arguments) {
-    run_grid(kernel, grid_x, grid_y, threads, arguments, std::index_sequence_for<A...>());
+unsigned launch(void (*kernel)(A...), unsigned grid_x, unsigned grid_y, unsigned threads, void** arguments) {
+    const FlushToZero flush;
+    return run_grid(kernel, grid_x, grid_y, threads, arguments, std::index_sequence_for<A...>());
 }
 
 // Every lane brings a value; returns all 32.
@@ -172,7 +210,7 @@ const uint64_t* exchange(T value) {
     uint64_t* values = warp.values[warp.generation & 1];
     values[current % 32] = 0;
     std::memcpy(&values[current % 32], &value, sizeof(T));
-    meet(warp);
+    meet(warp, false);
     return values;
 }
 
@@ -194,9 +232,9 @@ unsigned lanewise(unsigned a, unsigned b, int bits, F f) {
 
 // ---------------------------------------------------------------- barriers, warps, atomics
 
-inline void __syncthreads() { cuda_on_cpu::meet(cuda_on_cpu::block); }
-inline void __syncwarp(unsigned = ~0u) { cuda_on_cpu::meet(cuda_on_cpu::warps[cuda_on_cpu::current / 32]); }
-inline void __threadfence() {}
+inline void __syncthreads() { cuda_on_cpu::meet(cuda_on_cpu::block, true); }
+inline void __syncwarp(unsigned = ~0u) { cuda_on_cpu::meet(cuda_on_cpu::warps[cuda_on_cpu::current / 32], true); }
+inline void __threadfence() { WATCH(watch_fence()); }
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
@@ -219,13 +257,15 @@ inline unsigned __reduce_max_sync(unsigned, unsigned value) {
 }
 
 template <typename T>
-T atomicAdd(T* at, T value) {
+UNWATCHED T atomicAdd(T* at, T value) {
+    WATCH(watch_atomic(at, sizeof(T), __builtin_return_address(0)));
     const T old = *at;
     *at = old + value;
     return old;
 }
 template <typename T>
-T atomicMax(T* at, T value) {
+UNWATCHED T atomicMax(T* at, T value) {
+    WATCH(watch_atomic(at, sizeof(T), __builtin_return_address(0)));
     const T old = *at;
     *at = std::max(old, value);
     return old;
@@ -234,7 +274,7 @@ T atomicMax(T* at, T value) {
 // ---------------------------------------------------------------- arithmetic
 
 template <typename T>
-T __ldg(const T* at) {
+__forceinline__ T __ldg(const T* at) {
     return *at;
 }
 template <typename T>
@@ -250,6 +290,9 @@ inline unsigned __float_as_uint(float value) {
     unsigned bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
+}
+inline double __hiloint2double(int high, int low) {
+    return cuda_on_cpu::unpack<double>((uint64_t)(unsigned)high << 32 | (unsigned)low);
 }
 inline unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
     for (int shift = 0; shift < 32; shift += 8) c += ((a >> shift) & 255) * ((b >> shift) & 255);

@@ -6,7 +6,7 @@ import ctypes
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
@@ -29,7 +29,7 @@ def why_not() -> str | None:
     return None
 
 
-GUARD = 4096  # bytes before and behind every output: more than a row of any kernel in the tests takes
+GUARD = 1 << 15  # bytes before and behind every output: more than all threads of a block write, or a row takes
 SCRATCH = 0xA5
 
 
@@ -54,7 +54,7 @@ class GuardedOutputs:
         for output in plan.outputs:
             memory = aligned_bytes(2 * GUARD + output.nbytes)
             memory[:] = 0
-            if not self._is_read_back(output):
+            if not self.is_read_back(output):
                 memory[GUARD : GUARD + output.nbytes] = SCRATCH  # not cleared before a launch
             self._memory.append(memory)
 
@@ -74,16 +74,38 @@ class GuardedOutputs:
             assert not outside.size, (
                 f"{self._plan.kernel} wrote outside {output.name} of {output.nbytes} bytes: byte {outside[0]}"
             )
-            if self._is_read_back(output):
+            if self.is_read_back(output):
                 buffer[output.offset : output.offset + output.nbytes] = memory[GUARD:end]
         return buffer
 
-    def _is_read_back(self, output: Output) -> bool:
+    def is_read_back(self, output: Output) -> bool:
+        """Whether the launcher clears an output before a launch and reads it afterwards; scratch memory it does not."""
         return output.offset + output.nbytes <= self._plan.output_bytes
 
 
+def compiler(arch: int, flags: Sequence[str]) -> list[str]:
+    """Return the command that compiles for the stand-in, without its files."""
+    # Every library has variables of its own, also where another one in this process has some of the same names.
+    common = ["g++", "-std=c++20", "-fPIC", "-fno-gnu-unique", "-ffp-contract=off", "-Wno-unknown-pragmas"]
+    return [*common, f"-D__CUDA_ARCH__={arch}", *flags]
+
+
 class CpuDevice:
-    """The kernels compiled for the CPU; `arch` picks the code path as __CUDA_ARCH__ does."""
+    """The kernels compiled for the CPU.
+
+    Parameters
+    ----------
+    directory : Path
+        Where the compiled kernels go. A precompiled header in it is used.
+    arch : int
+        Picks the code path as __CUDA_ARCH__ does.
+    flags, more : sequence of str
+        For the compiler, before and behind the file.
+    sources : sequence of str
+        What is compiled, of the keys of KERNELS.
+    text : callable
+        What is compiled for a source: `kernel_source` or something that is wrong on purpose.
+    """
 
     def __init__(
         self,
@@ -91,6 +113,8 @@ class CpuDevice:
         arch: int = 900,
         flags: Sequence[str] = ("-O1",),
         sources: Sequence[str] = tuple(KERNELS),
+        more: Sequence[str] = (),
+        text: Callable[[str], str] = kernel_source,
     ) -> None:
         self._libraries: dict[str, ctypes.CDLL] = {}
         builds = {}
@@ -98,13 +122,13 @@ class CpuDevice:
             unit = directory / f"{Path(source).stem}_{arch}.cpp"
             library = unit.with_suffix(".so")
             entries = "".join(
-                f'extern "C" void cpu_{name}(unsigned x, unsigned y, unsigned threads, void** arguments)'
-                f" {{ cuda_on_cpu::launch({name}, x, y, threads, arguments); }}\n"
+                f'extern "C" unsigned cpu_{name}(unsigned x, unsigned y, unsigned threads, void** arguments)'
+                f" {{ return cuda_on_cpu::launch({name}, x, y, threads, arguments); }}\n"
                 for name in KERNELS[source]
             )
-            unit.write_text(f'#include "{HEADER}"\n{kernel_source(source)}\n{entries}', encoding="utf-8")
-            command = ["g++", "-std=c++20", "-fPIC", "-shared", "-ffp-contract=off", "-Wno-unknown-pragmas"]
-            command += [f"-D__CUDA_ARCH__={arch}", *flags, "-o", str(library), str(unit)]
+            unit.write_text(f'#include "{HEADER.name}"\n{text(source)}\n{entries}', encoding="utf-8")
+            command = [*compiler(arch, flags), f"-I{directory}", f"-I{HEADER.parent}", "-shared", "-o", str(library)]
+            command += [str(unit), *more]
             builds[source] = library, subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self._paths = {}
         for source, (library, process) in builds.items():
@@ -123,11 +147,20 @@ class CpuDevice:
         return outputs.buffer()
 
     def call(self, plan: LaunchPlan, arguments: tuple[Any, ...]) -> None:
-        if plan.source not in self._libraries:
-            self._libraries[plan.source] = ctypes.CDLL(str(self._paths[plan.source]))
         values = [np.array(value) for value in arguments]
         pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-        getattr(self._libraries[plan.source], f"cpu_{plan.kernel}")(*plan.grid, plan.block, pointers)
+        if stuck := self.entry(plan)(*plan.grid, plan.block, pointers):
+            raise RuntimeError(f"{plan.kernel}: a barrier that not all threads reach, in block {stuck - 1}")
+
+    def entry(self, plan: LaunchPlan) -> Any:
+        """Return the function that launches a plan's kernel."""
+        return getattr(self.library(plan.source), f"cpu_{plan.kernel}")
+
+    def library(self, source: str) -> ctypes.CDLL:
+        """Return what a source was compiled to."""
+        if source not in self._libraries:
+            self._libraries[source] = ctypes.CDLL(str(self._paths[source]))
+        return self._libraries[source]
 
 
 @dataclass

@@ -1,4 +1,7 @@
-"""Run under the address and undefined-behaviour sanitizers: `python sanitized_cases.py DIRECTORY`."""
+"""Run under the address and undefined-behaviour sanitizers: `python sanitized_cases.py DIRECTORY [--fault NUMBER]`.
+
+With the number of an entry of `kernel_faults.FAULTS`, the kernels of its file have that fault, and only they run.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from kernel_shim import Batch, CpuDevice, compute
+
+from gpustats.cuda.launcher import KERNELS, kernel_source
 
 FLAGS = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-sanitize=vptr,null")
 
@@ -27,9 +32,20 @@ def on_the_heap(batch: Batch) -> Batch:
     return Batch(batch.images, batch.memory, np.array(pointers, np.uint64), batch.channels, batch.dtype, batch.layout)
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, fault: int | None = None) -> None:
     rng = np.random.default_rng(7)
-    device = CpuDevice(directory, 900, FLAGS)
+    sources = tuple(KERNELS)
+    text = kernel_source
+    if fault is not None:
+        from kernel_faults import FAULTS
+        from kernel_planted import faulty_source
+
+        sources = (FAULTS[fault].file,)
+
+        def text(source: str) -> str:
+            return faulty_source(FAULTS[fault])
+
+    device = CpuDevice(directory, 900, FLAGS, sources, text=text)
     for dtype in ("uint8", "uint16", "float32"):
         size = np.dtype(dtype).itemsize
         extras = [{}]
@@ -41,9 +57,11 @@ def main(directory: Path) -> None:
                 start = size * int(rng.integers(0, 16 // size))
                 batch = on_the_heap(Batch.random(rng, shapes, channels, dtype, layout, start))
                 for options in extras:
-                    batch.check(compute(device, batch.plan(tile_bytes=9216, **options)), **options)
+                    plan = batch.plan(tile_bytes=9216, **options)
+                    if plan.source in sources:
+                        batch.check(compute(device, plan), **options)
     print("all cases passed")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[3]) if "--fault" in sys.argv else None)

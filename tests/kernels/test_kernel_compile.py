@@ -1,4 +1,4 @@
-"""Every kernel compiles for every architecture that we name, with no local memory; needs NVRTC, no driver."""
+"""Every kernel compiles for every architecture that we name, as CuPy compiles it; needs NVRTC, no driver."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from bare_compile import CUPY_ADDS
 
 from gpustats.cuda.launcher import COMMON, COMPILE_OPTIONS, KERNELS, kernel_source
 
@@ -32,17 +33,31 @@ def call(nvrtc, function, *arguments):
 
 
 def compile_cubin(nvrtc, text: str, name: str, arch: int) -> bytes:
+    """Return machine code; the sources include nothing, so of CuPy's options only the paths are left out."""
+    program = compile_program(nvrtc, text, name, (*COMPILE_OPTIONS, *CUPY_ADDS, f"--gpu-architecture=sm_{arch}"))
+    cubin = bytearray(call(nvrtc, nvrtc.nvrtcGetCUBINSize, program))
+    call(nvrtc, nvrtc.nvrtcGetCUBIN, program, cubin)
+    return bytes(cubin)
+
+
+def compile_ptx(nvrtc, text: str, name: str, arch: int, more: tuple[str, ...] = CUPY_ADDS) -> str:
+    program = compile_program(nvrtc, text, name, (*COMPILE_OPTIONS, *more, f"--gpu-architecture=compute_{arch}"))
+    ptx = bytearray(call(nvrtc, nvrtc.nvrtcGetPTXSize, program))
+    call(nvrtc, nvrtc.nvrtcGetPTX, program, ptx)
+    return ptx.decode()
+
+
+def compile_program(nvrtc, text: str, name: str, options: tuple[str, ...]):
+    """Compile without warnings."""
     program = call(nvrtc, nvrtc.nvrtcCreateProgram, text.encode(), name.encode(), 0, [], [])
-    options = [f"--gpu-architecture=sm_{arch}".encode(), *(option.encode() for option in COMPILE_OPTIONS)]
-    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    given = [option.encode() for option in options]
+    (error,) = nvrtc.nvrtcCompileProgram(program, len(given), given)
     log = bytearray(call(nvrtc, nvrtc.nvrtcGetProgramLogSize, program))
     call(nvrtc, nvrtc.nvrtcGetProgramLog, program, log)
     text = log.decode().strip("\0\n ")
     assert error == nvrtc.nvrtcResult.NVRTC_SUCCESS, text
     assert not text, f"compiler warnings: {text}"
-    cubin = bytearray(call(nvrtc, nvrtc.nvrtcGetCUBINSize, program))
-    call(nvrtc, nvrtc.nvrtcGetCUBIN, program, cubin)
-    return bytes(cubin)
+    return program
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +110,24 @@ def test_compiles_without_warnings_or_local_memory(compiled, source, arch):
     frames = frame_sizes(cubin)
     assert len(frames) >= len(names)  # helpers such as 64-bit division may add theirs
     assert not any(frames)
+
+
+def flushing(ptx: str) -> set[str]:
+    """Return the instructions that take subnormal numbers for 0."""
+    return set(re.findall(r"^\s*(?:@\S+\s+)?([a-z][\w.]*\.ftz[\w.]*)", ptx, re.MULTILINE))
+
+
+@pytest.mark.parametrize("arch", [75, 90])
+@pytest.mark.parametrize("source", KERNELS)
+def test_no_instruction_takes_subnormal_numbers_for_0(nvrtc, source, arch):
+    """CuPy compiles with -ftz=true behind our options, so arithmetic on floats would; doubles have no such thing."""
+    assert flushing(compile_ptx(nvrtc, kernel_source(source), source, arch)) == set()
+
+
+def test_arithmetic_on_floats_would_take_subnormal_numbers_for_0(nvrtc):
+    text = 'extern "C" __global__ void kernel(float* x, double* y) { *y = *x; *x = fminf(x[1], x[2]) + 1.0f; }'
+    assert flushing(compile_ptx(nvrtc, text, "x.cu", 90)) == {"cvt.ftz.f64.f32", "min.ftz.f32", "add.ftz.f32"}
+    assert flushing(compile_ptx(nvrtc, text, "x.cu", 90, ())) == set()
 
 
 @pytest.mark.parametrize("source", KERNELS)

@@ -133,6 +133,45 @@ def test_float32_leaves_out_and_counts_what_is_not_finite(cpu_device, rng):
     assert np.all(np.isfinite(moments.shift))
 
 
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+def test_float32_takes_subnormal_numbers_as_they_are(cpu_device, rng, layout):
+    """CuPy compiles with -ftz=true, which takes them for 0 in all arithmetic on floats."""
+    tiny = np.float32(2.0**-149)
+    images = [
+        (rng.integers(-(2**23), 2**23, (37, 41, 3)) * 2.0**-149).astype(np.float32),
+        (rng.integers(1, 5, (1, 9, 3)) * 2.0**-149).astype(np.float32),
+        (rng.normal(0, 1, (9, 33, 3)) * 2.0**-126).astype(np.float32),
+        np.full((5, 5, 3), -tiny),
+        np.array([0.0, -0.0, tiny, 1.0, -1.0, np.finfo(np.float32).tiny], np.float32).repeat(3).reshape(1, 6, 3),
+    ]
+    assert all(np.any((image != 0) & (np.abs(image) < np.finfo(np.float32).tiny)) for image in images)
+    batch = Batch.of(images, 3, "float32", layout)
+    moments = compute(cpu_device, batch.plan())
+    batch.check(moments)
+    assert moments.min[3].tolist() == moments.max[3].tolist() == [-tiny] * 3
+    assert moments.min[4].tolist() == [-1] * 3
+    assert moments.sum[3].tolist() == [0] * 3, "all are equal to the shift"
+    assert moments.shift[3].tolist() == [-(2.0**-149)] * 3
+
+
+def test_float32_widens_every_exponent_exactly(cpu_device, rng):
+    """One pixel, whose channels are their own shifts: all exponents, both signs, fractions at the ends."""
+    fractions = np.array([0, 1, 2, 0x2AAAAA, 0x400000, 0x7FFFFE, 0x7FFFFF], np.uint32)
+    bits = (np.arange(255, dtype=np.uint32)[:, None] << 23 | fractions).ravel()
+    values = np.concatenate([bits, bits | np.uint32(1 << 31)]).view(np.float32)
+    batch = Batch.of([values.reshape(1, 1, -1)], values.size, "float32")
+    moments = compute(cpu_device, batch.plan())
+    assert moments.shift[0].tobytes() == values.astype(np.float64).tobytes()
+    assert moments.min[0].tobytes() == moments.max[0].tobytes() == values.tobytes()
+    ordered = np.sort(np.concatenate([bits.view(np.float32), -bits.view(np.float32)[::5]]))
+    pairs = np.stack([ordered[:-1], ordered[1:]])
+    for pair in (pairs, pairs[::-1]):
+        batch = Batch.of([pair.reshape(1, 2, -1)], pair.shape[1], "float32")
+        moments = compute(cpu_device, batch.plan())
+        np.testing.assert_array_equal(moments.min[0], pairs[0])
+        np.testing.assert_array_equal(moments.max[0], pairs[1])
+
+
 def test_float32_variance_survives_a_large_offset(cpu_device, rng):
     image = (1e7 + rng.integers(0, 3, (200, 100, 1))).astype(np.float32)
     batch = Batch.of([image], 1, "float32")

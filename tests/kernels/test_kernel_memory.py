@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_shim import SCRATCH, Batch, GuardedOutputs, compute, why_not
+from kernel_shim import GUARD, SCRATCH, Batch, GuardedOutputs, compute, why_not
 
 
 def _library(name: str) -> str | None:
@@ -19,12 +19,11 @@ def _library(name: str) -> str | None:
     return found if os.path.isabs(found) else None
 
 
-def test_under_the_address_and_undefined_sanitizers(tmp_path):
-    if reason := why_not():
-        pytest.skip(reason)
+def run_sanitized(*arguments: str | Path) -> subprocess.CompletedProcess[str] | None:
+    """Run `sanitized_cases.py` under the sanitizers; None where the compiler has none."""
     libraries = [_library("libasan.so"), _library("libubsan.so")]
     if None in libraries:
-        pytest.skip("the compiler has no sanitizer libraries")
+        return None
     environment = {
         **os.environ,
         "LD_PRELOAD": " ".join(str(library) for library in libraries),
@@ -33,13 +32,22 @@ def test_under_the_address_and_undefined_sanitizers(tmp_path):
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     }
     script = Path(__file__).with_name("sanitized_cases.py")
-    run = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)],
+    return subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
+        check=False,
     )
+
+
+def test_under_the_address_and_undefined_sanitizers(tmp_path):
+    if reason := why_not():
+        pytest.skip(reason)
+    run = run_sanitized(tmp_path)
+    if run is None:
+        pytest.skip("the compiler has no sanitizer libraries")
     assert run.returncode == 0, run.stderr[-4000:]
     assert "all cases passed" in run.stdout
 
@@ -79,7 +87,7 @@ def test_guards_see_one_byte_outside(name, where):
     outputs = GuardedOutputs(plan)
     assert not outputs.buffer().any()
     memory = outputs._memory[place]
-    memory[4095 if where == "before" else 4096 + plan.outputs[place].nbytes] = 1
+    memory[GUARD - 1 if where == "before" else GUARD + plan.outputs[place].nbytes] = 1
     with pytest.raises(AssertionError, match=f"wrote outside {name}"):
         outputs.buffer()
 
@@ -88,5 +96,5 @@ def test_scratch_memory_is_rubbish_and_not_read_back():
     plan = Batch.random(np.random.default_rng(8), [(3, 4)] * 3, 3, "float32").plan()
     outputs = GuardedOutputs(plan)
     place = [output.name for output in plan.outputs].index("partials")
-    assert (outputs._memory[place][4096:-4096] == SCRATCH).all()
+    assert (outputs._memory[place][GUARD:-GUARD] == SCRATCH).all()
     assert not outputs.buffer().any()
