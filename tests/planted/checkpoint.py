@@ -260,8 +260,8 @@ FAULTS = [
     ),
     Fault(  # what cannot be looked at has the size and time of the file before
         "gpustats/sources/files/names.py",
-        "pair if fine else None",
-        "pair",
+        "pair if fine else _size_and_time(path) for",
+        "pair for",
         "tests/sources/test_names.py::test_what_cannot_be_looked_at",
     ),
 ]

@@ -100,8 +100,8 @@ FAULTS = [
     ),
     Fault(  # an arena goes back while an image of it waits for the CPU
         _SESSION,
-        "            self._leave_to_cpu(batch, unwritten)\n        else:\n            self._feed.recycle(batch)\n",
-        "            self._leave_to_cpu(batch, unwritten)\n        self._feed.recycle(batch)\n",
+        "        if not unwritten:\n            self._feed.recycle(batch)\n",
+        "        self._feed.recycle(batch)\n",
         f"{_READER}::test_an_arena_is_used_again_only_when_nobody_needs_it",
     ),
     Fault(  # half a batch gives back the arena that the other half is in
@@ -205,5 +205,11 @@ FAULTS = [
         "                self._reclaim()\n",
         "",
         "tests/kernels/test_kernel_reducer.py::test_a_result_nobody_asked_for_gives_its_buffers_back_when_they_are_free",
+    ),
+    Fault(  # a batch is emitted again after an error behind its emission
+        _SESSION,
+        "        self._reducing.popleft()\n        self._emit(outcome)\n",
+        "        self._emit(outcome)\n",
+        f"{_LOST}::test_an_exception_at_any_call",
     ),
 ]

@@ -19,8 +19,6 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(names, "_statx", lambda: None)
     elif names._statx() is None:
         pytest.skip("the C library has no statx")
-    else:
-        monkeypatch.setattr(names, "_size_and_time", lambda path: pytest.fail("not asked in one call"))
     return str(request.param)
 
 
@@ -45,6 +43,25 @@ def test_the_same_as_os_stat_says(way: str, tmp_path: Path) -> None:
     assert all(type(number) is int for pair in found if pair for number in pair)
     assert sizes_and_times(paths[:1]) == expected[:1]
     assert sizes_and_times([]) == []
+
+
+def test_files_are_looked_at_in_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if names._statx() is None:
+        pytest.skip("the C library has no statx")
+    (tmp_path / "a").write_bytes(b"ab")
+    expected = sizes_and_times([str(tmp_path / "a")] * 3)
+    monkeypatch.setattr(names, "_size_and_time", lambda path: pytest.fail("one by one"))
+    assert sizes_and_times([str(tmp_path / "a")] * 3) == expected
+
+
+def test_a_machine_that_forbids_the_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(address: int, starts: object, found: np.ndarray, good: np.ndarray) -> None:
+        found[:] = 7
+        good[:] = False
+
+    (tmp_path / "a").write_bytes(b"ab")
+    monkeypatch.setattr(names, "_statx", lambda: forbidden)
+    assert sizes_and_times([str(tmp_path / "a"), "nowhere"]) == [(2, (tmp_path / "a").stat().st_mtime_ns), None]
 
 
 def test_what_cannot_be_looked_at(way: str, tmp_path: Path) -> None:

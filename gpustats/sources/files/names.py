@@ -58,7 +58,10 @@ def sizes_and_times(paths: Sequence[str]) -> list[tuple[int, int] | None]:
     pairs: list[tuple[int, int]] = list(zip(*found.T.tolist(), strict=True))
     if good.all():
         return list(pairs)
-    return [pair if fine else None for pair, fine in zip(pairs, good.tolist(), strict=True)]
+    # Some container runtimes forbid statx.
+    return [
+        pair if fine else _size_and_time(path) for pair, fine, path in zip(pairs, good.tolist(), paths, strict=True)
+    ]
 
 
 def _size_and_time(path: str) -> tuple[int, int] | None:
