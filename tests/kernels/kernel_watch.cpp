@@ -79,6 +79,7 @@ struct Fences {
     unsigned long barrier = 0;
 };
 
+bool watching = false;  // during a launch; the calls also come from what runs at the exit, when nothing here exists
 std::vector<Area> areas;
 uintptr_t shared_begin = 0, shared_end = 0, areas_begin = 0, areas_end = 0;
 std::vector<Cell> shared_cells;
@@ -160,6 +161,7 @@ void touch(Cell& cell, const Seen& now, Access access, bool set, bool shared, in
 }
 
 void watch(uintptr_t at, std::size_t size, Access access, const void* code) {
+    if (!watching) return;
     if (at >= shared_begin && at < shared_end) {
         const Seen now = me();
         for (std::size_t k = at - shared_begin; k < at - shared_begin + size && k < shared_cells.size(); ++k) {
@@ -225,6 +227,7 @@ void watch_begin() {
     any_fence = false;
     dl_iterate_phdr(find_shared, nullptr);
     shared_cells.resize(shared_end - shared_begin);
+    watching = true;
 }
 
 void watch_region(uintptr_t begin, unsigned long size, unsigned long guard, int region, int number) {
@@ -236,6 +239,7 @@ void watch_region(uintptr_t begin, unsigned long size, unsigned long guard, int 
 
 // Writes the first findings, one for each place in the code and kind; returns how many accesses were found at all.
 unsigned long watch_end(Finding* first, unsigned long most, unsigned long* written) {
+    watching = false;
     *written = std::min<unsigned long>(most, findings.size());
     std::copy(findings.begin(), findings.begin() + *written, first);
     return found;
