@@ -152,24 +152,26 @@ def grouped(entries: Iterable[Entry], size: int = BATCH_SIZE) -> Generator[Batch
             keys, groups, items, failures, held = [], [], [], [], 0
 
     for entry in entries:
-        if isinstance(entry, Within):
+        if isinstance(entry, tuple):  # a sample; first, because this runs for every image
+            key, group, item = entry
+            keys.append(key)
+            groups.append(group)
+            items.append(item)
+            if not isinstance(item, str):
+                held += held_bytes(item)
+        elif isinstance(entry, Within):
             if entry.path != container:
                 yield from taken()
                 container = entry.path
+            continue
         elif isinstance(entry, Part):
             yield from taken()
             yield entry
+            continue
         else:
-            if isinstance(entry, Failure):
-                failures.append(entry)
-            else:
-                key, group, item = entry
-                keys.append(key)
-                groups.append(group)
-                items.append(item)
-                held += held_bytes(item)
-            if len(keys) + len(failures) == size or held > _BATCH_BYTES:
-                yield from taken()
+            failures.append(entry)
+        if len(keys) + len(failures) == size or held > _BATCH_BYTES:
+            yield from taken()
     yield from taken()
 
 
