@@ -79,6 +79,8 @@ _INSERT_BLOCK = (
 """One statement for many images: SQLite works without the interpreter lock, which an image then holds for 0.5 us, and
 with a statement each for 4."""
 
+_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+
 
 class Journal:
     """Stores entries by key. Not for several threads at a time.
@@ -193,7 +195,7 @@ class Journal:
         )
 
     def _store_block(self, block: Block) -> None:
-        images = json.dumps(list(zip(block.keys, block.stamps, strict=True)), ensure_ascii=False)
+        images = _JSON.encode(list(zip(block.keys, block.stamps, strict=True)))
         if not _is_utf8(images) or r"\u0000" in images:  # SQLite's JSON ends a text at a null character
             self._store_entries(block.entries())
             return
