@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,31 @@ def test_what_was_decided_is_said_on_request(folder: Path) -> None:
 
     assert said() == []
     assert said("--verbose") == said("-v") == [f"gpustats: computing on the CPU: {gpu_problem()}"]
+
+
+@case("doctor", "--device")
+def test_the_doctor_shows_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpustats.engines.device.gpu_problem", lambda number: f"no device {number}")
+    found = {line.split("  ")[0]: line[10:].strip() for line in invoke("doctor").out.splitlines()}
+    assert found["gpustats"].startswith(f"{gpustats.__version__}, Python ")
+    assert found["GPU"] == "not used: no device 0"
+    assert re.fullmatch(r"cpu \(\d+ threads?\)", found["device"])
+    assert re.fullmatch(r"simplejpeg \S+, pillow \S+", found["decoders"])
+    assert re.fullmatch(r"\d+ that this process may use", found["cores"])
+    assert re.fullmatch(r"\d+\.\d GiB available", found["memory"])
+    assert found["parquet"].startswith("pyarrow ")
+    assert "GPU" not in {line.split("  ")[0] for line in invoke("doctor", "--device", "cpu").out.splitlines()}
+    lost = invoke("doctor", "--device", "cuda:7")
+    assert (lost.code, last_line(lost)) == (1, "gpustats: error: device='cuda:7' cannot be used: no device 7")
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "h5py":
+            raise metadata.PackageNotFoundError
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert re.search(r"^hdf5 +not installed; pip install '.*\[hdf5\].*'$", invoke("doctor").out, re.MULTILINE)
 
 
 @case("compute", "--device")
