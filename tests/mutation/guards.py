@@ -55,6 +55,8 @@ GUARDS: tuple[tuple[str, str], ...] = (
     # sources
     ("*/parquet.py", "tests/sources/test_parquet*.py"),
     ("*/reader.py", "tests/sources/test_parts.py tests/*test_sources.py"),
+    ("*/names.py", "tests/sources/test_names.py"),
+    ("*/statx.py", "tests/sources/test_names.py"),
     ("*/items.py", "tests/sources/test_base*.py tests/robust/test_resume.py tests/robust/test_decoder_exceptions.py"),
     ("*/places/*", "tests/sources/test_paths*.py tests/*test_sources.py tests/sources/test_parts.py"),
     ("*/lmdb*.py", "tests/sources/test_lmdb*.py tests/sources/test_records*.py"),
@@ -84,7 +86,13 @@ GUARDS: tuple[tuple[str, str], ...] = (
     ("*/gpu.py", "tests/gpu/test_nothing_lost.py tests/gpu/test_engine.py"),
     ("*/session.py", "tests/gpu/test_nothing_lost.py tests/gpu/test_engine.py tests/gpu/test_nothing_is_lost.py"),
     ("*/feed.py", "tests/engines/test_feed*.py tests/gpu/test_nothing_lost.py"),
-    ("*/spot_check.py", "tests/gpu/test_spot_check.py"),
+    *(
+        (f"*/{name}.py", "tests/engines/test_batch_reader.py tests/engines/test_feed.py tests/gpu/test_engine.py")
+        for name in ("screen", "batch_reader", "filling", "gpu_batch")
+    ),
+    ("*/preflight.py", "tests/gpu/test_preflight.py"),
+    ("*/dali.py", "tests/gpu/test_preflight.py tests/gpu/test_engine.py"),
+    ("*/spot_check.py", "tests/gpu/test_spot_check.py tests/gpu/test_preflight.py"),
     ("*/device_arrays.py", "tests/gpu/test_device_arrays.py"),
     ("*/on_gpu.py", "tests/gpu/test_device_arrays.py"),
     ("*/isolated.py", "tests/robust/test_isolate.py tests/engines/test_isol*.py"),
