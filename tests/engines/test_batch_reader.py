@@ -302,6 +302,7 @@ PLAIN = encoded(photo(40, 50, seed=3), subsampling=0)
         "Adobe says YCbCr": (with_segment(without_jfif(PLAIN), 0xEE, adobe(1)), True),
         "Adobe says RGB": (with_segment(without_jfif(PLAIN), 0xEE, adobe(0)), False),
         "Adobe says YCCK": (with_segment(without_jfif(PLAIN), 0xEE, adobe(2)), False),
+        "Adobe's words in another segment": (with_segment(without_jfif(PLAIN), 0xE2, adobe(0)), True),
         "another segment 14": (with_segment(without_jfif(PLAIN), 0xEE, b"Other" + bytes(20)), True),
     }.values(),
     ids=lambda value: None if isinstance(value, bytes) else str(value),
@@ -365,3 +366,15 @@ def test_a_file_with_too_many_scans_is_left_to_the_cpu() -> None:
     assert screen(huge + b"\xff\xd9", 10**9) == (8000, 8000)
     assert screen(huge + one * 50 + b"\xff\xd9", 10**9) == (8000, 8000), "encoders write about ten"
     assert screen(huge + one * 5000 + b"\xff\xd9", 10**9) is None
+
+
+@pytest.mark.parametrize(("scans", "takes"), [(199, True), (200, True), (201, False)])
+def test_how_much_work_scans_may_be(scans: int, takes: bool) -> None:
+    """Pixels times scans of 2,000,000,000, as the CPU decoder allows."""
+    data = encoded(photo(64, 64), progressive=True)
+    frame, scan = data.index(b"\xff\xc2"), data.index(b"\xff\xda")
+    length = struct.unpack(">H", data[scan + 2 : scan + 4])[0]
+    one = data[scan : scan + 2 + length] + b"\0" * 4
+    header = data[: frame + 5] + struct.pack(">HH", 2000, 5000) + data[frame + 9 : scan]
+    assert b"\xff\xda" not in header
+    assert (screen(header + one * scans + b"\xff\xd9", 10**9) is not None) == takes

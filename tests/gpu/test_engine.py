@@ -221,6 +221,20 @@ def test_stealing_cpu_workers_lose_and_repeat_nothing(photos: Path) -> None:
     assert totals["moments"]["sumsq"] == [5 * x for x in single["moments"]["sumsq"]]
 
 
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_only_cpu_workers_take_what_the_gpu_could_decode(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    fake(monkeypatch, lambda number, images: images)
+    for_cpu, steals = Feed.for_cpu, []
+
+    def asked(feed: Feed, steal: bool) -> Iterator[Batch]:
+        steals.append(steal)
+        return for_cpu(feed, steal)
+
+    monkeypatch.setattr(Feed, "for_cpu", asked)
+    run(engine_for(cpu_workers=workers), batch_of(photos_of(8)))
+    assert steals == [workers > 0]
+
+
 @needs_dali
 def test_closing_early_leaves_no_thread(photos: Path) -> None:
     outcomes = engine_for().outcomes(open_source([str(p) for p in photos.rglob("*.jpg")] * 20).batches())
@@ -357,9 +371,10 @@ def test_a_gpu_that_always_fails_is_given_up(monkeypatch: pytest.MonkeyPatch, ca
     def fault(number: int, images: list[np.ndarray]) -> list[np.ndarray]:
         raise RuntimeError("an illegal memory access was encountered")
 
-    fake(monkeypatch, fault)
+    built = fake(monkeypatch, fault)
     with caplog.at_level(logging.WARNING, "gpustats"):
         report = check_nothing_is_lost(engine_for(), count=100)
+    assert len(built) == 3
     assert report["gpu_given_up"] == "an illegal memory access was encountered"
     assert report["images_by_decoder"]["dali-cpu"] == 0
     assert "the GPU is given up" in caplog.text
