@@ -368,13 +368,24 @@ def test_a_file_with_too_many_scans_is_left_to_the_cpu() -> None:
     assert screen(huge + one * 5000 + b"\xff\xd9", 10**9) is None
 
 
-@pytest.mark.parametrize(("scans", "takes"), [(199, True), (200, True), (201, False)])
-def test_how_much_work_scans_may_be(scans: int, takes: bool) -> None:
-    """Pixels times scans of 2,000,000,000, as the CPU decoder allows."""
+def with_scans(scans: int, height: int, width: int) -> bytes:
+    """A progressive JPEG whose header claims a size, with so many short scans."""
     data = encoded(photo(64, 64), progressive=True)
     frame, scan = data.index(b"\xff\xc2"), data.index(b"\xff\xda")
     length = struct.unpack(">H", data[scan + 2 : scan + 4])[0]
     one = data[scan : scan + 2 + length] + b"\0" * 4
-    header = data[: frame + 5] + struct.pack(">HH", 2000, 5000) + data[frame + 9 : scan]
+    header = data[: frame + 5] + struct.pack(">HH", height, width) + data[frame + 9 : scan]
     assert b"\xff\xda" not in header
-    assert (screen(header + one * scans + b"\xff\xd9", 10**9) is not None) == takes
+    return header + one * scans + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(("scans", "takes"), [(199, True), (200, True), (201, False)])
+def test_how_much_work_scans_may_be(scans: int, takes: bool) -> None:
+    """Pixels times scans of 2,000,000,000, as the CPU decoder allows."""
+    assert (screen(with_scans(scans, 2000, 5000), 10**9) is not None) == takes
+
+
+@pytest.mark.parametrize(("scans", "takes"), [(99, True), (100, True), (101, False)])
+def test_how_many_scans_may_be(scans: int, takes: bool) -> None:
+    """A hundred, of an image that is too large for more."""
+    assert (screen(with_scans(scans, 8000, 8000), 10**9) is not None) == takes

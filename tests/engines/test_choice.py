@@ -122,6 +122,7 @@ def test_a_package_that_is_broken_is_named_with_its_error(
             12090,
             "; the driver supports CUDA 12.9, CuPy was built for 13.2: update the driver or pip install '.[cuda13]'",
         ),
+        (12000, "; the driver supports CUDA 12.0, CuPy was built for 13.2: update the driver or pip install '.["),
         (0, "; there is no NVIDIA driver"),
     ],
 )
