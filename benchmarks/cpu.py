@@ -18,12 +18,12 @@ from typing import Any
 
 from benchmarks import peers
 from benchmarks.exact import error, exact
+from benchmarks.files import image_paths
 from benchmarks.gap import gap
 from benchmarks.process import Process
 from benchmarks.report import Bars, Table, spread
 from benchmarks.timing import interleaved, ratio, summary
 from gpustats.limits.machine import usable_cpus
-from gpustats.sources import open_source
 
 __all__ = ["report", "run", "spaced"]
 
@@ -119,10 +119,8 @@ def spaced(paths: Sequence[str], count: int) -> list[str]:
 
 
 def _jpegs(data: Path) -> list[str]:
-    samples = open_source(data).samples()
-    paths = [s[2] for s in samples if isinstance(s, tuple) and isinstance(s[2], str)]
     found = []
-    for path in paths:
+    for path in image_paths(data):
         with open(path, "rb") as file:
             if file.read(3) == b"\xff\xd8\xff":
                 found.append(path)

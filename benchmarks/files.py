@@ -13,10 +13,19 @@ import numpy as np
 from PIL import Image
 
 from gpustats.demo import natural_image
+from gpustats.sources import open_source
 
-__all__ = ["link_images", "write_sized", "write_tar"]
+__all__ = ["JPEG_SUFFIXES", "image_paths", "link_images", "write_sized", "write_tar"]
 
 _FILES_A_FOLDER = 1000
+
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+
+
+def image_paths(folder: Path, suffixes: tuple[str, ...] = ("",)) -> list[str]:
+    """Return the paths of the images in a folder, those with certain endings."""
+    samples = (sample for sample in open_source(folder).samples() if isinstance(sample, tuple))
+    return [item for _, _, item in samples if isinstance(item, str) and item.lower().endswith(suffixes)]
 
 
 def link_images(target: Path, originals: Sequence[str | Path], count: int) -> None:

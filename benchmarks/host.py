@@ -25,13 +25,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.files import link_images
+from benchmarks.files import JPEG_SUFFIXES, image_paths, link_images
 from benchmarks.interpreter_lock import samples_with_lock
 from benchmarks.machine import commit_of
 from benchmarks.report import Table, spread
 from benchmarks.timing import summary
 from gpustats.limits.machine import usable_cpus
-from gpustats.sources import open_source
 
 __all__ = ["report", "run"]
 
@@ -63,11 +62,7 @@ def run(
     """
     if tiny:
         files, rounds = 60, 1
-    paths = [
-        s[2]
-        for s in open_source(data).samples()
-        if isinstance(s, tuple) and isinstance(s[2], str) and s[2].lower().endswith((".jpg", ".jpeg"))
-    ]
+    paths = image_paths(data, JPEG_SUFFIXES)
     if not paths:
         raise SystemExit(f"benchmarks host: no JPEGs in {data}")
     checkouts = {"this": _HERE, **({"compared": compare.resolve()} if compare else {})}

@@ -29,7 +29,7 @@ import numpy as np
 import simplejpeg
 
 import gpustats
-from benchmarks.files import link_images, write_sized
+from benchmarks.files import image_paths, link_images, write_sized
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, summary
 from gpustats.limits.machine import usable_cpus
@@ -67,9 +67,8 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 7) -> dict[s
             _compute(path, 1)
         works: dict[str, Callable[[], Any]] = {}
         for name, (path, _) in sets.items():
-            files = [s[2] for s in open_source(path).samples() if isinstance(s, tuple) and isinstance(s[2], str)]
             works[name] = partial(_compute, path, 1)
-            works[f"{name} bare"] = partial(_bare_calls, files)
+            works[f"{name} bare"] = partial(_bare_calls, image_paths(path))
         times = interleaved(works, rounds, measure=_cpu_seconds)
         cpu_time = {
             name: {

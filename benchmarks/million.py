@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.child import run_child
-from benchmarks.files import link_images
+from benchmarks.files import image_paths, link_images
 from benchmarks.report import Lines, Table
 from gpustats.limits.machine import usable_cpus
-from gpustats.sources import open_source
 
 __all__ = ["report", "run", "settled_rss"]
 
@@ -30,7 +29,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, files: int = 1_000_000) ->
         How many names to make.
     """
     files = 30 if tiny else files
-    paths = [s[2] for s in open_source(data).samples() if isinstance(s, tuple) and isinstance(s[2], str)]
+    paths = image_paths(data)
     with tempfile.TemporaryDirectory(dir=out) as temporary:
         link_images(Path(temporary, "files"), paths, files)
         result = run_child(Path(temporary, "files"), usable_cpus(), every=0.05 if tiny else max(0.1, files / 200_000))

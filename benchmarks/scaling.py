@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.child import run_child
-from benchmarks.files import link_images, write_sized, write_tar
+from benchmarks.files import image_paths, link_images, write_sized, write_tar
 from benchmarks.report import Lines, Table, spread
 from benchmarks.timing import interleaved, ratio, summary
 from gpustats.limits.machine import usable_cpus
-from gpustats.sources import open_source
 
 __all__ = ["report", "run"]
 
@@ -99,7 +98,7 @@ def _by_count(
 
 
 def _by_threads(folder: Path, data: Path, cores: int, rounds: int, tiny: bool) -> list[dict[str, Any]]:
-    paths = [s[2] for s in open_source(data).samples() if isinstance(s, tuple) and isinstance(s[2], str)]
+    paths = image_paths(data)
     count = len(paths) if tiny else max(1000, len(paths))
     link_images(folder, paths, count)
     steps = sorted({1, *(n for n in (2, 4, 8, 16, 32, 64) if n < cores), cores})

@@ -15,7 +15,6 @@ from benchmarks.gpu.setup import (
     Machine,
     cpu_engine,
     encoded_images,
-    in_arena,
     jpeg_paths,
     machine_of,
     repeated,
@@ -25,7 +24,7 @@ from gpustats.decode.decoder import Decoder
 from gpustats.engines import dali
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.gpu import GpuEngine
-from gpustats.engines.gpu_batch import POISON
+from gpustats.engines.gpu_batch import POISON, in_arena
 from gpustats.engines.spot_check import TOLERANCE
 from gpustats.engines.tuning import Tuning
 from gpustats.failures import ImageError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,18 +12,18 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.files import JPEG_SUFFIXES, image_paths
 from benchmarks.gpu.plan import Context, Skipped
 from gpustats.engines import dali
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import gpu_problem
 from gpustats.engines.gpu import GpuEngine
-from gpustats.engines.gpu_batch import BatchReducer
+from gpustats.engines.gpu_batch import BatchReducer, in_arena
 from gpustats.engines.screen import screen
 from gpustats.engines.tuning import Tuning, choose
 from gpustats.limits.machine import usable_cpus
-from gpustats.sources import Batch, open_source
+from gpustats.sources import Batch
 from gpustats.sources.base import batched
 from gpustats.sources.items import load
 from gpustats.statistics.totals import Totals
@@ -37,7 +36,6 @@ __all__ = [
     "decode_rate",
     "encoded_images",
     "engine_rate",
-    "in_arena",
     "jpeg_paths",
     "machine_of",
     "repeated",
@@ -114,8 +112,10 @@ def machine_of(context: Context) -> Machine:
         return Machine(device_name(0), True, usable_cpus())
     if not context.tiny:
         raise Skipped(problem)
-    if importlib.util.find_spec("nvidia") is None:
-        raise Skipped("DALI is not installed; the stand-in needs it too")
+    try:
+        import nvidia.dali  # noqa: F401 - other packages of NVIDIA are in `nvidia` too
+    except ImportError:
+        raise Skipped("DALI is not installed; the stand-in needs it too") from None
     return Machine(_STAND_IN, False, usable_cpus())
 
 
@@ -151,8 +151,7 @@ def tuning_so_far(context: Context, machine: Machine) -> Tuning:
 
 def jpeg_paths(folder: Path) -> list[str]:
     """Return the paths of the JPEGs in a folder, by their endings."""
-    paths = [s[2] for s in open_source(folder).samples() if isinstance(s, tuple) and isinstance(s[2], str)]
-    found = [path for path in paths if path.lower().endswith((".jpg", ".jpeg"))]
+    found = image_paths(folder, JPEG_SUFFIXES)
     if not found:
         raise Skipped("there are no JPEGs in the folder of images")
     return found
@@ -171,12 +170,6 @@ def encoded_images(folder: Path, budget: int = _BUDGET_BYTES) -> list[bytes]:
     if not found:
         raise Skipped("the GPU takes none of the JPEGs in the folder of images")
     return found
-
-
-def in_arena(images: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
-    """Return the images in one array of bytes, where each starts, and how long it is, as DALI is fed."""
-    sizes = np.array([len(data) for data in images], np.int32)
-    return np.frombuffer(b"".join(images), np.uint8), np.cumsum(sizes, dtype=np.int32) - sizes, sizes
 
 
 def repeated(images: Sequence[bytes], count: int) -> Iterator[Batch]:

@@ -10,7 +10,6 @@ from collections import defaultdict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal
 
@@ -150,7 +149,7 @@ class Resumed:
 
         Files are looked at before they are read: one that changes in between is read again by the next run.
         """
-        window: deque[tuple[Batch, Future[list[Stamp]]]] = deque()
+        window: deque[tuple[Batch, Future[Sequence[Stamp]]]] = deque()
         for batch in batches:
             if all(isinstance(item, str) for item in batch.items):
                 window.append((batch, self._submit(batch.items)))  # type: ignore[arg-type]  # all of them are paths
@@ -201,7 +200,7 @@ class Resumed:
                     self._journal.remove(gone)
                 self._images_removed = len(gone)
 
-    def _sift(self, batch: Batch, stamping: Future[list[Stamp]]) -> Batch:
+    def _sift(self, batch: Batch, stamping: Future[Sequence[Stamp]]) -> Batch:
         stamps = stamping.result()
         with self._lock:
             self._source_failed |= bool(batch.failures)
@@ -211,7 +210,7 @@ class Resumed:
                     stored[entry.key] = number, entry
             if not stored and self._stamps.keys().isdisjoint(batch.keys) and len(set(batch.keys)) == len(batch):
                 self._stamps.update(zip(batch.keys, stamps, strict=True))
-                return replace(batch, container=None)
+                return batch
             keys: list[str] = []
             groups: list[str] = []
             items: list[Item] = []
@@ -256,7 +255,7 @@ class Resumed:
         while self._reused:
             yield self._reused.popleft()
 
-    def _submit(self, paths: list[str]) -> Future[list[Stamp]]:
+    def _submit(self, paths: list[str]) -> Future[Sequence[Stamp]]:
         """Look at files at once while that is quick; in threads, ahead of time, on a slow drive or to hash them."""
         if self._pace < _QUICK and not self._hash:
             started = time.perf_counter()
@@ -275,17 +274,15 @@ class Resumed:
             self._containers[path] = self._file_stamp(path)
         return self._containers[path]
 
-    def _file_stamps(self, paths: Sequence[str]) -> list[Stamp]:
-        if self._hash:
-            return [content_stamp(path) for path in paths]
-        return list(sizes_and_times(paths))
+    def _file_stamps(self, paths: Sequence[str]) -> Sequence[Stamp]:
+        return [content_stamp(path) for path in paths] if self._hash else sizes_and_times(paths)
 
     def _file_stamp(self, path: str) -> Stamp:
         return self._file_stamps([path])[0]
 
 
-def _done(stamps: list[Stamp]) -> Future[list[Stamp]]:
-    future: Future[list[Stamp]] = Future()
+def _done(stamps: Sequence[Stamp]) -> Future[Sequence[Stamp]]:
+    future: Future[Sequence[Stamp]] = Future()
     future.set_result(stamps)
     return future
 

@@ -10,6 +10,7 @@ from gpustats.failures import ImageError
 __all__ = [
     "MAX_SCANS",
     "SCAN_WORK",
+    "SHORTEST_SCAN",
     "jpeg_peak_bytes",
     "jpeg_precision",
     "jpeg_scans",
@@ -25,12 +26,12 @@ in the file, so that a small file can ask for hours."""
 SCAN_WORK = 2_000_000_000
 """Pixels times scans that may pass however many scans there are: 2.5 s at 1.26 ns a pixel and scan."""
 
-_SHORTEST_SCAN = 10
+SHORTEST_SCAN = 10
 
 
 def may_hide_scans(data: bytes, pixels: int) -> bool:
     """Say whether a JPEG is long enough to hold scans that take many seconds; cheap, to be asked for every image."""
-    return pixels * (len(data) // _SHORTEST_SCAN) > SCAN_WORK
+    return pixels * (len(data) // SHORTEST_SCAN) > SCAN_WORK
 
 
 def jpeg_scans(data: bytes, pixels: int) -> bool:

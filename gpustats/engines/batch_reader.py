@@ -43,20 +43,17 @@ _close: Any = types.ExternalFunction("close", types.intc(types.intc))
 
 
 @compiled
-def read_files(names, names_at, name_starts, first, arena, arena_at, state, limits, taken, rows):  # type: ignore[no-untyped-def]
+def read_files(names_at, name_starts, first, arena, state, limits, taken, rows):  # type: ignore[no-untyped-def]
     """Read files one behind the other into an arena, as long as they fit, and keep those that the GPU should decode.
 
     Parameters
     ----------
-    names : ndarray of uint8
-        Paths, each with a null byte behind it; kept so that `names_at`, its address, stays valid.
     names_at : int
+        Address of paths, each with a null byte behind it; see `gpustats.sources.files.names.Names`.
     name_starts : ndarray of int64, shape (N,)
     first : int
         The path to begin with.
     arena : ndarray of uint8
-    arena_at : int
-        Its address.
     state, limits : ndarray of int64
         What the batch holds, which grows, and what it may hold; see `COUNT` and `MAX_IMAGES`.
     taken : ndarray of bool, shape (N,)
@@ -84,9 +81,9 @@ def read_files(names, names_at, name_starts, first, arena, arena_at, state, limi
         if start + size > limits[MAX_BYTES]:
             _close(file)
             return i
-        got = _fill(file, arena_at + start, min(size, _PROBE))
+        got = _fill(file, arena.ctypes.data + start, min(size, _PROBE))
         if got == _PROBE and size > _PROBE and arena[start] == 0xFF and arena[start + 1] == 0xD8:
-            got += _fill(file, arena_at + start + got, size - got)
+            got += _fill(file, arena.ctypes.data + start + got, size - got)
         _close(file)
         if got != size:  # no JPEG, or a file that has just become shorter
             continue

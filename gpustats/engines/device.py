@@ -76,12 +76,10 @@ def open_engine(
     problem: str | None = None
     if device != "cpu":
         device_id = int(match[1] or 0) if match else 0
-        problem = kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)
-        if problem is None:
-            gpu = _open_gpu(device_id, definition, threads, max_pixels, in_flight, gpu_options, match is not None)
-            if not isinstance(gpu, str):
-                return gpu
-            problem = gpu
+        gpu = _open_gpu(device_id, definition, threads, max_pixels, in_flight, gpu_options, match is not None)
+        if not isinstance(gpu, str):
+            return gpu
+        problem = gpu
         if match:
             raise DeviceError(f"device={device!r} cannot be used: {problem}")
         log.info("gpustats: computing on the CPU: %s", problem)
@@ -140,6 +138,9 @@ def _open_gpu(
     required: bool,
 ) -> Engine | str:
     """Return the engine, or what does not work on the GPU."""
+    problem = kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)
+    if problem is not None:
+        return problem
     from gpustats.engines.cpu import CpuEngine
     from gpustats.engines.cuda_reduce import CudaReducer, device_name
     from gpustats.engines.gpu import GpuEngine

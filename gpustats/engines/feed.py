@@ -16,7 +16,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import compress
@@ -203,7 +203,7 @@ class Feed:
         if batch.whole:
             self._spare.append(batch.arena)
 
-    def images_to_cpu(self, images: Sequence[EncodedImage]) -> None:
+    def images_to_cpu(self, images: Iterable[EncodedImage]) -> None:
         """Queue images one by one for the CPU, so that a failure costs one image."""
         for image in images:
             taken = self._take(len(image.data))
@@ -249,8 +249,9 @@ class Feed:
             self._put(self._cpu, batch)
             return
         rest = _Rest(failures=list(batch.failures))
-        if all(isinstance(item, str) for item in batch.items):
-            self._sort_files(batch.keys, batch.groups, batch.items, filling, rest)  # type: ignore[arg-type]
+        paths = [item for item in batch.items if isinstance(item, str)]
+        if len(paths) == len(batch):
+            self._sort_files(batch.keys, batch.groups, paths, filling, rest)
         else:
             for sample in zip(batch.keys, batch.groups, batch.items, strict=True):
                 self._sort_one(*sample, filling, rest)
@@ -341,8 +342,7 @@ class Feed:
         batch = filling.take()
         while not self._stop.is_set():
             if self._gpu_closed.is_set():
-                for i in range(len(batch)):
-                    self.images_to_cpu([batch.image(i)])
+                self.images_to_cpu(batch.image(i) for i in range(len(batch)))
                 return
             with suppress(queue.Full):
                 self._gpu.put(batch, timeout=_POLL)

@@ -45,13 +45,11 @@ class Filling:
     ) -> int:
         """Read files from the one with the number `first` on; return the number of the first for which there is no
         room. ``taken`` gets which are in the batch; the others are for the CPU."""
-        arena = self._memory()
         end = int(
             read_files(
-                names.text, names.address, names.starts, first,
-                arena, arena.ctypes.data, self._state, self._limits(), taken, self._rows,
+                names.address, names.starts, first, self._memory(), self._state, self._limits(), taken, self._rows
             )
-        )  # fmt: skip
+        )
         which = taken[first:end].tolist()
         self._keys += compress(keys[first:end], which)
         self._groups += compress(groups[first:end], which)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpustats.statistics.base import Columns, Kind
 
-__all__ = ["CHANNELS", "KIND", "POISON", "BatchReducer", "EncodedBatch", "EncodedImage", "PendingBatch"]
+__all__ = ["CHANNELS", "KIND", "POISON", "BatchReducer", "EncodedBatch", "EncodedImage", "PendingBatch", "in_arena"]
 
 CHANNELS = 3
 
@@ -61,13 +61,13 @@ class EncodedBatch:
     @classmethod
     def of(cls, images: Sequence[EncodedImage], sizes: Sequence[tuple[int, int]]) -> EncodedBatch:
         """Return a batch of images in memory and their heights and widths."""
-        lengths = np.array([len(image.data) for image in images], np.int32)
+        arena, starts, lengths = in_arena([image.data for image in images])
         heights, widths = np.array(sizes, np.uint64).reshape(-1, 2).T
         return cls(
-            np.frombuffer(b"".join(image.data for image in images), np.uint8),
+            arena,
             [image.key for image in images],
             [image.group for image in images],
-            np.cumsum(lengths, dtype=np.int32) - lengths,
+            starts,
             lengths,
             heights,
             widths,
@@ -103,6 +103,12 @@ class EncodedBatch:
             )
             for part in (slice(middle), slice(middle, None))
         ]
+
+
+def in_arena(images: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    """Return images in one arena, where each starts, and how long it is."""
+    sizes = np.array([len(data) for data in images], np.int32)
+    return np.frombuffer(b"".join(images), np.uint8), np.cumsum(sizes, dtype=np.int32) - sizes, sizes
 
 
 class PendingBatch(Protocol):

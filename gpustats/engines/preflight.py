@@ -52,15 +52,9 @@ def try_gpu(build: Callable[[Callable[[], dali.Fed]], Any], reducer: BatchReduce
     """
     batch = example_images()
     fed: Iterator[dali.Fed] = iter([(batch.arena, batch.starts, batch.sizes, np.arange(len(batch))[:, None])])
-
-    def source() -> dali.Fed:
-        for once in fed:
-            return once
-        raise StopIteration
-
     step = "DALI cannot be started"
     try:
-        pipeline = build(source)
+        pipeline = build(fed.__next__)
         step = "DALI cannot decode a JPEG"
         pixels, _ = pipeline.run()
         expected = [(height, width, CHANNELS) for height, width, _ in _SIZES]
@@ -70,7 +64,8 @@ def try_gpu(build: Callable[[Callable[[], dali.Fed]], Any], reducer: BatchReduce
         pointers = sample_pointers(pixels, batch.heights * batch.widths * CHANNELS)
         columns = reducer.launch(pointers, batch.heights, batch.widths).result()
         step = "the numbers cannot be compared with those of the CPU decoder"
-        differences = [SpotCheck(1 << 30).differences(batch, i, columns) for i in range(len(batch))]
+        spot = SpotCheck(1 << 30)
+        differences = [spot.differences(batch, i, columns) for i in range(len(batch))]
     except GpustatsError:
         raise
     except Exception as error:  # noqa: BLE001 - DALI, CuPy, NVRTC and the driver raise anything; it is told, not hidden

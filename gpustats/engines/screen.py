@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpustats.decode.headers import MAX_SCANS, SCAN_WORK
+from gpustats.decode.headers import MAX_SCANS, SCAN_WORK, SHORTEST_SCAN
 from gpustats.statistics.compiled import compiled
 
 __all__ = ["SHORTEST", "jpeg_size", "screen"]
 
 SHORTEST = 64
 """Bytes that a file must have to be looked at; the smallest JPEGs take more than a hundred."""
-
-_SHORTEST_SCAN = 10
 
 
 def screen(data: bytes, max_pixels: int) -> tuple[int, int] | None:
@@ -99,7 +97,7 @@ def _known_sampling(data, at, components):  # type: ignore[no-untyped-def]
 def _without_too_many_scans(data, start, end, height, width):  # type: ignore[no-untyped-def]
     """Return height and width, zeros where a small file would keep a decoder busy, see `gpustats.decode.headers`."""
     pixels = height * width
-    if pixels * ((end - start) // _SHORTEST_SCAN) <= SCAN_WORK:
+    if pixels * ((end - start) // SHORTEST_SCAN) <= SCAN_WORK:
         return height, width
     scans = 1
     for i in range(start, end - 1):

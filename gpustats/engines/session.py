@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -62,7 +62,7 @@ class Supply(Protocol):
         """Make coming batches smaller; False where they cannot be."""
         ...
 
-    def images_to_cpu(self, images: Sequence[EncodedImage]) -> None:
+    def images_to_cpu(self, images: Iterable[EncodedImage]) -> None:
         """Leave images to the CPU."""
         ...
 
@@ -137,6 +137,7 @@ class Session:
         self._take_back()  # a new pipeline holds nothing
         self._feeding = False
         self._pipeline = None  # the old one goes before the new one comes
+        self._pixels = None
         self._pipeline = self._build(self._next)
         failed_in_a_row = 0
         while True:
@@ -220,11 +221,11 @@ class Session:
         self._feed.close_gpu()
         self._take_back()
         for batch in self._again:
-            self._leave_to_cpu(batch, range(len(batch)))
+            self._leave_to_cpu(batch)
         self._again.clear()
         self._send_to_cpu()
         while (batch_or_none := self._feed.next_for_gpu()) is not None:
-            self._leave_to_cpu(batch_or_none, range(len(batch_or_none)))
+            self._leave_to_cpu(batch_or_none)
             self._send_to_cpu()
 
     def close(self) -> None:
@@ -277,10 +278,10 @@ class Session:
 
     def _retry_on_cpu(self, batch: EncodedBatch) -> None:
         self._counters.batches_retried += 1
-        self._leave_to_cpu(batch, range(len(batch)))
+        self._leave_to_cpu(batch)
 
-    def _leave_to_cpu(self, batch: EncodedBatch, places: Iterable[int]) -> None:
-        self._for_cpu.extend((batch, i) for i in places)
+    def _leave_to_cpu(self, batch: EncodedBatch) -> None:
+        self._for_cpu.extend((batch, i) for i in range(len(batch)))
 
     def _send_to_cpu(self) -> None:
         while self._for_cpu:

@@ -88,8 +88,8 @@ FAULTS = [
     ),
     Fault(  # descriptors are left open
         "gpustats/engines/batch_reader.py",
-        "            got += _fill(file, arena_at + start + got, size - got)\n        _close(file)\n",
-        "            got += _fill(file, arena_at + start + got, size - got)\n",
+        "            got += _fill(file, arena.ctypes.data + start + got, size - got)\n        _close(file)\n",
+        "            got += _fill(file, arena.ctypes.data + start + got, size - got)\n",
         f"{_READER}::test_no_descriptor_stays_open",
     ),
     Fault(  # a batch has more pixels than it should

@@ -43,7 +43,7 @@ class Names:
         self.starts[1:] = np.flatnonzero(self.text == 0)[:-1] + 1
 
 
-def sizes_and_times(paths: Sequence[str]) -> list[tuple[int, int] | None]:
+def sizes_and_times(paths: Sequence[str]) -> Sequence[tuple[int, int] | None]:
     """Return size and modification time of files, in bytes and nanoseconds; None for what cannot be looked at."""
     look_at = _statx()
     try:
@@ -57,7 +57,7 @@ def sizes_and_times(paths: Sequence[str]) -> list[tuple[int, int] | None]:
     look_at(names.address, names.starts, found, good)
     pairs: list[tuple[int, int]] = list(zip(*found.T.tolist(), strict=True))
     if good.all():
-        return list(pairs)
+        return pairs
     # Some container runtimes forbid statx.
     return [
         pair if fine else _size_and_time(path) for pair, fine, path in zip(pairs, good.tolist(), paths, strict=True)
