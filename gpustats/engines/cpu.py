@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpustats.decode import decoder as decode
+from gpustats.decode.transform import Transform, turned
 from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
@@ -20,6 +21,7 @@ from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.failures import Failure, ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
+from gpustats.sources.items import Pixels
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
 
@@ -64,6 +66,8 @@ class CpuEngine:
         gpu_not_used: str | None = None,
     ) -> None:
         self._definition = definition
+        self._transform = Transform.parse(definition.transform)
+        self._transforms = self._transform != Transform()
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -82,6 +86,10 @@ class CpuEngine:
             **self._gpu_not_used,
         }
 
+    def _check_on_device(self) -> None:
+        if self._transforms:
+            raise ImageError("unsupported", f"arrays on a device are measured as they are, not with {self._transform}")
+
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield outcomes of batches and parts of them, in the order in which workers finish."""
         results: Mailbox[tuple[Outcome, Counter[str]] | BaseException] = Mailbox(self._workers, 64 * self._workers)
@@ -89,7 +97,7 @@ class CpuEngine:
         stop = threading.Event()
 
         def work() -> None:
-            decoder = decode.Decoder(self._max_pixels, self._memory)
+            decoder = decode.Decoder(self._max_pixels, self._memory, self._transform)
             batch: SharedBatch | None = None
             try:
                 while not stop.is_set() and (batch := batch or pool.take()) is not None:
@@ -128,6 +136,7 @@ class CpuEngine:
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
         until = time.monotonic() + self._tell_after
+        pixels: Pixels
         while not stop.is_set():
             try:
                 key, group, item = batch.samples.popleft()
@@ -137,14 +146,18 @@ class CpuEngine:
                 data = load(item, self.max_bytes, decoder.expect_file)
                 if isinstance(data, bytes):
                     pixels, name = decoder.decode(data)
-                    rows.add(key, group, pixels)
+                    if self._definition.exif_transpose:
+                        pixels = turned(pixels, decode.exif_orientation(data))
                 else:
-                    name = "none"
+                    name, pixels = "none", data
                     decode.check_size(data.shape[0], data.shape[1], self._max_pixels)
                     if is_on_device(data):
+                        self._check_on_device()
                         on_device.append((key, group, data))
                         continue
-                    rows.add(key, group, data)
+                if self._transforms:
+                    pixels = self._transform.apply(pixels, self._max_pixels)
+                rows.add(key, group, pixels)
                 by_decoder[name] += 1
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
