@@ -17,6 +17,7 @@ from gpustats.run import Run
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
 from gpustats.statistics import check_names
+from gpustats.statistics.missing import check_nodata
 
 __all__ = ["compute"]
 
@@ -48,6 +49,7 @@ def compute(
     interpolation: str | None = None,
     recipe: str | None = None,
     exif: Literal["ignore", "turn"] = "ignore",
+    nodata: float | tuple[float, ...] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -134,6 +136,11 @@ def compute(
         ``"inception"`` (341, 299, bicubic).
     exif : {"ignore", "turn"}
         Whether to turn an image as its EXIF orientation says, before all else.
+    nodata : float or tuple of float, optional
+        A value that stands for no data, such as -9999: values equal to it are left out, channel by channel. A tuple
+        with a number for each channel leaves out the pixels that are equal to it. NaN, infinity and the masked values
+        of NumPy's masked arrays are always left out. ``stats.valid_share`` says how much is left; an image with a
+        channel of which nothing is left fails as ``unsupported``.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -175,8 +182,12 @@ def compute(
     """
     _check_options(workers, on_error, max_pixels, changed, exif)
     limit = FailureLimit(max_failures)
-    transform = transform_of(resize, crop, crop_pct, interpolation, recipe)
-    definition = Definition(transform=str(transform), exif_transpose=exif == "turn", statistics=check_names(statistics))
+    definition = Definition(
+        transform=str(transform_of(resize, crop, crop_pct, interpolation, recipe)),
+        exif_transpose=exif == "turn",
+        nodata=check_nodata(nodata),
+        statistics=check_names(statistics),
+    )
     engine = open_engine(
         device,
         definition=definition,

@@ -541,3 +541,16 @@ def test_exif(tmp_path: Path) -> None:
     exif[0x0112] = 6
     (tmp_path / "a.jpg").write_bytes(encoded(photo(20, 30), exif=exif))
     assert [compute(tmp_path, "--exif", how)["totals"]["height_min"] for how in ("ignore", "turn")] == [20, 30]
+
+
+@case("compute", "--nodata")
+def test_nodata(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 3), 51, np.uint8)
+    pixels[0] = 0
+    pixels[1, :, 0] = 0
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert compute(tmp_path, "--nodata=0")["mean"] == [0.2] * 3
+    assert compute(tmp_path, "--nodata", "0,0,0")["mean"] == [0.2 * 8 / 12, 0.2, 0.2]
+    assert compute(tmp_path)["mean"] == [0.1, 0.15, 0.15]
+    done = invoke("compute", tmp_path, "--nodata=black")
+    assert (done.code, "0,0,0" in done.err) == (2, True)

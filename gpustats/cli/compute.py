@@ -62,6 +62,12 @@ __all__ = ["compute"]
     help="Turn images as their EXIF orientation says.",
 )
 @click.option(
+    "--nodata",
+    metavar="VALUE",
+    callback=options.numbers,
+    help="Leave this value out: -9999, or 0,0,0 for pixels with these channels.",
+)
+@click.option(
     "--storage-option",
     "storage_options",
     metavar="NAME=VALUE",

@@ -133,6 +133,8 @@ class Transform:
     def _resized(self, pixels: NDArray[Any], height: int, width: int) -> NDArray[np.uint8]:
         from PIL import Image
 
+        if isinstance(pixels, np.ma.MaskedArray) and np.ma.getmaskarray(pixels).any():
+            raise ImageError("unsupported", "an image with masked values cannot be resized")
         channels = pixels.shape[2] if pixels.ndim == 3 else 1
         if pixels.dtype != np.uint8 or channels not in _CHANNELS:
             given = f"{channels} channels of type {pixels.dtype}"

@@ -68,6 +68,7 @@ class CpuEngine:
         self._definition = definition
         self._transform = Transform.parse(definition.transform)
         self._transforms = self._transform != Transform()
+        self._only_on_host = self._transforms or bool(definition.nodata)
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -85,10 +86,6 @@ class CpuEngine:
             "images_by_decoder": dict(sorted(self._by_decoder.items())),
             **self._gpu_not_used,
         }
-
-    def _check_on_device(self) -> None:
-        if self._transforms:
-            raise ImageError("unsupported", f"arrays on a device are measured as they are, not with {self._transform}")
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield outcomes of batches and parts of them, in the order in which workers finish."""
@@ -131,7 +128,7 @@ class CpuEngine:
 
         `stop` ends it after the current image.
         """
-        rows = RowBuilder(len(batch), self._definition.statistics)
+        rows = RowBuilder(len(batch), self._definition.statistics, self._definition.nodata)
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
@@ -152,9 +149,10 @@ class CpuEngine:
                     name, pixels = "none", data
                     decode.check_size(data.shape[0], data.shape[1], self._max_pixels)
                     if is_on_device(data):
-                        self._check_on_device()
-                        on_device.append((key, group, data))
-                        continue
+                        if not self._only_on_host:
+                            on_device.append((key, group, data))
+                            continue
+                        pixels = data.get()  # type: ignore[attr-defined]  # CuPy's
                 if self._transforms:
                     pixels = self._transform.apply(pixels, self._max_pixels)
                 rows.add(key, group, pixels)
@@ -168,6 +166,11 @@ class CpuEngine:
                 break
         if not on_device:
             return Outcome(rows.rows(), failures), by_decoder
-        parts, bad = measure_on_device(on_device, self._definition.statistics)
+        parts, bad, others = measure_on_device(on_device, self._definition.statistics)
+        for key, group, image in others:
+            try:
+                rows.add(key, group, image.get())
+            except ImageError as error:
+                bad.append(Failure(key, error.reason, str(error)))
         by_decoder["none"] += len(on_device) - len(bad)
         return Outcome(Rows.joined([rows.rows(), *parts]), failures + bad), by_decoder

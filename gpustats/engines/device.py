@@ -128,6 +128,8 @@ def _cpu_only(definition: Definition) -> str | None:
     """Return what the GPU engine does not do."""
     if definition.transform != "none":
         return f"images are transformed on the CPU ({definition.transform})"
+    if definition.nodata:
+        return "values that stand for no data are left out on the CPU"
     return "images are turned by their EXIF orientation on the CPU" if definition.exif_transpose else None
 
 
