@@ -41,6 +41,7 @@ def compute(
     group: str | None = None,
     root: str | os.PathLike[str] | None = None,
     layout: str = "auto",
+    repeats: Literal["once", "count"] = "once",
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -111,6 +112,12 @@ def compute(
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
         the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
+    repeats : {"once", "count"}
+        How often a file counts that a list, a manifest or several paths together name more than once, for example a
+        table with a row for each box: once, with its first group, and the result says how many names were passed over
+        (``stats.skipped["repeated"]``, or ``"repeated_other_group"`` where the group was another); or as often as it
+        is named. Two names are one file where their folders, with links followed, and last parts are the same. What
+        is in the program already, such as arrays, counts as it is given.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -168,6 +175,7 @@ def compute(
         group=group,
         root=None if root is None else os.fspath(root),
         layout=layout,
+        repeats=repeats,
         storage_options=storage_options,
         max_bytes=engine.max_bytes,
     )
@@ -203,5 +211,5 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
 
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
-    names = ("column", "feature", "group", "root", "layout")
+    names = ("column", "feature", "group", "root", "layout", "repeats")
     return {name: key_of(str(value)) for name in names if (value := getattr(options, name)) is not None}

@@ -45,6 +45,12 @@ __all__ = ["compute"]
 @click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from.")
 @click.option("--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW.")
 @click.option(
+    "--repeats",
+    type=click.Choice(["once", "count"]),
+    default="once",
+    help="How often a file counts that is named more than once, by a list, a manifest or several PATHs.",
+)
+@click.option(
     "--storage-option",
     "storage_options",
     metavar="NAME=VALUE",

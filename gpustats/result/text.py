@@ -20,7 +20,12 @@ def normalize_line(mean: Sequence[float], std: Sequence[float]) -> str:
 
 def skipped(counts: Mapping[str, int]) -> str:
     """Return what a source passed over, in words."""
-    words = {"non_image": "other than images", "hidden": "hidden", "linked_folder": "folders seen before"}
+    words = {
+        "non_image": "other than images",
+        "linked_folder": "folders seen before",
+        "repeated": "named again",
+        "repeated_other_group": "named again with another group (the first one counts)",
+    }
     return ", ".join(f"{n:,} {words.get(kind, kind.replace('_', ' '))}" for kind, n in sorted(counts.items()))
 
 

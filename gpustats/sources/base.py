@@ -25,6 +25,8 @@ __all__ = [
     "Within",
     "batched",
     "grouped",
+    "inside",
+    "opened",
     "takes_of_parts",
     "within",
 ]
@@ -105,7 +107,11 @@ class Source:
         What was passed over, by kind. Complete once everything was read.
     takes : frozenset of str
         The options of `compute` that mean something to this source.
+    names_once : bool
+        Whether no file can be named twice.
     """
+
+    names_once = False
 
     def __init__(self, label: str, takes: frozenset[str] = frozenset()) -> None:
         self.label = label
@@ -115,6 +121,10 @@ class Source:
     def parts(self) -> Iterator[Entry]:
         """Yield samples, parts that are not open yet, and failures, in an order that is the same in every run."""
         raise NotImplementedError
+
+    def holder(self) -> str | None:
+        """Return what identifies the file that all images are in; None where they are files in other places."""
+        return None
 
     def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the samples and failures of all parts in order."""
@@ -193,18 +203,36 @@ def within(part: Part, skipped: Counter[str]) -> Iterator[Entry]:
     skipped : Counter
         What the part passes over is added here.
     """
-    source: Source | None = None
+    source = opened(part)
+    if isinstance(source, Failure):
+        yield source
+    else:
+        yield from inside(source, part.key, skipped)
+
+
+def opened(part: Part) -> Source | Failure:
+    """Open a part; what cannot be opened is a failure of it."""
     try:
-        source = part.open(*part.args)
-        yield from source.parts()
-    except DataError as error:
-        missing = isinstance(error.__context__, FileNotFoundError)
-        yield Failure(part.key, "missing" if missing else "unreadable", str(error))
+        return part.open(*part.args)
     except _READ_ERRORS as error:
-        yield _failure(part.key, error)
+        return _part_failure(part.key, error)
+
+
+def inside(source: Source, key: str, skipped: Counter[str]) -> Iterator[Entry]:
+    """Yield what a source holds; see `within`."""
+    try:
+        yield from source.parts()
+    except _READ_ERRORS as error:
+        yield _part_failure(key, error)
     finally:
-        if source is not None:
-            skipped.update(source.skipped)
+        skipped.update(source.skipped)
+
+
+def _part_failure(key: str, error: Exception) -> Failure:
+    if isinstance(error, DataError):
+        missing = isinstance(error.__context__, FileNotFoundError)
+        return Failure(key, "missing" if missing else "unreadable", str(error))
+    return _failure(key, error)
 
 
 def takes_of_parts(parts: Iterable[Entry], given: frozenset[str]) -> frozenset[str]:
@@ -263,6 +291,10 @@ class ShardSource(Source):
     def members(self) -> Iterator[Sample | Failure]:
         """Yield what is inside; raise `ImageError` or `OSError` where the rest cannot be read."""
         raise NotImplementedError
+
+    def holder(self) -> str | None:
+        """Return what identifies the container."""
+        return self.file.identity
 
     def container(self) -> str | None:
         """Return the path of the file that holds every member whole; None where more than one file does."""

@@ -68,7 +68,9 @@ KINDS = {
         (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
     ),
     "zip": Kind("zip archives", (), "archives.zip.ZipSource", (".zip",)),
-    "parquet": Kind("Parquet files", ("column", "group", "root"), "tables.parquet.ParquetSource", (".parquet", ".pq")),
+    "parquet": Kind(
+        "Parquet files", ("column", "group", "root", "repeats"), "tables.parquet.ParquetSource", (".parquet", ".pq")
+    ),
     "tfrecord": Kind(
         "TFRecord files",
         ("feature", "group"),
@@ -82,16 +84,19 @@ KINDS = {
     "lmdb": Kind("LMDB databases", (), "records.lmdb.LmdbSource", (".mdb", ".lmdb")),
     "manifest": Kind(
         "manifests",
-        ("column", "group", "root"),
+        ("column", "group", "root", "repeats"),
         "tables.manifest.ManifestSource",
         (".csv", ".tsv", ".jsonl", ".ndjson", ".json"),
         of_paths=True,
     ),
-    "list": Kind("text lists", ("root",), "places.lists.TextListSource", (".txt", ".lst", ".list"), of_paths=True),
+    "list": Kind(
+        "text lists", ("root", "repeats"), "places.lists.TextListSource", (".txt", ".lst", ".list"), of_paths=True
+    ),
     "idx": Kind("MNIST files", ("layout",), "arrays.idx.IdxSource", ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "cifar": Kind("CIFAR files", (), "arrays.cifar.CifarSource"),
     "zarr": Kind("Zarr arrays", ("layout",), "arrays.zarr.ZarrSource"),
-    "huggingface": Kind("Hugging Face datasets", ("column", "group")),
+    "huggingface": Kind("Hugging Face datasets", ("column", "group", "repeats")),
+    "several": Kind("lists of several of these", ("repeats",)),
     "object": Kind("arrays, tensors and datasets that yield them", ("layout",)),
     "url": Kind("URLs", ("storage_options",)),
 }

@@ -24,6 +24,7 @@ from gpustats.sources.kinds import (
     takes_of,
 )
 from gpustats.sources.objects import is_image_object, open_object
+from gpustats.sources.once import Once
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.places.folder import FolderSource
 from gpustats.sources.places.lists import FileSource, ListSource
@@ -52,7 +53,7 @@ def open_source(data: object, options: SourceOptions | None = None) -> Source:
     options = options or SourceOptions()
     source = _open(data, "", options)
     check_options(options, source.label, source.takes)
-    return source
+    return source if options.repeats == "count" or source.names_once or source.holder() is not None else Once(source)
 
 
 def _open(data: object, key: str, options: SourceOptions) -> Source:
@@ -185,7 +186,7 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
     if kind is not None:
         source: Source = open_container(kind, file, key if kind == "list" else key or file.name, options)
     elif suffix(file.name) in IMAGE_SUFFIXES:
-        source = FileSource(label, key or file.name, file.read)
+        source = FileSource(label, key or file.name, file)
     else:
         source = RemoteFolderSource(system, path, label, key, options)
     source.takes |= takes_of("url")

@@ -25,6 +25,8 @@ class SourceOptions:
         None: found by name or type.
     layout : str
         One of `LAYOUTS`.
+    repeats : {"once", "count"}
+        How often a file counts that is named more than once.
     storage_options : mapping, optional
         For the fsspec file system of a URL. Never shown.
     max_bytes : int
@@ -36,6 +38,7 @@ class SourceOptions:
     group: str | None = None
     root: str | None = None
     layout: str = "auto"
+    repeats: str = "once"
     storage_options: Mapping[str, Any] | None = None
     max_bytes: int = 1 << 32
 
@@ -46,6 +49,8 @@ class SourceOptions:
                 raise ValueError(f"{name} should be a name or None, got {value!r}")
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        if self.repeats not in ("once", "count"):
+            raise ValueError(f"repeats should be 'once' or 'count', got {self.repeats!r}")
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
             raise ValueError(f"storage_options should be a dict, got {type(self.storage_options).__name__}")
 

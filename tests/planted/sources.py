@@ -16,6 +16,48 @@ def _fault(file: str, old: str, new: str, test: str) -> Fault:
 
 FAULTS = [
     _fault(
+        "once",
+        "return not marker or self._groups[place] == marker",
+        "return True",
+        "test_once.py::test_the_first_group_counts_and_another_one_is_said",
+    ),
+    _fault(
+        "once",
+        "real = os.path.normcase(os.path.realpath(folder))",
+        "real = os.path.normcase(folder)",
+        "test_once.py::test_what_the_same_file_is",
+    ),
+    _fault(
+        "once",
+        "        if holder is None:\n",
+        "        if False:\n",
+        "test_once.py::test_tables_of_paths_that_share_files",
+    ),
+    _fault(
+        "once",
+        'elif self._is_first(self._resolved(holder), ""):',
+        "else:",
+        "test_once.py::test_containers_that_are_named_twice",
+    ),
+    _fault(
+        "once",
+        "while names[place] not in (0, key):",
+        "while names[place]:",
+        "test_once.py::test_one_row_for_each_box",
+    ),
+    _fault(
+        "once",
+        "        self._seen = _Seen()\n        return self._first",
+        "        return self._first",
+        "test_parts.py::test_parts_travel",
+    ),
+    _fault(
+        "arrays/hdf5",
+        'return f"{self.file.identity}::{self._name}"',
+        "return self.file.identity",
+        "test_once.py::test_arrays_of_a_store_are_told_apart",
+    ),
+    _fault(
         "archives/tarwalk",
         "            long_name, pax = None, {}\n",
         "            long_name = None\n",

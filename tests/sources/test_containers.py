@@ -131,7 +131,9 @@ def test_options_of_a_list_are_those_of_any_entry(photos: Path, files: list[Path
     table = PACKERS["parquet"](files, tmp_path)
     for data in ([photos, table], [table, photos], [photos, files[0], table]):
         options: dict[str, Any] = {"column": "jpg", "progress": False, "device": "cpu"}
-        assert gpustats.compute(data, **options).n_images == len(files) * 2 + (len(data) > 2)
+        stats = gpustats.compute(data, **options)
+        assert stats.n_images == len(files) * 2
+        assert stats.skipped == ({"repeated": 1} if len(data) > 2 else {})
         with pytest.raises(ValueError, match=r"feature= is an option for TFRecord files; a list of \d does not use it"):
             gpustats.compute(data, feature="x")
     with pytest.warns(gpustats.ImagesFailedWarning, match=r"gone\.parquet: missing"):

@@ -127,11 +127,12 @@ def test_tables_without_a_column_of_paths(folder: Path) -> None:
 
 def test_rows_that_are_wrong(folder: Path) -> None:
     found = read(folder, "m.csv", "path,label\na.jpg\n,x\n\na.jpg,y,too,many\n")
-    assert found.images == [("a.jpg", "", b"a.jpg"), ("a.jpg", "y", b"a.jpg")]
+    assert found.images == [("a.jpg", "", b"a.jpg")]
+    assert found.skipped == {"repeated_other_group": 1}
     assert (found.failures, found.messages) == ([("m.csv:3", "missing")], ["the row has no path in 'path'"])
     lines = ['{"path": "a.jpg", "label": 7}', "{", "[]", '"a.jpg"', '{"path": 3}', '{"label": 1}', "[" * 9000]
     found = read(folder, "m.jsonl", "\n".join([*lines, '{"path": "a.jpg", "label": null}']))
-    assert found.images == [("a.jpg", "7", b"a.jpg"), ("a.jpg", "", b"a.jpg")]
+    assert found.images == [("a.jpg", "7", b"a.jpg")]
     assert list(zip(found.failures, found.messages, strict=True)) == [
         (("m.jsonl:2", "corrupt"), "the line is no JSON"),
         (("m.jsonl:3", "corrupt"), "the line is no JSON object"),
@@ -141,7 +142,7 @@ def test_rows_that_are_wrong(folder: Path) -> None:
         (("m.jsonl:7", "corrupt"), "the line is no JSON"),
     ]
     found = read(folder, "m.json", '[{"path": "a.jpg"}, 3, "a.jpg", {"x": 1}]')
-    assert found.keys == ["a.jpg", "a.jpg"]
+    assert (found.keys, found.skipped) == (["a.jpg"], {"repeated": 1})
     assert found.failures == [("m.json:2", "corrupt"), ("m.json:4", "missing")]
     assert found.messages[0] == "not a JSON object"
 
@@ -192,9 +193,10 @@ def test_where_paths_lead(folder: Path, tmp_path: Path) -> None:
     for name, text in [("m.csv", "path\n{}\n{}\n"), ("l.txt", "{}\n{}\n")]:
         assert read(away, name, text.format("../a.jpg", absolute)).images == [
             ("../a.jpg", "", b"a.jpg"),
-            (absolute, "", b"a.jpg"),
         ]
-        found = read(away, name, text.format("a.jpg", absolute), root=str(folder))
+        found = read(away, name, text.format(absolute, "a.jpg"), root=str(folder))
+        assert (found.images, found.skipped) == ([(absolute, "", b"a.jpg")], {"repeated": 1})
+        found = read(away, name, text.format("a.jpg", absolute), root=str(folder), repeats="count")
         assert found.images == [("a.jpg", "", b"a.jpg"), (absolute, "", b"a.jpg")]
         found = read(away, name, text.format("a.jpg", "memory://x/a.jpg"), root=str(folder))
         assert found.failures == [("memory://x/a.jpg", "unsupported")]
@@ -210,12 +212,14 @@ def test_paths_below_a_url(folder: Path) -> None:
     text = "path\n" + "\n".join(good + bad)
     for root in ("memory://manifest", "memory://manifest/"):
         found = read(folder, "m.csv", text, root=root)
+        assert (found.images, found.skipped) == ([(good[0], "", b"remote")], {"repeated": 1})
+        found = read(folder, "m.csv", text, root=root, repeats="count")
         assert found.images == [(name, "", b"remote") for name in good]
         assert found.failures == [(name, "unsupported") for name in bad]
         assert found.messages[0] == "a path below a URL may not be absolute or hold '..'"
     memory.pipe_file("/manifest/m.csv", text.encode())
     found = contents("memory://manifest/m.csv")
-    assert found.images == [(name, "", b"remote") for name in good]
+    assert found.images == [(good[0], "", b"remote")]
     assert found.failures == [(name, "unsupported") for name in bad]
     found = contents("memory://manifest/m.csv", root=str(folder))
     assert found.failures[0] == (good[0], "missing"), "root= is a folder of this machine"

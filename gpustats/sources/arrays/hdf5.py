@@ -41,6 +41,10 @@ class Hdf5Source(ShardSource):
         if file.path is not None and not h5py.is_hdf5(file.path):
             raise DataError(f"{file.label}: not an HDF5 file")
 
+    def holder(self) -> str:
+        """Return what identifies the file and the dataset in it."""
+        return f"{self.file.identity}::{self._name}"
+
     def container(self) -> str | None:
         """Return None: a dataset may point into other files."""
         return None

@@ -71,6 +71,10 @@ class ZarrSource(ShardSource):
         except ImportError:
             raise missing_extra(file.label, "Zarr", "zarr", "zarr") from None
 
+    def holder(self) -> str:
+        """Return what identifies the store and the array in it."""
+        return f"{self.file.identity}::{self._name}"
+
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
         import zarr

@@ -52,7 +52,7 @@ class Root:
         if self._base:
             if path.startswith("/") or ".." in path.split("/"):
                 return Failure(key, "unsupported", "a path below a URL may not be absolute or hold '..'")
-            return self._reader.item(path)  # type: ignore[no-any-return]
+            return self._reader.item(path.removeprefix("./"))  # type: ignore[no-any-return]
         if self._options.root is not None:
             return os.path.join(self._options.root, path)
         return self._file.sibling(path)

@@ -37,6 +37,9 @@ class ManifestSource(ShardSource):
         super().__init__(file, key)
         self._options = options
 
+    def holder(self) -> None:
+        """Return None: the images are files in other places."""
+
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the rows."""
         root = Root(self.file, self._options)
