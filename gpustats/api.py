@@ -100,7 +100,8 @@ def compute(
         ``prefetch``, ``cpu_workers`` and ``max_gpu_pixels``.
     column : str, optional
         Where several columns hold images or paths, the one to read: of a Parquet file, a Hugging Face dataset or a
-        manifest; the extension in WebDataset shards (``"jpg"``), the array in an ``.npz`` file.
+        manifest; the extension in tar and zip archives (``"jpg"``, ``"left.jpg;right.jpg"``, ``"*"`` for all), the
+        array in an ``.npz`` file (``"*"`` for all).
     feature : str, optional
         The feature of a TFRecord example that holds the encoded image, by default ``image/encoded``.
     group : str, optional

@@ -37,7 +37,9 @@ __all__ = ["compute"]
     help="Stop when more images have failed: a count, or a share (0.01, 1%).",
 )
 @click.option("--failures", metavar="FILE", help="Write every failure to FILE as it happens, one JSON object a line.")
-@click.option("--column", metavar="NAME", help="Column, WebDataset extension or .npz array of images or their paths.")
+@click.option(
+    "--column", metavar="NAME", help="Column, extension in an archive, or .npz array that holds images or their paths."
+)
 @click.option("--feature", metavar="NAME", help="TFRecord feature that holds the encoded image.")
 @click.option(
     "--group", metavar="NAME", help="Column, feature or WebDataset extension that names the group of an image."

@@ -6,11 +6,11 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gpustats.errors import DataError
-from gpustats.failures import Failure, ImageError
+from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources.files.file import File
 from gpustats.sources.items import Item, held_bytes
 
@@ -18,6 +18,7 @@ __all__ = [
     "BATCH_SIZE",
     "Batch",
     "Entry",
+    "Notes",
     "Part",
     "Sample",
     "ShardSource",
@@ -33,6 +34,8 @@ __all__ = [
 
 BATCH_SIZE = 64
 """Samples a batch: enough that hand-over costs little. At the end of a run workers share batches."""
+
+_NAMES_KEPT = 100
 
 _BATCH_BYTES = 4 << 20
 """Bytes that a batch may hold before it is handed over with fewer samples."""
@@ -93,6 +96,34 @@ class Part:
 Entry: TypeAlias = "Sample | Failure | Within | Part"
 
 
+@dataclass(slots=True)
+class Notes:
+    """What a source says about itself after it was read.
+
+    Attributes
+    ----------
+    skipped : Counter
+        What was passed over, by kind.
+    images_from : Counter
+        How many images were found where the source had to choose: ``{"column 'image'": 1000}``.
+    """
+
+    skipped: Counter[str] = field(default_factory=Counter)
+    images_from: Counter[str] = field(default_factory=Counter)
+
+    def choose(self, what: str, name: str, images: int = 1) -> None:
+        """Note that images were found in a column, an array or the like. The first hundred names are kept."""
+        place = f"{what} '{printable(name)[:100]}'"
+        if place not in self.images_from and len(self.images_from) >= _NAMES_KEPT:
+            place = f"another {what}"
+        self.images_from[place] += images
+
+    def add(self, other: Notes) -> None:
+        """Add what another source says."""
+        self.skipped.update(other.skipped)
+        self.images_from.update(other.images_from)
+
+
 class Source:
     """Where images come from. A subclass says `label` and yields its `parts`; everything else is here.
 
@@ -103,8 +134,8 @@ class Source:
     ----------
     label : str
         What is read, for messages and the provenance of a result.
-    skipped : Counter
-        What was passed over, by kind. Complete once everything was read.
+    notes : Notes
+        What was passed over, and what was chosen. Complete once everything was read.
     takes : frozenset of str
         The options of `compute` that mean something to this source.
     names_once : bool
@@ -116,7 +147,12 @@ class Source:
     def __init__(self, label: str, takes: frozenset[str] = frozenset()) -> None:
         self.label = label
         self.takes = takes
-        self.skipped: Counter[str] = Counter()
+        self.notes = Notes()
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """What was passed over, by kind."""
+        return self.notes.skipped
 
     def parts(self) -> Iterator[Entry]:
         """Yield samples, parts that are not open yet, and failures, in an order that is the same in every run."""
@@ -128,7 +164,7 @@ class Source:
 
     def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the samples and failures of all parts in order."""
-        return _flat(self.parts(), self.skipped)
+        return _flat(self.parts(), self.notes)
 
     def batches(self) -> Generator[Batch, None, None]:
         """Yield the samples in order, in batches of at most `BATCH_SIZE`; for several threads see `reader.Reader`."""
@@ -185,29 +221,29 @@ def grouped(entries: Iterable[Entry], size: int = BATCH_SIZE) -> Generator[Batch
     yield from taken()
 
 
-def _flat(entries: Iterable[Entry], skipped: Counter[str]) -> Iterator[Sample | Failure | Within]:
+def _flat(entries: Iterable[Entry], notes: Notes) -> Iterator[Sample | Failure | Within]:
     for entry in entries:
         if isinstance(entry, Part):
-            yield from _flat(within(entry, skipped), skipped)
+            yield from _flat(within(entry, notes), notes)
         else:
             yield entry
 
 
-def within(part: Part, skipped: Counter[str]) -> Iterator[Entry]:
+def within(part: Part, notes: Notes) -> Iterator[Entry]:
     """Open a part and yield what it holds. An error of the part, at its opening or later, is a failure of it.
 
     Parameters
     ----------
     part : Part
         What to open.
-    skipped : Counter
-        What the part passes over is added here.
+    notes : Notes
+        What the part says is added here.
     """
     source = opened(part)
     if isinstance(source, Failure):
         yield source
     else:
-        yield from inside(source, part.key, skipped)
+        yield from inside(source, part.key, notes)
 
 
 def opened(part: Part) -> Source | Failure:
@@ -218,14 +254,14 @@ def opened(part: Part) -> Source | Failure:
         return _part_failure(part.key, error)
 
 
-def inside(source: Source, key: str, skipped: Counter[str]) -> Iterator[Entry]:
+def inside(source: Source, key: str, notes: Notes) -> Iterator[Entry]:
     """Yield what a source holds; see `within`."""
     try:
         yield from source.parts()
     except _READ_ERRORS as error:
         yield _part_failure(key, error)
     finally:
-        skipped.update(source.skipped)
+        notes.add(source.notes)
 
 
 def _part_failure(key: str, error: Exception) -> Failure:

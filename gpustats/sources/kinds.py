@@ -67,7 +67,7 @@ KINDS = {
         "archives.tar.TarSource",
         (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
     ),
-    "zip": Kind("zip archives", (), "archives.zip.ZipSource", (".zip",)),
+    "zip": Kind("zip archives", ("column",), "archives.zip.ZipSource", (".zip",)),
     "parquet": Kind(
         "Parquet files", ("column", "group", "root", "repeats"), "tables.parquet.ParquetSource", (".parquet", ".pq")
     ),

@@ -39,7 +39,7 @@ class Once(Source):
         self._source = source
         self._seen = _Seen()
         self._folders: dict[str, str] = {}
-        self.skipped = source.skipped
+        self.notes = source.notes
 
     def parts(self) -> Iterator[Entry]:
         """Yield what is named for the first time."""
@@ -69,7 +69,7 @@ class Once(Source):
             return
         holder = source.holder()
         if holder is None:
-            yield from self._first(inside(source, part.key, self.skipped))
+            yield from self._first(inside(source, part.key, self.notes))
         elif self._is_first(self._resolved(holder), ""):
             yield part
 

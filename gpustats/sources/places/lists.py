@@ -73,7 +73,7 @@ class ListSource(Source):
             elif isinstance(entry, str | os.PathLike):
                 yield self._entry(position, entry)
             else:  # objects of the user's may not be made for several threads at once
-                yield from within(self._entry(position, entry), self.skipped)
+                yield from within(self._entry(position, entry), self.notes)
 
     def _entry(self, position: int, entry: object) -> Part:
         named = isinstance(entry, str | os.PathLike)

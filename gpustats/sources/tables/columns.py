@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpustats.failures import ImageError
+from gpustats.sources.choice import choose_one
 
 __all__ = [
     "GROUP_COLUMNS",
@@ -37,20 +38,11 @@ GROUP_COLUMNS = ("label", "class", "category", "group", "cls", "target")
 """Column names taken for the group, in this order."""
 
 IMAGE_COLUMNS = (
-    "image",
-    "img",
-    "jpg",
-    "jpeg",
-    "png",
-    "webp",
-    "picture",
-    "photo",
-    "bytes",
-    "image_bytes",
-    "data",
-    "content",
+    ("image", "img", "picture", "photo"),
+    ("jpg", "jpeg", "png", "webp"),
+    ("image_bytes", "bytes", "data", "content"),
 )
-"""Column names taken for images, in this order."""
+"""Column names taken for images, the best ones first; those in one tuple are equally good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +98,13 @@ def choose_columns(schema: Any, column: str | None, group: str | None) -> TableC
 
 
 def _image_column(schema: Any, layouts: dict[str, str]) -> str:
-    encoded = [name for name, layout in layouts.items() if layout != "path"]
-    image = pick(encoded, None, IMAGE_COLUMNS, "column")
-    if image is None and len(encoded) == 1:
-        return encoded[0]
-    if image is None and encoded:
-        listed = ", ".join(encoded)
-        raise ImageError("unsupported", f"several columns may hold images: {listed}; choose with column=")
-    image = image or pick([name for name in layouts if name not in encoded], None, PATH_COLUMNS, "column")
+    types = {entry.name: f"({entry.type})" for entry in schema}
+    for wanted in ("struct", "binary"):  # a struct of bytes and path is one of images, bytes may be anything
+        found = {name: types[name] for name, layout in layouts.items() if layout == wanted}
+        image = choose_one(found, what="columns", choose_with="column=", usual=IMAGE_COLUMNS)
+        if image is not None:
+            return image
+    image = pick(layouts, None, PATH_COLUMNS, "column")
     if image is None:
         listed = ", ".join(f"{entry.name} ({entry.type})" for entry in schema)
         raise ImageError("unsupported", f"no column holds images or paths; the columns are: {listed or 'none'}")

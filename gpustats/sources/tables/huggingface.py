@@ -10,6 +10,7 @@ from typing import Any
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, Source
+from gpustats.sources.choice import choose_one
 from gpustats.sources.items import Item, load
 from gpustats.sources.kinds import takes_of
 from gpustats.sources.options import SourceOptions
@@ -83,13 +84,12 @@ def _rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tup
 
 def _choose(row: dict[str, Any], options: SourceOptions) -> tuple[str, str | None]:
     """Choose the columns of images and labels by the first row."""
-    images = [name for name, value in row.items() if _may_be_image(value)]
+    images = {name: f"({type(value).__name__})" for name, value in row.items() if _may_be_image(value)}
     try:
-        image = pick(row, options.column, (), "column") or pick(images, None, IMAGE_COLUMNS, "column")
-        if image is None and len(images) != 1:
-            found = "several columns" if images else "no column"
-            raise ImageError("unsupported", f"{found} of {', '.join(row)} may hold images; choose with column=")
-        image = image or images[0]
+        image = pick(row, options.column, (), "column")
+        image = image or choose_one(images, what="columns", choose_with="column=", usual=IMAGE_COLUMNS)
+        if image is None:
+            raise ImageError("unsupported", f"no column of {', '.join(row)} may hold images; choose with column=")
         return image, pick([name for name in row if name != image], options.group, GROUP_COLUMNS, "column")
     except ImageError as error:
         raise DataError(f"Hugging Face IterableDataset: {error}") from None
@@ -145,6 +145,7 @@ class HuggingFaceSource(Source):
                     yield from table_samples(batch, columns, self._key, row, _follow, self._options.max_bytes)
                 except ImageError as error:  # labels that cannot be read
                     raise DataError(f"{self.label}: {error}") from None
+                self.notes.choose("column", columns.image, batch.num_rows)
                 row += batch.num_rows
 
     def _tables(self) -> Iterator[Any]:

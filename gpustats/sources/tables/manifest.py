@@ -64,6 +64,7 @@ class ManifestSource(ShardSource):
             if not isinstance(path, str) or not path:
                 yield Failure(place, "missing", f"the row has no path in '{path_column}'")
                 continue
+            self.notes.choose("column", str(path_column))
             key = key_of(path)
             item = root.item(path, key)
             group = row.get(group_column) if group_column is not None else None
