@@ -6,19 +6,19 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from gpustats.errors import DataError
-from gpustats.failures import Failure, ImageError, printable
+from gpustats.failures import Failure, ImageError
 from gpustats.sources.files.file import File
 from gpustats.sources.items import Item, held_bytes
+from gpustats.sources.notes import Notes
 
 __all__ = [
     "BATCH_SIZE",
     "Batch",
     "Entry",
-    "Notes",
     "Part",
     "Sample",
     "ShardSource",
@@ -34,8 +34,6 @@ __all__ = [
 
 BATCH_SIZE = 64
 """Samples a batch: enough that hand-over costs little. At the end of a run workers share batches."""
-
-_NAMES_KEPT = 100
 
 _BATCH_BYTES = 4 << 20
 """Bytes that a batch may hold before it is handed over with fewer samples."""
@@ -94,34 +92,6 @@ class Part:
 
 
 Entry: TypeAlias = "Sample | Failure | Within | Part"
-
-
-@dataclass(slots=True)
-class Notes:
-    """What a source says about itself after it was read.
-
-    Attributes
-    ----------
-    skipped : Counter
-        What was passed over, by kind.
-    images_from : Counter
-        How many images were found where the source had to choose: ``{"column 'image'": 1000}``.
-    """
-
-    skipped: Counter[str] = field(default_factory=Counter)
-    images_from: Counter[str] = field(default_factory=Counter)
-
-    def choose(self, what: str, name: str, images: int = 1) -> None:
-        """Note that images were found in a column, an array or the like. The first hundred names are kept."""
-        place = f"{what} '{printable(name)[:100]}'"
-        if place not in self.images_from and len(self.images_from) >= _NAMES_KEPT:
-            place = f"another {what}"
-        self.images_from[place] += images
-
-    def add(self, other: Notes) -> None:
-        """Add what another source says."""
-        self.skipped.update(other.skipped)
-        self.images_from.update(other.images_from)
 
 
 class Source:

@@ -97,7 +97,7 @@ KINDS = {
     "zarr": Kind("Zarr arrays", ("layout",), "arrays.zarr.ZarrSource"),
     "huggingface": Kind("Hugging Face datasets", ("column", "group", "repeats")),
     "several": Kind("lists of several of these", ("repeats",)),
-    "object": Kind("arrays, tensors and datasets that yield them", ("layout",)),
+    "object": Kind("arrays, tensors and datasets that yield them", ("layout", "column", "group", "picked")),
     "url": Kind("URLs", ("storage_options",)),
 }
 """Every kind of source that is not an image file, by name."""
@@ -190,7 +190,8 @@ def check_options(options: SourceOptions, label: str, taken: frozenset[str]) -> 
     for name in sorted(options.given - taken):
         *titles, last = (kind.title for kind in KINDS.values() if name in kind.takes)
         takers = f"{', '.join(titles)} and {last}" if titles else last
-        raise ValueError(f"{name}= is an option for {takers}; {printable(label)} does not use it")
+        what = "column= as a position or a function" if name == "picked" else f"{name}="
+        raise ValueError(f"{what} is an option for {takers}; {printable(label)} does not use it")
 
 
 def member_kind(name: str) -> str:

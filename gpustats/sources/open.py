@@ -23,7 +23,6 @@ from gpustats.sources.kinds import (
     suffix,
     takes_of,
 )
-from gpustats.sources.objects import is_image_object, open_object
 from gpustats.sources.once import Once
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.places.folder import FolderSource
@@ -61,14 +60,20 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
     if isinstance(data, str | os.PathLike):
         path = os.fsdecode(data)
         return open_url(path, key, options) if "://" in path else _open_path(path, key, options)
-    if isinstance(data, list | tuple):
-        if not len(data):
-            raise DataError("the list is empty: give at least one path or image")
-        labelled = isinstance(data, tuple) and is_image_object(data) and not is_image_object(data[-1])
-        if not labelled and not all(map(is_image_object, data)):
-            return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
-        data = [data] if labelled else data
-    return open_object(data, key, options)
+    from gpustats.sources.elements import is_element
+    from gpustats.sources.objects import as_list, open_object
+
+    if not isinstance(data, list | tuple):
+        found = as_list(data)
+        if found is None:
+            return open_object(data, key, options)
+        data = found
+    if not len(data):
+        raise DataError("the list is empty: give at least one path or image")
+    labelled = isinstance(data, tuple) and is_element(data) and not is_element(data[-1])
+    if not labelled and not all(map(is_element, data)):
+        return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
+    return open_object([data] if labelled else data, key, options)
 
 
 def _open_path(path: str, key: str, options: SourceOptions) -> Source:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 
-from gpustats.sources.base import Batch, Entry, Notes, Part, Source, grouped, within
+from gpustats.sources.base import Batch, Entry, Part, Source, grouped, within
+from gpustats.sources.notes import Notes
 
 __all__ = ["Reader", "for_threads"]
 

@@ -128,13 +128,13 @@ FAULTS = [
         "tests/decode/test_depth.py::test_tiff",
     ),
     Fault(
-        "gpustats/sources/objects.py",
+        "gpustats/sources/values.py",
         "        if np.ma.getmaskarray(value).any():",
         "        if False:",
         "tests/decode/test_depth.py::test_masked_arrays",
     ),
     Fault(
-        "gpustats/sources/objects.py",
+        "gpustats/sources/values.py",
         "        if mode not in _PIL_AS_IT_IS and mode not in EIGHT_BIT_MODES:",
         "        if False:",
         "tests/decode/test_depth.py::test_pil_images",

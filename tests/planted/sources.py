@@ -16,6 +16,31 @@ def _fault(file: str, old: str, new: str, test: str) -> Fault:
 
 FAULTS = [
     _fault(
+        "elements",
+        "if isinstance(element, list) and rest and _alike(element):",
+        "if False:",
+        "test_elements.py::test_several_images_of_an_element_are_asked_about",
+    ),
+    _fault(
+        "elements",
+        "if isinstance(element, list) and single:",
+        "if False:",
+        "test_elements.py::test_lists_of_different_sizes",
+    ),
+    _fault(
+        "elements",
+        "many = {name: value for name, value in candidates.items() if _axes(value) != 2}",
+        "many = candidates",
+        "test_elements.py::test_images_and_labels_in_whatever_they_are_nested",
+    ),
+    _fault(
+        "objects",
+        'if isinstance(getattr(data, "shape", None), tuple) and len(data.shape) > 1 and hasattr(data, "dtype"):',
+        "if False:",
+        "test_elements.py::test_arrays_that_are_read_piece_by_piece",
+    ),
+    _fault("values", "            image.seek(0)\n", "            pass\n", "test_elements.py::test_open_files"),
+    _fault(
         "archives/samples",
         "if self._samples == 1 and",
         "if",
@@ -282,7 +307,7 @@ FAULTS = [
     ),
     _fault(
         "base",
-        '        return Failure(part.key, "missing" if missing else "unreadable", str(error))\n',
+        '        return Failure(key, "missing" if missing else "unreadable", str(error))\n',
         "        raise error\n",
         "test_parts.py::test_a_damaged_part_is_one_failure",
     ),
