@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from gpustats.sources.elements import Elements, described, from_module, is_array
 from gpustats.sources.files.file import key_of
 from gpustats.sources.items import Item
 from gpustats.sources.kinds import suffix, takes_of
+from gpustats.sources.notes import Notes
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.values import as_array, encoded, pil_reader
 
@@ -74,10 +76,13 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
         from gpustats.sources.tables.huggingface import HuggingFaceSource, check_dataset, decoded_rows
 
         check_dataset(data)
-        rows = decoded_rows(data, key, options)
+        notes = Notes()
+        rows = decoded_rows(data, key, options, notes)
         if rows is None:
             return HuggingFaceSource(data, key, options)
-        source = IterableSource(rows, key or "row", options, f"{described(data)} as it yields its rows")
+        chosen = replace(options, column=None, group=None)
+        source = IterableSource(rows, key or "row", chosen, f"{described(data)} as it yields its rows")
+        source.notes = notes
         source.takes = takes_of("huggingface") | takes_of("object")
         return source
     if is_element(data) and not isinstance(data, list | tuple):

@@ -6,10 +6,11 @@ import errno
 import glob
 import os
 
-from gpustats.decode.formats import IMAGE_SUFFIXES
+from gpustats.decode.formats import IMAGE_SUFFIXES, sniff
 from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.sources.base import Part, Source
+from gpustats.sources.files.endings import with_ending
 from gpustats.sources.files.file import LocalFile, public_url
 from gpustats.sources.kinds import (
     KINDS,
@@ -99,7 +100,7 @@ def _open_path(path: str, key: str, options: SourceOptions) -> Source:
     if kind is not None:
         return open_container(kind, file, key if kind == "list" else key or file.name, options)
     ending = suffix(file.name)
-    if ending in IMAGE_SUFFIXES or not ending:
+    if ending in IMAGE_SUFFIXES or not ending or _is_image(file):
         return FileSource(path, key)
     containers = (end for kind, entry in KINDS.items() if kind != "list" for end in entry.endings)
     raise DataError(
@@ -107,6 +108,15 @@ def _open_path(path: str, key: str, options: SourceOptions) -> Source:
         f"({', '.join(sorted(IMAGE_SUFFIXES))}), a container ({', '.join(containers)}) or a text file with "
         f"one path a line ({', '.join(KINDS['list'].endings)})"
     )
+
+
+def _is_image(file: LocalFile) -> bool:
+    """Say whether a file that was named has the first bytes of an image, whatever its name says."""
+    try:
+        with file.open() as stream:
+            return sniff(stream.read(16)) is not None
+    except OSError:
+        return False
 
 
 def _open_missing(path: str, key: str, options: SourceOptions) -> Source | None:
@@ -121,7 +131,10 @@ def _open_missing(path: str, key: str, options: SourceOptions) -> Source | None:
         return BraceSource(path, lambda entry, name: Part(name, _open_path, (entry, name, options)), options.given)
     if glob.has_magic(path):
         return GlobSource(path, lambda match, name: _match(match, name, options), options.given)
-    return None
+    found = with_ending(path)
+    if len(found) > 1:
+        raise DataError(f"{printable(path)}: several files have this name: {', '.join(map(printable, found))}")
+    return FileSource(found[0], key) if found else None
 
 
 def _match(path: str, key: str, options: SourceOptions) -> Part | None:

@@ -16,6 +16,24 @@ def _fault(file: str, old: str, new: str, test: str) -> Fault:
 
 FAULTS = [
     _fault(
+        "files/root",
+        "        if len(found) > 1:\n",
+        "        if False:\n",
+        "test_manifest.py::test_names_without_their_ending",
+    ),
+    _fault(
+        "tables/inline",
+        "validate=True",
+        "validate=False",
+        "test_manifest.py::test_images_in_the_table_itself",
+    ),
+    _fault(
+        "tables/rows",
+        "            image, path = inline, None\n",
+        "            image = inline\n",
+        "test_manifest.py::test_images_in_the_table_itself",
+    ),
+    _fault(
         "elements",
         "if isinstance(element, list) and rest and _alike(element):",
         "if False:",

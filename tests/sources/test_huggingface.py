@@ -68,6 +68,7 @@ def test_what_a_map_does_to_the_images_counts(stored: Any) -> None:
     stats = compute(changed)
     assert stats.totals.pixels == 6 * 48
     assert stats.runs[0]["source"] == "IterableDataset as it yields its rows"
+    assert stats.runs[0]["images_from"] == {"column 'image'": 6}
 
 
 def test_rows_without_an_image_and_with_paths(stored: Any, tmp_path: Path) -> None:

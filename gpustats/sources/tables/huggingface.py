@@ -13,6 +13,7 @@ from gpustats.sources.base import Sample, Source
 from gpustats.sources.choice import choose_one
 from gpustats.sources.items import Item, load
 from gpustats.sources.kinds import takes_of
+from gpustats.sources.notes import Notes
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.tables.columns import GROUP_COLUMNS, IMAGE_COLUMNS, TableColumns, choose_columns, pick
 from gpustats.sources.tables.rows import table_samples
@@ -30,7 +31,9 @@ def check_dataset(data: Any) -> None:
         raise DataError(f"a {type(data).__name__} is no Dataset or IterableDataset of Hugging Face")
 
 
-def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]] | None:
+def decoded_rows(
+    data: Any, key: str, options: SourceOptions, notes: Notes
+) -> Iterator[Failure | tuple[Any, Any]] | None:
     """Return the rows of a dataset of which no stored images can be had, None for any other.
 
     An `IterableDataset` decodes images before it hands them to the function of ``map`` or ``filter``. Asked for stored
@@ -45,6 +48,8 @@ def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failur
         What keys begin with.
     options : SourceOptions
         `column` and `group` count.
+    notes : Notes
+        Takes which column was chosen.
 
     Returns
     -------
@@ -55,15 +60,16 @@ def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failur
     stored = getattr(getattr(data, "_ex_iterable", None), "iter_arrow", None)
     if stored or not isinstance(data, sys.modules["datasets"].IterableDataset):
         return None
-    return _rows(data, key or "row", options)
+    return _rows(data, key or "row", options, notes)
 
 
-def _rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]]:
+def _rows(data: Any, key: str, options: SourceOptions, notes: Notes) -> Iterator[Failure | tuple[Any, Any]]:
     columns: tuple[str, str | None] | None = None
     features = data.features or {}
     for number, row in enumerate(data.with_format(None)):
         if columns is None:
             columns = _choose(row, options)
+        notes.choose("column", columns[0])
         image, label = (row.get(name) for name in columns)
         names = getattr(features.get(columns[1]), "names", None) or []
         if isinstance(label, int) and 0 <= label < len(names):

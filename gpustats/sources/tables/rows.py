@@ -10,6 +10,7 @@ from gpustats.sources.base import Sample
 from gpustats.sources.files.file import key_of
 from gpustats.sources.items import Item, check_bytes
 from gpustats.sources.tables.columns import TableColumns, is_text
+from gpustats.sources.tables.inline import inline_image
 
 __all__ = ["table_samples"]
 
@@ -50,8 +51,10 @@ def table_samples(
         column = parts["bytes"]
     values = [None] * batch.num_rows if columns.layout == "path" else _plain(column)
     for row, value in enumerate(values):
-        image = None if value is None else _encoded(value, max_bytes)
+        image: Item | ImageError | None = None if value is None else _encoded(value, max_bytes)
         path = paths[row] if paths is not None else None
+        if image is None and isinstance(path, str) and (inline := inline_image(path, max_bytes)) is not None:
+            image, path = inline, None
         name = f"{key}/{start + row}" + (f"/{key_of(path)}" if isinstance(path, str) and path else "")
         group = _group(groups[row], columns.names) if groups is not None else ""
         if isinstance(image, ImageError):
