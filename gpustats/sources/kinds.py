@@ -69,7 +69,10 @@ KINDS = {
     ),
     "zip": Kind("zip archives", ("column",), "archives.zip.ZipSource", (".zip",)),
     "parquet": Kind(
-        "Parquet files", ("column", "group", "root", "repeats"), "tables.parquet.ParquetSource", (".parquet", ".pq")
+        "Parquet files",
+        ("column", "group", "root", "layout", "repeats"),
+        "tables.parquet.ParquetSource",
+        (".parquet", ".pq"),
     ),
     "tfrecord": Kind(
         "TFRecord files",
@@ -95,7 +98,7 @@ KINDS = {
     "idx": Kind("MNIST files", ("layout",), "arrays.idx.IdxSource", ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "cifar": Kind("CIFAR files", (), "arrays.cifar.CifarSource"),
     "zarr": Kind("Zarr arrays", ("layout",), "arrays.zarr.ZarrSource"),
-    "huggingface": Kind("Hugging Face datasets", ("column", "group", "repeats")),
+    "huggingface": Kind("Hugging Face datasets", ("column", "group", "layout", "repeats")),
     "several": Kind("lists of several of these", ("repeats",)),
     "object": Kind("arrays, tensors and datasets that yield them", ("layout", "column", "group", "picked")),
     "url": Kind("URLs", ("storage_options",)),

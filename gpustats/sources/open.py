@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+from typing import Any
 
 from gpustats.decode.formats import IMAGE_SUFFIXES, sniff
 from gpustats.errors import DataError
@@ -149,11 +150,25 @@ def _shard(kind: str, path: str, key: str, options: SourceOptions) -> Part:
     return Part(key, open_container, (kind, LocalFile(path), key, options))
 
 
+def _saved(path: str) -> Any | None:
+    """Return the dataset of Hugging Face that a folder is; None where it is none."""
+    if any(os.path.isfile(os.path.join(path, name)) for name in ("state.json", "dataset_dict.json")):
+        from gpustats.sources.tables.huggingface import saved_dataset
+
+        return saved_dataset(path)
+    return None
+
+
 def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str = "") -> Source:
     name = key or os.path.basename(os.path.abspath(path))
     kind = kind_of_folder(path)
     if kind is not None:
         return open_container(kind, LocalFile(path), name, options)
+    saved = _saved(path)
+    if saved is not None:
+        from gpustats.sources.tables.huggingface import HuggingFaceSource
+
+        return HuggingFaceSource(saved, key, options)
     prefix = key + "/" if key else ""
     special = published(path)
     if special:

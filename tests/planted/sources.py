@@ -16,6 +16,24 @@ def _fault(file: str, old: str, new: str, test: str) -> Fault:
 
 FAULTS = [
     _fault(
+        "tables/rows",
+        "present = column.drop_null()",
+        "present = column",
+        "test_choice.py::test_pixels_in_a_column",
+    ),
+    _fault(
+        "tables/columns",
+        "if layout in wanted and name not in tables}",
+        "if layout in wanted}",
+        "test_choice.py::test_pixels_in_a_column_whose_axes_leave_a_choice",
+    ),
+    _fault(
+        "arrays/ome",
+        ".transpose([kept.index(axis) for axis in inside])",
+        "",
+        "test_choice.py::test_ome_zarr",
+    ),
+    _fault(
         "files/root",
         "        if len(found) > 1:\n",
         "        if False:\n",

@@ -188,3 +188,135 @@ def test_a_folder_has_nothing_to_choose(tmp_path: Path) -> None:
     assert "images_from" not in compute(tmp_path).runs[0]
     np.save(tmp_path / "a.npy", GREYS)
     assert "images_from" not in compute(tmp_path / "a.npy").runs[0]
+
+
+def hugging_face(features: dict[str, Any], columns: dict[str, Any]) -> Any:
+    datasets = need("datasets")
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def lists_of_images() -> Any:
+    datasets = need("datasets")
+    rows = [PHOTOS[:3], PHOTOS[3:4], PHOTOS[4:4], PHOTOS[4:50]]
+    feature = getattr(datasets, "List", datasets.Sequence)(datasets.Image())
+    images = [[{"bytes": png(pixels), "path": None} for pixels in row] for row in rows]
+    label = datasets.ClassLabel(names=list("abcd"))
+    return hugging_face({"images": feature, "label": label}, {"images": images, "label": [0, 1, 2, 3]})
+
+
+def test_lists_of_images_in_a_column(tmp_path: Path) -> None:
+    data = lists_of_images()
+    check(compute(data), PHOTOS, {"column 'images'": 50})
+    found = contents(data)
+    assert found.keys[:4] == ["row/0/0", "row/0/1", "row/0/2", "row/1/0"]
+    assert found.groups == ["a"] * 3 + ["b"] + ["d"] * 46
+    check(compute(data.to_iterable_dataset()), PHOTOS, {"column 'images'": 50})
+    data.to_parquet(str(tmp_path / "a.parquet"))
+    check(compute(tmp_path / "a.parquet"), PHOTOS, {"column 'images'": 50})
+    arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
+    parquet.write_table(arrow.table({"x": [[png(PHOTOS[0])], None, [png(PHOTOS[1]), None]]}), tmp_path / "b.parquet")
+    found = contents(tmp_path / "b.parquet")
+    assert found.keys == ["b.parquet/0/0", "b.parquet/2/0"]
+    assert found.failures == [("b.parquet/1", "missing"), ("b.parquet/2/1", "missing")]
+
+
+@pytest.mark.parametrize("planes", [False, True])
+def test_pixels_in_a_column(planes: bool, tmp_path: Path) -> None:
+    datasets = need("datasets")
+    pixels = PHOTOS.transpose(0, 3, 1, 2) if planes else PHOTOS
+    feature = datasets.Array3D(pixels.shape[1:], "uint8")
+    data = hugging_face({"x": feature, "label": datasets.Value("int64")}, {"x": pixels.tolist(), "label": [*range(50)]})
+    check(compute(data), PHOTOS, {"column 'x'": 50})
+    assert contents(data).groups == [str(number) for number in range(50)]
+    data.to_parquet(str(tmp_path / "a.parquet"))
+    check(compute(tmp_path / "a.parquet"), PHOTOS, {"column 'x'": 50})
+    with_none = hugging_face({"x": feature}, {"x": [pixels[0].tolist(), None, pixels[1].tolist()]})
+    found = contents(with_none)
+    assert [image for *_, image in found.images] == PHOTOS[:2].tolist()
+    assert found.failures == [("row/1", "missing")]
+
+
+def test_pixels_in_a_column_whose_axes_leave_a_choice() -> None:
+    datasets = need("datasets")
+    data = hugging_face({"x": datasets.Array3D((3, 4, 3), "uint8")}, {"x": PHOTOS[:5, :3, :4].tolist()})
+    with pytest.raises(gpustats.DataError, match="the column 'x': two axes could be the channels"):
+        compute(data)
+    check(compute(data, layout="HWC"), PHOTOS[:5, :3, :4], {"column 'x'": 5})
+    tables = {"embedding": datasets.Array2D((4, 6), "float32"), "image": datasets.Value("binary")}
+    data = hugging_face(
+        tables, {"embedding": np.zeros((50, 4, 6)).tolist(), "image": [png(pixels) for pixels in PHOTOS]}
+    )
+    check(compute(data), PHOTOS, {"column 'image'": 50})
+    assert compute(data, column="embedding").n_images == 50
+
+
+def test_tensors_of_arrow(tmp_path: Path) -> None:
+    arrow, parquet = need("pyarrow"), need("pyarrow.parquet")
+    column = arrow.FixedShapeTensorArray.from_numpy_ndarray(PHOTOS)
+    parquet.write_table(arrow.table({"id": range(50), "pixels": column}), tmp_path / "a.parquet")
+    check(compute(tmp_path / "a.parquet"), PHOTOS, {"column 'pixels'": 50})
+
+
+def test_what_save_to_disk_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = need("datasets")
+    data = lists_of_images()
+    data.save_to_disk(str(tmp_path / "saved"))
+    check(compute(tmp_path / "saved"), PHOTOS, {"column 'images'": 50})
+    check(compute([tmp_path / "saved"]), PHOTOS, {"column 'images'": 50})
+    datasets.DatasetDict({"train": data, "test": data}).save_to_disk(str(tmp_path / "both"))
+    with pytest.raises(gpustats.DataError, match=r"holds several splits: give one of .*both/test, .*both/train"):
+        compute(tmp_path / "both")
+    check(compute(tmp_path / "both" / "train"), PHOTOS, {"column 'images'": 50})
+    (tmp_path / "saved" / "state.json").write_text("{")
+    with pytest.raises(gpustats.DataError, match=r"saved: datasets cannot read it: "):
+        compute(tmp_path / "saved")
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    with pytest.raises(gpustats.DataError, match="needs the package datasets; install it with: pip install datasets"):
+        compute(tmp_path / "both" / "train")
+
+
+PLANES = RNG.integers(0, 60000, (2, 3, 4, 12, 10), np.uint16)
+
+
+def ome(folder: Path, version: int, data: Any, axes: Any) -> Path:
+    zarr = need("zarr")
+    root = zarr.open_group(str(folder), mode="w", zarr_format=version)
+    for level in range(2):
+        part = data[..., :: level + 1, :: level + 1]
+        root.create_array(f"s{level}", shape=part.shape, chunks=part.shape, dtype=part.dtype)[...] = part
+    scales = [{"datasets": [{"path": "s0"}, {"path": "s1"}], **({"axes": axes} if axes else {})}]
+    root.attrs.update({"multiscales": scales} if version == 2 else {"ome": {"multiscales": scales}})
+    return folder
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_ome_zarr(version: int, tmp_path: Path) -> None:
+    names = [{"name": name, "type": "space"} for name in "tczyx"]
+    for axes in (names, list("tczyx"), None):
+        stats = compute(ome(tmp_path / "a.zarr", version, PLANES, axes))
+        assert stats.n_images == 8
+        assert stats.mean == pytest.approx(PLANES.mean((0, 2, 3, 4)) / 65535, rel=1e-12)
+        assert stats.std == pytest.approx(PLANES.std((0, 2, 3, 4)) / 65535, rel=1e-12)
+        assert stats.runs[0]["images_from"] == {"array 's0'": 8}
+    found = contents(tmp_path / "a.zarr")
+    assert found.keys == [f"a.zarr/s0/{t}/{z}" for t in range(2) for z in range(4)]
+    assert found.images[5][2] == PLANES[1, :, 1].transpose(1, 2, 0).tolist()
+    assert contents(f"{tmp_path}/a.zarr::s1", layout="auto").failures == [("a.zarr", "unsupported")], "five axes"
+    found = contents(ome(tmp_path / "b.zarr", version, PLANES[0, :, 0], list("cyx")))
+    assert (found.keys, found.images[0][2]) == (["b.zarr/s0"], PLANES[0, :, 0].transpose(1, 2, 0).tolist())
+    found = contents(ome(tmp_path / "b.zarr", version, PLANES[0, 0], list("zyx")))
+    assert [image for *_, image in found.images] == PLANES[0, 0].tolist()
+    assert contents(tmp_path / "b.zarr", max_bytes=12 * 10 * 2).failures == [("b.zarr", "too_large")], "a chunk"
+
+
+def test_ome_zarr_that_is_wrong(tmp_path: Path) -> None:
+    for axes, message in [
+        (list("zyx"), "an array of shape (2, 3, 4, 12, 10) has not the axes z, y, x"),
+        (list("tczab"), "an array of shape (2, 3, 4, 12, 10) has not the axes t, c, z, a, b"),
+        ([{"type": "space"}] * 5, "the multiscales of OME-Zarr are damaged: KeyError('name')"),
+    ]:
+        assert contents(ome(tmp_path / "a.zarr", 3, PLANES, axes)).messages == [message]
+    metadata = tmp_path / "a.zarr" / "zarr.json"
+    ome(tmp_path / "a.zarr", 3, PLANES, None)
+    metadata.write_text(metadata.read_text().replace('"s0"', '"../s0"'))
+    assert contents(tmp_path / "a.zarr").messages == ["the multiscales of OME-Zarr name an array outside of the store"]

@@ -11,6 +11,7 @@ from typing import Any
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources.arrays.layout import may_hold_images
+from gpustats.sources.arrays.ome import multiscale, planes
 from gpustats.sources.arrays.slabs import array_samples
 from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.choice import choose_one
@@ -49,6 +50,8 @@ _CODECS = frozenset(
 class ZarrSource(ShardSource):
     """The images of one Zarr array (format 2 or 3) on this machine, read chunk by chunk.
 
+    Of an OME-Zarr image the array of the full resolution is read, each plane with its channels as one image.
+
     Parameters
     ----------
     file : File
@@ -81,7 +84,8 @@ class ZarrSource(ShardSource):
         """Yield the images."""
         import zarr
 
-        name = self._name or self._only_array()
+        scales = None if self._name else multiscale(self._path)
+        name = self._name or (scales.array if scales is not None else self._only_array())
         folder = os.path.join(self._path, name)
         _check_codecs(folder)
         try:
@@ -91,7 +95,12 @@ class ZarrSource(ShardSource):
             check_bytes(math.prod(array.chunks) * array.dtype.itemsize, self._options.max_bytes)
             key = f"{self.key}/{name}" if name else self.key
             chunk = array.chunks[0]
-            for sample in array_samples(array, self._options.layout, key, self._options.max_bytes, chunk=chunk):
+            limit = self._options.max_bytes
+            for sample in (
+                planes(array, scales.axes, key, limit)
+                if scales is not None and self._options.layout == "auto"
+                else array_samples(array, self._options.layout, key, limit, chunk=chunk)
+            ):
                 if name:
                     self.notes.choose("array", name)
                 yield sample

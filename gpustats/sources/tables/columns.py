@@ -52,9 +52,9 @@ class TableColumns:
     Attributes
     ----------
     image : str
-        Encoded images, as binary values or as a struct of bytes and path; or paths.
-    layout : {"binary", "struct", "path"}
-        Which of these.
+        Encoded images, as binary values or as a struct of bytes and path; or paths, lists of images or pixels.
+    layout : {"binary", "struct", "path", "list", "array"}
+        Which of these; or lists of the first two; or arrays of pixels.
     group : str or None
         Labels.
     names : list of str
@@ -99,8 +99,10 @@ def choose_columns(schema: Any, column: str | None, group: str | None) -> TableC
 
 def _image_column(schema: Any, layouts: dict[str, str]) -> str:
     types = {entry.name: f"({entry.type})" for entry in schema}
-    for wanted in ("struct", "binary"):  # a struct of bytes and path is one of images, bytes may be anything
-        found = {name: types[name] for name, layout in layouts.items() if layout == wanted}
+    tables = {entry.name for entry in schema if len(getattr(entry.type, "shape", ())) == 2}  # may be embeddings
+    # A struct of bytes and path is an image; bytes may be anything.
+    for wanted in (("struct",), ("binary", "list", "array")):
+        found = {name: types[name] for name, layout in layouts.items() if layout in wanted and name not in tables}
         image = choose_one(found, what="columns", choose_with="column=", usual=IMAGE_COLUMNS)
         if image is not None:
             return image
@@ -119,6 +121,10 @@ def _layout(kind: Any) -> str | None:
         return "struct" if found == ["binary"] else None
     if types.is_dictionary(kind):
         return _layout(kind.value_type)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return "list" if _layout(kind.value_type) in ("struct", "binary") else None
+    if len(getattr(kind, "shape", ())) in (2, 3):  # an extension type: of Hugging Face, or a tensor of Arrow's
+        return "array"
     binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
     if binary or types.is_fixed_size_binary(kind):
         return "binary"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from gpustats.errors import DataError
-from gpustats.failures import Failure, ImageError
+from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources.base import Sample, Source
 from gpustats.sources.choice import choose_one
 from gpustats.sources.items import Item, load
@@ -29,6 +30,33 @@ def check_dataset(data: Any) -> None:
         raise DataError(f"a {type(data).__name__} holds several splits: give one of {', '.join(map(repr, data))}")
     if not hasattr(data, "with_format") or not hasattr(data, "iter"):
         raise DataError(f"a {type(data).__name__} is no Dataset or IterableDataset of Hugging Face")
+
+
+def saved_dataset(folder: str) -> Any | None:
+    """Return the dataset that ``save_to_disk`` wrote to a folder; None where it is no such folder.
+
+    Raises
+    ------
+    DataError
+        Where it holds several splits, cannot be read, or the package is missing.
+    """
+    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
+        splits = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        found = ", ".join(printable(os.path.join(folder, name)) for name in splits)
+        raise DataError(f"{printable(folder)}: a saved DatasetDict holds several splits: give one of {found}")
+    if not all(os.path.isfile(os.path.join(folder, name)) for name in ("state.json", "dataset_info.json")):
+        return None
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            f"{printable(folder)}: reading what save_to_disk wrote needs the package datasets; install it with: "
+            "pip install datasets"
+        ) from None
+    try:
+        return datasets.load_from_disk(folder)
+    except Exception as error:
+        raise DataError(f"{printable(folder)}: datasets cannot read it: {type(error).__name__}: {error}") from error
 
 
 def decoded_rows(
@@ -148,10 +176,11 @@ class HuggingFaceSource(Source):
                     columns = TableColumns(columns.image, columns.layout, columns.group, names)
             for batch in table.select(columns.read).combine_chunks().to_batches():
                 try:
-                    yield from table_samples(batch, columns, self._key, row, _follow, self._options.max_bytes)
+                    for sample in table_samples(batch, columns, self._key, row, _follow, self._options):
+                        self.notes.choose("column", columns.image)
+                        yield sample
                 except ImageError as error:  # labels that cannot be read
                     raise DataError(f"{self.label}: {error}") from None
-                self.notes.choose("column", columns.image, batch.num_rows)
                 row += batch.num_rows
 
     def _tables(self) -> Iterator[Any]:

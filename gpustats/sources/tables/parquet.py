@@ -108,8 +108,9 @@ class ParquetSource(ShardSource):
         size = min(max(size, 1), _ROWS)
         row = start
         for batch in table.iter_batches(size, row_groups=[number], columns=columns.read, use_threads=False):
-            yield from table_samples(batch, columns, self.key, row, root.item, self._options.max_bytes)
-            self.notes.choose("column", columns.image, batch.num_rows)
+            for sample in table_samples(batch, columns, self.key, row, root.item, self._options):
+                self.notes.choose("column", columns.image)
+                yield sample
             row += batch.num_rows
         if row - start != claimed.num_rows:
             raise ImageError("corrupt", f"Parquet: {row - start:,} rows and not the {claimed.num_rows:,} of the footer")
