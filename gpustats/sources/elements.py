@@ -59,6 +59,7 @@ class Elements:
         try:
             if self._given is not None:
                 image, label = _reach(element, self._given), self._label_of(element, None)
+                self._notes.choose("entry", getattr(self._given, "__name__", str(self._given)))
             else:
                 found = self._found(element)
                 if isinstance(found, list):

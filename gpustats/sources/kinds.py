@@ -88,7 +88,7 @@ KINDS = {
         ("column", "group", "root", "layout", "repeats"),
         "tables.parquet.ParquetSource",
         (".parquet", ".pq"),
-        images="columns that are a struct of bytes and path; else of bytes, lists of either, or arrays with three axes; "
+        images="columns that are a struct of bytes and path; else of bytes, lists of either, or arrays of three axes; "
         "else of paths, the first with a usual name",
         ask="two columns of one type with equally good names, or none: `column=`",
     ),
