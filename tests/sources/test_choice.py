@@ -242,11 +242,10 @@ def test_pixels_in_a_column_whose_axes_leave_a_choice() -> None:
     with pytest.raises(gpustats.DataError, match="the column 'x': two axes could be the channels"):
         compute(data)
     check(compute(data, layout="HWC"), PHOTOS[:5, :3, :4], {"column 'x'": 5})
-    tables = {"embedding": datasets.Array2D((4, 6), "float32"), "image": datasets.Value("binary")}
-    data = hugging_face(
-        tables, {"embedding": np.zeros((50, 4, 6)).tolist(), "image": [png(pixels) for pixels in PHOTOS]}
-    )
-    check(compute(data), PHOTOS, {"column 'image'": 50})
+    tables = {"embedding": datasets.Array2D((4, 6), "float32"), "x": datasets.Value("binary")}
+    rows = {"embedding": np.zeros((50, 4, 6)).tolist(), "x": [png(pixels) for pixels in PHOTOS]}
+    data = hugging_face(tables, rows)
+    check(compute(data), PHOTOS, {"column 'x'": 50})
     assert compute(data, column="embedding").n_images == 50
 
 

@@ -137,6 +137,8 @@ def test_lists_of_different_sizes(form: Any) -> None:
 def test_what_was_chosen_is_in_the_result() -> None:
     data = [{"a": {"x": image}, "label": 1} for image in COLORS]
     assert compute(data).runs[0]["images_from"] == {"entry 'a.x'": 6}
+    assert compute(data, column="a.x").runs[0]["images_from"] == {"entry 'a.x'": 6}
+    assert compute(PAIRS, column=-2).runs[0]["images_from"] == {"entry '-2'": 6}
     assert compute(list(zip(COLORS, MASKS, strict=True))).runs[0]["images_from"] == {"entry '0'": 6}
     assert "images_from" not in compute(PAIRS).runs[0]
 

@@ -95,6 +95,7 @@ def test_several_images_of_a_sample_are_asked_about(
         ["a.b/1.jpg", "a.c/1.png", "a.b/2.jpg", "a.c/2.png"],
         ["photo.jpg", "photo.copy.jpg", "other.jpg", "third.jpg"],
         ["half.jpg", "half.png", "other.jpg", "third.png"],
+        ["a.jpg", "a.copy.jpg", "b.jpg", "b.old.jpg"],
         ["John.Smith.jpg", "John.Doe.png", "Jane.Doe.png"],
         ["v1.0 final.jpg", "v1.1 final.jpg", "v1. x.jpg"],
         ["._x.png", "x.jpg", "y.jpg", "__MACOSX/y.png"],
