@@ -321,6 +321,19 @@ def test_layout(tmp_path: Path) -> None:
         assert (integers["height_max"], integers["width_max"]) == size
 
 
+@case("compute", "--repeats")
+def test_repeats(tmp_path: Path) -> None:
+    flat(tmp_path / "a" / "51.png", 51)
+    flat(tmp_path / "102.png", 102)
+    paths = [tmp_path, tmp_path / "a"]
+    once = compute(*paths)
+    assert (once["images"], once["skipped"], mean_of(once)) == (2, {"repeated": 1}, 76.5)
+    assert compute(*paths, "--repeats", "once")["totals"] == once["totals"]
+    counted = compute(*paths, "--repeats", "count")
+    assert (counted["images"], counted["skipped"], mean_of(counted)) == (3, {}, 68)
+    assert "1 named again" in invoke("compute", *paths).out
+
+
 @case("compute", "--storage-option")
 def test_storage_options_reach_the_file_system_by_name_and_type(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []

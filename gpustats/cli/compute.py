@@ -38,7 +38,9 @@ __all__ = ["compute"]
     help="Stop when more images have failed: a count, or a share (0.01, 1%).",
 )
 @click.option("--failures", metavar="FILE", help="Write every failure to FILE as it happens, one JSON object a line.")
-@click.option("--column", metavar="NAME", help="Column, WebDataset extension or .npz array of images or their paths.")
+@click.option(
+    "--column", metavar="NAME", help="Column, extension in an archive, or .npz array that holds images or their paths."
+)
 @click.option("--feature", metavar="NAME", help="TFRecord feature that holds the encoded image.")
 @click.option(
     "--group", metavar="NAME", help="Column, feature or WebDataset extension that names the group of an image."
@@ -66,6 +68,12 @@ __all__ = ["compute"]
     metavar="VALUE",
     callback=options.numbers,
     help="Leave this value out: -9999, or 0,0,0 for pixels with these channels.",
+)
+@click.option(
+    "--repeats",
+    type=click.Choice(["once", "count"]),
+    default="once",
+    help="How often a file counts that is named more than once, by a list, a manifest or several PATHs.",
 )
 @click.option(
     "--storage-option",

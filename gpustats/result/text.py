@@ -10,6 +10,7 @@ from gpustats.failures import FailureLog, printable
 __all__ = ["FAILURES_SHOWN", "counted", "normalize_line", "provenance", "skipped", "table", "valid"]
 
 FAILURES_SHOWN = 5
+PLACES_SHOWN = 4
 
 
 def normalize_line(mean: Sequence[float], std: Sequence[float]) -> str:
@@ -20,7 +21,13 @@ def normalize_line(mean: Sequence[float], std: Sequence[float]) -> str:
 
 def skipped(counts: Mapping[str, int]) -> str:
     """Return what a source passed over, in words."""
-    words = {"non_image": "other than images", "hidden": "hidden", "linked_folder": "folders seen before"}
+    words = {
+        "non_image": "other than images",
+        "image": "images of another extension",
+        "linked_folder": "folders seen before",
+        "repeated": "named again",
+        "repeated_other_group": "named again with another group (the first one counts)",
+    }
     return ", ".join(f"{n:,} {words.get(kind, kind.replace('_', ' '))}" for kind, n in sorted(counts.items()))
 
 
@@ -50,6 +57,9 @@ def provenance(
         "read by " + ", ".join(f"{printable(str(run[k]))}" for k in ("engine", "device") if k in run)
         for run in runs[:1]
     ]
+    lines += [
+        f"images from {_places(run['images_from'])}" for run in runs[:1] if isinstance(run.get("images_from"), dict)
+    ]
     if len(runs) > 1:
         lines.append(f"pooled from {len(runs)} runs")
     if left_out:
@@ -62,6 +72,12 @@ def provenance(
     if skipped_counts:
         lines.append(f"skipped: {skipped(skipped_counts)}")
     return lines
+
+
+def _places(images: Mapping[str, int]) -> str:
+    """Return where images were found, with their numbers where there are several places."""
+    names = [f"{printable(name)}" + (f" ({n:,})" if len(images) > 1 else "") for name, n in images.items()]
+    return ", ".join([*names[:PLACES_SHOWN], *(["..."] if len(names) > PLACES_SHOWN else [])])
 
 
 def table(
