@@ -5,6 +5,9 @@
 >>> stats.mean, stats.std                # doctest: +SKIP
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gpustats.api import compute
 from gpustats.errors import (
     DataError,
@@ -19,7 +22,11 @@ from gpustats.result.stats import Stats, merge
 from gpustats.run import Interrupted, TooManyFailures
 from gpustats.version import __version__
 
+if TYPE_CHECKING:
+    from gpustats.result.exports import EXPORTS
+
 __all__ = [
+    "EXPORTS",
     "DataError",
     "DeviceError",
     "DeviceLost",
@@ -34,3 +41,12 @@ __all__ = [
     "compute",
     "merge",
 ]
+
+_LATER = {"EXPORTS": "gpustats.result.exports"}
+"""What is imported when it is used, so that ``import gpustats`` stays light."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -508,3 +508,89 @@ def test_sigterm_does_what_the_handler_of_ctrl_c_does() -> None:
 def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "ü☃.jpg").write_bytes(encoded(photo())[:200])
     assert "ü☃.jpg: truncated" in invoke("compute", tmp_path).err
+
+
+@case("compute", "--for", "--bgr", "--scale", "--format")
+def test_the_text_to_paste_and_the_form_of_the_table(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.jpg").unlink()
+    Image.new("RGB", (4, 4), (0, 51, 204)).save(folder / "blue.png")
+    stats = gpustats.compute(folder, progress=False)
+
+    def pasted(*options: str) -> str:
+        done = invoke("compute", folder, *options)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith(repr(stats.scaled(255 if "--scale" in options else 1)))
+        return done.out.partition("largest value\n\n")[2].removesuffix("\n")
+
+    assert pasted().startswith("transforms.Normalize(mean=[0.3"), "one line, without --for"
+    assert pasted("--for", "detectron2") == stats.export("detectron2")
+    assert pasted("--for", "jax", "--bgr") == stats.export("jax", bgr=True)
+    assert pasted("--scale", "255") == stats.export("torchvision", scale=255)
+    assert pasted("--bgr") == stats.export("torchvision", bgr=True)
+
+    printed = {form: invoke("compute", folder, "--format", form) for form in ("text", "json", "csv", "markdown")}
+    assert {done.code for done in printed.values()} == {0}
+    assert printed["text"].out == invoke("compute", folder).out
+    assert json.loads(printed["json"].out)["totals"] == stats.totals.to_dict()
+    assert "\nmean,0.3" in printed["csv"].out
+    assert "\n| `mean` | 0.3" in printed["markdown"].out
+    scaled = invoke("compute", folder, "--format", "csv", "--scale", "255", "--json", tmp_path / "s.json")
+    assert "values on [0, 255]" in scaled.out
+    assert gpustats.Stats.load(tmp_path / "s.json").scale == 255
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--for", "kera"], "there is no export 'kera'. Did you mean 'keras'?"),
+        (["--scale", "0"], "scale should be a positive number such as 255, got 0.0"),
+        (
+            ["--for", "keras", "--format", "csv"],
+            "--for is about the text to paste, which is printed with --format text",
+        ),
+        (["--bgr", "--json", "-"], "--bgr is about the text to paste, which is printed with --format text only"),
+        (["--json", "-", "--format", "csv"], "--json - and --format csv both write to standard output; choose one"),
+    ],
+)
+def test_options_of_what_is_printed_that_make_no_sense(folder: Path, options: list[str], message: str) -> None:
+    """They are found before anything is read."""
+    (folder / "bad.jpg").unlink()
+    done = invoke("compute", folder, *options)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"gpustats: error: {message}")
+
+
+def test_a_text_that_cannot_be_written_leaves_the_table(folder: Path) -> None:
+    done = invoke("compute", folder / "51.png", "--for", "keras")
+    assert done.code == 1
+    assert "1 image," in done.out
+    assert done.err == "gpustats: error: channel R is constant (std 0): nothing can be divided by its std\n"
+
+
+@case("export", "file", "--for", "--scale", "--bgr")
+def test_export(folder: Path, tmp_path: Path) -> None:
+    stats = gpustats.compute(folder / "51.png", progress=False) + gpustats.compute(folder / "102.png", progress=False)
+    file = tmp_path / "stats.json"
+    stats.save(file)
+    for options, expected in [
+        (["keras"], stats.export("keras")),
+        (["plain", "--scale", "255"], stats.export("plain", scale=255)),
+        (["plain", "--bgr"], stats.export("plain", bgr=True)),
+    ]:
+        assert invoke("export", file, "--for", *options) == Done(0, expected + "\n", "")
+    assert invoke("export", file).code == 2, "without --for"
+    for options, message in [
+        (["--for", "keas"], "there is no export 'keas'. Did you mean 'keras'?"),
+        (["--for", "timm", "--bgr"], "timm is for RGB images with values on [0, 1]"),
+    ]:
+        done = invoke("export", file, *options)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"gpustats: error: {message}")
+    lost = invoke("export", tmp_path / "none.json", "--for", "keras")
+    assert (lost.code, last_line(lost)) == (
+        1,
+        f"gpustats: error: {tmp_path / 'none.json'}: cannot be read: No such file or directory",
+    )
+    listed = invoke("export", "--help").out
+    for name, export in gpustats.EXPORTS.items():
+        assert f"  {name:<16}{export.what}\n" in listed

@@ -1,0 +1,53 @@
+"""The pages of docs/ about answers: every block runs, and tables are those of the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gpustats import EXPORTS
+from tests.command_line import invoke
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.parametrize("page", ["export.md"])
+def test_every_block_runs(page: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```(python|console)\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert {kind for kind, _ in blocks} == {"python", "console"}
+    names: dict[str, object] = {}
+    for kind, block in blocks:
+        if kind == "python":
+            exec(compile(block, page, "exec"), names)
+            continue
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                program, *arguments = shlex.split(line[2:])
+                assert program == "gpustats"
+                done = invoke(*arguments, cwd=tmp_path)
+                assert done.code == 0, (line, done.err)
+
+
+def test_the_table_of_exports() -> None:
+    text = (DOCS / "export.md").read_text(encoding="utf-8")
+    for name, export in EXPORTS.items():
+        scale = {"1": "[0, 1]", "pixel": "pixel values"}[export.scale]
+        channels = " or ".join(map(str, export.channels)) or "any"
+        row = f"| `{name}` | {export.what} | {export.order} | {scale} | {channels} | [source]({export.source}) |\n"
+        assert row in text
+    assert text.count("| [source](") == len(EXPORTS)
+    assert f"for {len(EXPORTS)} of them" in text
+
+
+def test_the_example_of_a_text(photos: Path) -> None:
+    import gpustats
+
+    stats = gpustats.compute(photos, progress=False)
+    text, shown = (re.sub(r"[\d.]+", "0", t) for t in ((DOCS / "export.md").read_text(), stats.export("detectron2")))
+    assert f"```\n{shown}\n```" in text, "but for the digits"
