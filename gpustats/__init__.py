@@ -23,7 +23,9 @@ from gpustats.run import Interrupted, TooManyFailures
 from gpustats.version import __version__
 
 if TYPE_CHECKING:
+    from gpustats.result.compare import compare
     from gpustats.result.exports import EXPORTS
+    from gpustats.result.presets import presets
 
 __all__ = [
     "EXPORTS",
@@ -38,11 +40,17 @@ __all__ = [
     "Stats",
     "TooManyFailures",
     "__version__",
+    "compare",
     "compute",
     "merge",
+    "presets",
 ]
 
-_LATER = {"EXPORTS": "gpustats.result.exports"}
+_LATER = {
+    "EXPORTS": "gpustats.result.exports",
+    "compare": "gpustats.result.compare",
+    "presets": "gpustats.result.presets",
+}
 """What is imported when it is used, so that ``import gpustats`` stays light."""
 
 

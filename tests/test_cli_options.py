@@ -594,3 +594,41 @@ def test_export(folder: Path, tmp_path: Path) -> None:
     listed = invoke("export", "--help").out
     for name, export in gpustats.EXPORTS.items():
         assert f"  {name:<16}{export.what}\n" in listed
+
+
+@case("compare", "a", "b", "--json", "--fail-above")
+def test_compare(folder: Path, tmp_path: Path) -> None:
+    first = gpustats.compute([folder / "51.png", folder / "102.png"], progress=False)
+    second = gpustats.compute([folder / "102.png", folder / "153.png"], progress=False)
+    for name, stats in (("a.json", first), ("b.json", second)):
+        stats.save(tmp_path / name)
+    found = gpustats.compare(first, second)
+    done = invoke("compare", "a.json", "b.json", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("gpustats.Comparison: a.json with b.json\n")
+    assert "the network sees mean" in done.out
+    assert "  frozen: Normalize with the numbers of b.json" in done.out
+    piped = invoke("compare", "a.json", "b.json", "--json", "-", cwd=tmp_path)
+    assert json.loads(piped.out)["seen_mean"] == found.seen_mean.tolist()
+    beside = invoke("compare", "a.json", "b.json", "--json", "c.json", cwd=tmp_path)
+    assert beside.out == done.out
+    assert json.loads((tmp_path / "c.json").read_text()) == json.loads(piped.out)
+    assert "imagenet" in invoke("compare", "--help").out
+    assert found.shift == 2
+    for limit, code in (("1.99", 4), ("2", 0), ("2.1", 0)):
+        judged = invoke("compare", "a.json", "b.json", "--fail-above", limit, cwd=tmp_path)
+        assert judged.code == code
+        assert judged.out == done.out
+        assert judged.err == ("gpustats: the shift of 2 is above --fail-above 1.99\n" if code else "")
+    assert invoke("compare", "a.json", "imagenet", "--fail-above", "0.01", cwd=tmp_path).code == 4
+    assert invoke("compare", "a.json", "b.json", "--fail-above", "-1", cwd=tmp_path).code == 2
+    for arguments, message in [
+        (["a.json", "inception", "--fail-above", "1"], "--fail-above has nothing to judge: there is no shift between"),
+        (["a.json", "imagnet"], "there is no preset and no file 'imagnet'. Did you mean 'imagenet'?"),
+        (["none.json", "imagenet"], "none.json: cannot be read: No such file or directory"),
+        (["a.json", "mnist"], "a.json has 3 channels (R, G, B), mnist has 1 channel (L)"),
+        (["a.json", "b.json", "--json", "nowhere/x.json"], "nowhere/x.json: cannot be written: No such file"),
+    ]:
+        lost = invoke("compare", *arguments, cwd=tmp_path)
+        assert lost.code == 1
+        assert lost.err.startswith(f"gpustats: error: {message}")

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from gpustats.cli.compare import compare
 from gpustats.cli.compute import compute
 from gpustats.cli.demo import demo
 from gpustats.cli.doctor import doctor
@@ -19,7 +20,7 @@ __all__ = ["main", "program"]
 
 @click.group(
     epilog="Example: gpustats compute photos/",
-    commands=[compute, show, export, demo, doctor],
+    commands=[compute, show, compare, export, demo, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name="gpustats", message="%(prog)s %(version)s")

@@ -13,7 +13,7 @@ from gpustats.failures import FailureLog
 from gpustats.statistics.base import Kind
 from gpustats.statistics.totals import Totals
 
-__all__ = ["Measured", "Normalization", "normalization", "plain", "rounded"]
+__all__ = ["Measured", "Normalization", "normalization", "normalization_notes", "plain", "rounded"]
 
 
 class Measured(Protocol):
@@ -123,11 +123,12 @@ def normalization(stats: Measured, scale: float) -> Normalization:
         stats.definition.color_order,
         kind,
         stats.n_images,
-        tuple(_notes(stats)),
+        tuple(normalization_notes(stats)),
     )
 
 
-def _notes(stats: Measured) -> list[str]:
+def normalization_notes(stats: Measured) -> list[str]:
+    """Return what a reader of the numbers must know: an interrupted run, failed images."""
     notes = []
     if not stats.complete:
         notes.append("INCOMPLETE: the run was stopped before the end")

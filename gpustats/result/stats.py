@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.totals import Totals
 from gpustats.version import __version__
+
+if TYPE_CHECKING:
+    from gpustats.result.comparison import Comparison
+    from gpustats.result.presets import Preset
 
 __all__ = ["Namespace", "Stats", "merge"]
 
@@ -235,6 +239,16 @@ class Stats:
         from gpustats.result import exports
 
         return exports.build(name, self, scale=scale, bgr=bgr)
+
+    def compare(self, other: Stats | Preset | str | os.PathLike[str]) -> Comparison:
+        """Compare with another result, a file of one, or a preset: ``stats.compare("imagenet")``.
+
+        See `gpustats.compare`.
+        """
+        from gpustats.result.comparison import comparison
+        from gpustats.result.sides import side_of
+
+        return comparison(side_of(self, Stats.load, "this result"), side_of(other, Stats.load, "the other"))
 
     def __add__(self, other: object) -> Stats:
         """Pool two results, as if their images had been read in one run."""

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from gpustats import EXPORTS
+from gpustats import EXPORTS, presets
+from gpustats.result.verdict import FAR, NEAR
 from tests.command_line import invoke
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["export.md"])
+@pytest.mark.parametrize("page", ["compare.md", "export.md"])
 def test_every_block_runs(page: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(photos, tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
@@ -43,6 +44,19 @@ def test_the_table_of_exports() -> None:
         assert row in text
     assert text.count("| [source](") == len(EXPORTS)
     assert f"for {len(EXPORTS)} of them" in text
+
+
+def test_the_table_of_presets() -> None:
+    text = (DOCS / "compare.md").read_text(encoding="utf-8")
+    for name, entry in presets.items():
+        mean, std = (", ".join(f"{x:.8g}" for x in values) for values in (entry.mean, entry.std))
+        defined = f"`{entry.std_is}`" if entry.std_is else "not known" if entry.statistics else "no statistic"
+        std = "none" if set(entry.std) == {1.0} else std
+        row = (f"`{name}`", mean, std, f"{entry.order}, [0, {entry.scale}]", defined, f"[source]({entry.source})")
+        assert f"| {' | '.join(row)} |\n" in text
+    assert text.count("| [source](") == len(presets)
+    assert f"| up to {NEAR} | near |" in text
+    assert f"| up to {FAR} | some way off |" in text
 
 
 def test_the_example_of_a_text(photos: Path) -> None:

@@ -11,6 +11,10 @@ _BUILDERS = "gpustats/result/builders.py"
 _NORMALIZATION = "gpustats/result/normalization.py"
 _TESTS = "tests/answers/test_exports.py::"
 _OPTIONS = "tests/test_cli_options.py::"
+_COMPARISON = "gpustats/result/comparison.py"
+_DISTANCES = "gpustats/result/distances.py"
+_SIDES = "gpustats/result/sides.py"
+_COMPARE = "tests/answers/test_compare.py::"
 
 FAULTS = [
     Fault(_EXPORTS, "DIGITS = 9", "DIGITS = 7", _TESTS + "test_numbers_in_texts_are_near_enough_for_float32"),
@@ -56,5 +60,72 @@ FAULTS = [
         "        stats = stats.scaled(shown.scale)\n",
         "        pass\n",
         _OPTIONS + "test_the_text_to_paste_and_the_form_of_the_table",
+    ),
+    Fault(
+        _COMPARISON,
+        "        std / other_std,\n",
+        "        std / other_std - 1,\n",
+        _COMPARE + "test_what_the_network_sees_is_what_normalized_pixels_have",
+    ),
+    Fault(_COMPARISON, "zip(defined[0] if", "zip(('', '') if", _COMPARE + "test_two_definitions_are_told_apart"),
+    Fault(
+        _COMPARISON,
+        "np.abs([self.mean_shift, self.std_shift])",
+        "np.array([self.mean_shift, self.std_shift])",
+        _COMPARE + "test_the_shift_is_the_largest_of_all",
+    ),
+    Fault(
+        _COMPARISON,
+        "if not (other_std > 0).all():",
+        "if not (std > 0).all():",
+        _COMPARE + "test_what_cannot_be_compared",
+    ),
+    Fault(
+        _DISTANCES,
+        "(1 - CONFIDENCE) / 2 / len(every)",
+        "(1 - CONFIDENCE) / len(every)",
+        _COMPARE + "test_samples_of_one_set_are_no_different_in_95_percent",
+    ),
+    Fault(
+        _DISTANCES,
+        "math.sqrt(side.measured.n_images - 1)",
+        "math.sqrt(side.measured.n_images)",
+        _COMPARE + "test_standard_errors",
+    ),
+    Fault(_DISTANCES, '"key_hash", "height_min"', '"height_min"', _COMPARE + "test_the_same_images_changed_are_found"),
+    Fault(
+        _DISTANCES, "1e-9 if a.is_float or b.is_float else 0", "0", _COMPARE + "test_scales_and_orders_are_converted"
+    ),
+    Fault(_DISTANCES, "/ (p.shape[1] - 1)", "/ p.shape[1]", _COMPARE + "test_distances_of_histograms"),
+    Fault(
+        _SIDES,
+        "            if top > 1:\n",
+        "            if top > 1000:\n",
+        _COMPARE + "test_scales_and_orders_are_converted",
+    ),
+    Fault(
+        _SIDES,
+        'values[::-1] if self.preset.order == "BGR" else values',
+        "values",
+        _COMPARE + "test_what_the_network_sees_is_what_normalized_pixels_have",
+    ),
+    Fault(_SIDES, "if path in presets or not is_file:", "if not is_file:", _COMPARE + "test_files_and_presets"),
+    Fault(
+        "gpustats/result/presets.py",
+        "0.48215841",
+        "0.48215827",
+        "tests/answers/test_presets.py::test_numbers_are_those_of_the_source",
+    ),
+    Fault(
+        "gpustats/result/verdict.py",
+        "if shift <= NEAR else",
+        "if shift < NEAR else",
+        _COMPARE + "test_levels_and_verdicts",
+    ),
+    Fault(
+        "gpustats/cli/compare.py",
+        "if found.shift > fail_above:",
+        "if found.shift >= fail_above:",
+        _OPTIONS + "test_compare",
     ),
 ]
