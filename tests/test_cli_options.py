@@ -632,3 +632,14 @@ def test_compare(folder: Path, tmp_path: Path) -> None:
         lost = invoke("compare", *arguments, cwd=tmp_path)
         assert lost.code == 1
         assert lost.err.startswith(f"gpustats: error: {message}")
+
+
+@case("verify", "path", "--dataset", "--column", "--workers", "--quiet")
+def test_verify(folder: Path) -> None:
+    """What its options do is shown in tests/answers/test_verify.py, on datasets that can be verified."""
+    assert "15 of 15 values agree" in invoke("verify").out
+    loud = invoke("verify", folder / "51.png", "--quiet", "--workers", "1")
+    assert (loud.code, loud.out) == (1, "")
+    assert "1 images of 4-4 x 4-4 (3 channels of 8 bits) are not the training images of CIFAR-10" in loud.err
+    assert "option for" in invoke("verify", folder, "--column", "x").err
+    assert invoke("verify", "--workers", "0").code == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import gpustats
-from gpustats.cli.output import EXIT_ABOVE, fail, say
+from gpustats.cli.output import EXIT_DIFFERS, fail, say
 from gpustats.errors import GpustatsError
 from gpustats.result.presets import presets
 
@@ -57,4 +57,4 @@ def compare(a: str, b: str, file: str | None, fail_above: float | None) -> None:
         fail(f"--fail-above has nothing to judge: there is no shift between {found.a} and {found.b}")
     if found.shift > fail_above:
         say(f"the shift of {found.shift:.3g} is above --fail-above {fail_above:g}", quiet=False)
-        raise SystemExit(EXIT_ABOVE)
+        raise SystemExit(EXIT_DIFFERS)

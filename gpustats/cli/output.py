@@ -15,12 +15,12 @@ from gpustats.result.stats import Stats
 from gpustats.result.text import normalize_line
 from gpustats.run import Interrupted, TooManyFailures
 
-__all__ = ["EXIT_ABOVE", "FORMATS", "Form", "Shown", "fail", "print_table", "report", "say"]
+__all__ = ["EXIT_DIFFERS", "FORMATS", "Form", "Shown", "fail", "print_table", "report", "say"]
 
 Form = Literal["text", "json", "csv", "markdown"]
 FORMATS: tuple[Form, ...] = get_args(Form)
 
-EXIT_ERROR, EXIT_FAILURES, EXIT_ABOVE, EXIT_INTERRUPTED = 1, 3, 4, 130
+EXIT_ERROR, EXIT_FAILURES, EXIT_DIFFERS, EXIT_INTERRUPTED = 1, 3, 4, 130
 
 _FAILURES_SHOWN = 20
 

@@ -12,6 +12,7 @@ from gpustats.cli.demo import demo
 from gpustats.cli.doctor import doctor
 from gpustats.cli.export import export
 from gpustats.cli.show import show
+from gpustats.cli.verify import verify
 from gpustats.limits.interrupts import interrupt_on_terminate
 from gpustats.version import __version__
 
@@ -20,7 +21,7 @@ __all__ = ["main", "program"]
 
 @click.group(
     epilog="Example: gpustats compute photos/",
-    commands=[compute, show, compare, export, demo, doctor],
+    commands=[compute, show, compare, export, verify, demo, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name="gpustats", message="%(prog)s %(version)s")

@@ -15,6 +15,8 @@ _COMPARISON = "gpustats/result/comparison.py"
 _DISTANCES = "gpustats/result/distances.py"
 _SIDES = "gpustats/result/sides.py"
 _COMPARE = "tests/answers/test_compare.py::"
+_VERIFY = "gpustats/verify.py"
+_VERIFIED = "tests/answers/test_verify.py::"
 
 FAULTS = [
     Fault(_EXPORTS, "DIGITS = 9", "DIGITS = 7", _TESTS + "test_numbers_in_texts_are_near_enough_for_float32"),
@@ -127,5 +129,18 @@ FAULTS = [
         "if found.shift > fail_above:",
         "if found.shift >= fail_above:",
         _OPTIONS + "test_compare",
+    ),
+    Fault(_VERIFY, "0.5 * 10.0**-d * (1 + 1e-9)", "10.0**-d", _VERIFIED + "test_decimals_that_agree"),
+    Fault(_VERIFY, "shown = stats.scaled(published.scale)", "shown = stats", _VERIFIED + "test_every_layout_agrees"),
+    Fault(
+        _VERIFY, "d.channels == 1 and _is_grey(stats)", "d.channels == 1", _VERIFIED + "test_what_is_no_such_dataset"
+    ),
+    Fault(_VERIFY, "nearest = min(names, key", "nearest = max(names, key", _VERIFIED + "test_every_layout_agrees"),
+    Fault(_VERIFY, "0 if found == value else -1", "0", _VERIFIED + "test_a_wrong_integer_is_found"),
+    Fault(
+        "gpustats/cli/verify.py",
+        "        raise SystemExit(EXIT_DIFFERS)\n",
+        "        pass\n",
+        _VERIFIED + "test_a_changed_copy_differs",
     ),
 ]
