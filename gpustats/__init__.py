@@ -24,11 +24,13 @@ from gpustats.version import __version__
 
 if TYPE_CHECKING:
     from gpustats.result.compare import compare
+    from gpustats.result.comparison import Comparison
     from gpustats.result.exports import EXPORTS
     from gpustats.result.presets import presets
 
 __all__ = [
     "EXPORTS",
+    "Comparison",
     "DataError",
     "DeviceError",
     "DeviceLost",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "Comparison": "gpustats.result.comparison",
     "EXPORTS": "gpustats.result.exports",
     "compare": "gpustats.result.compare",
     "presets": "gpustats.result.presets",

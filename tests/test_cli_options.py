@@ -624,6 +624,7 @@ def test_compare(folder: Path, tmp_path: Path) -> None:
     assert invoke("compare", "a.json", "b.json", "--fail-above", "-1", cwd=tmp_path).code == 2
     for arguments, message in [
         (["a.json", "inception", "--fail-above", "1"], "--fail-above has nothing to judge: there is no shift between"),
+        (["a.json", "imagenet", "--fail-above", "nan"], "--fail-above should be a number such as 0.5, got nan"),
         (["a.json", "imagnet"], "there is no preset and no file 'imagnet'. Did you mean 'imagenet'?"),
         (["none.json", "imagenet"], "none.json: cannot be read: No such file or directory"),
         (["a.json", "mnist"], "a.json has 3 channels (R, G, B), mnist has 1 channel (L)"),

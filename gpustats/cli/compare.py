@@ -38,6 +38,8 @@ def compare(a: str, b: str, file: str | None, fail_above: float | None) -> None:
 
     Exit codes: 0 compared, 1 error, 2 wrong usage, 4 the difference is above --fail-above.
     """
+    if fail_above is not None and math.isnan(fail_above):
+        fail("--fail-above should be a number such as 0.5, got nan")
     try:
         found = gpustats.compare(a, b)
     except GpustatsError as error:

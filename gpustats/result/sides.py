@@ -87,6 +87,8 @@ def side_of(given: Any, load: Callable[[str], Any], name: str) -> Side:
         is_file = os.path.exists(path) or os.path.basename(path) != path or path.endswith(".json")
         if path in presets or not is_file:
             return _of_preset(preset(path))
+        if os.path.isdir(path):
+            raise DataError(f"{printable(path)} is a folder; compute it, save the result, and compare that")
         return _of_result(load(path), printable(path))
     if hasattr(given, "totals"):
         return _of_result(given, name)

@@ -138,7 +138,9 @@ def test_scales_and_orders_are_converted() -> None:
     assert again.differs is False, "their sums depend on order"
 
 
-def test_what_cannot_be_compared() -> None:
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    photos_folder = tmp_path / "photos"
+    photos_folder.mkdir()
     stats, grey = stats_of(photos()), stats_of(photos()[..., :1])
     with pytest.raises(DataError, match=r"a has 3 channels \(R, G, B\), mnist has 1 channel \(L\): these cannot be"):
         compare(stats, "mnist")
@@ -159,6 +161,8 @@ def test_what_cannot_be_compared() -> None:
         compare(stats, "imagenett")
     with pytest.raises(DataError, match=r"none\.json: cannot be read"):
         compare("none.json", "imagenet")
+    with pytest.raises(DataError, match=r"photos is a folder; compute it, save the result, and compare that"):
+        compare(str(photos_folder), "imagenet")
     with pytest.raises(DataError, match="between results, files of results and presets, not int"):
         compare(stats, 3)  # type: ignore[arg-type]
 
