@@ -7,7 +7,7 @@ from typing import Any
 
 from gpustats.failures import FailureLog, printable
 
-__all__ = ["FAILURES_SHOWN", "counted", "normalize_line", "provenance", "skipped", "table", "valid"]
+__all__ = ["FAILURES_SHOWN", "counted", "csv", "markdown", "normalize_line", "provenance", "skipped", "table", "valid"]
 
 FAILURES_SHOWN = 5
 PLACES_SHOWN = 4
@@ -108,6 +108,23 @@ def table(
         lines += [f"  {failure}" for failure in listed[:FAILURES_SHOWN]]
         if len(failures) > FAILURES_SHOWN:
             lines.append(f"  ... and {len(failures) - FAILURES_SHOWN:,} more: stats.failures")
+    return "\n".join(lines)
+
+
+def csv(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channels: Sequence[str]) -> str:
+    """Return the numbers as comma-separated values, each with all digits; the parameters are those of `table`.
+
+    Lines that start with ``#`` hold the facts.
+    """
+    lines = [f"# {fact}" for fact in facts] + [",".join(("number", *channels))]
+    return "\n".join(lines + [",".join((name, *map(repr, values.tolist()))) for name, values, _ in rows])
+
+
+def markdown(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channels: Sequence[str]) -> str:
+    """Return facts and numbers in Markdown; the parameters are those of `table`."""
+    cells = [("", *channels, ""), ("---", *["---:"] * len(channels), "---")]
+    cells += [(f"`{name}`", *(f"{value:.7g}" for value in values), note) for name, values, note in rows]
+    lines = [f"- {fact}" for fact in facts] + [""] + [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join(lines)
 
 
