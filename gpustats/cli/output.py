@@ -55,11 +55,13 @@ def report(compute: Callable[[], Stats], json: str | None, quiet: bool) -> NoRet
 
 
 def print_table(stats: Stats) -> None:
-    """Print a result and the line to paste into a training script."""
+    """Print a result and the lines to paste into a training script."""
     click.echo(repr(stats))
     if stats.n_images:
         unit = stats.scaled(1)
         click.echo(f"\n{normalize_line(unit.mean, unit.std)}")
+        if "covariance" in unit.numbers():
+            click.echo(f"{unit.lighting()}  # channels {', '.join(unit.channels)}, for images on [0, 1]")
 
 
 def _write(stats: Stats, json: str | None) -> None:

@@ -19,6 +19,7 @@ from gpustats.definition import UNNAMED, Definition
 from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
 from gpustats.result import html, text
+from gpustats.result.derived import Derived
 from gpustats.result.version1 import from_version_1
 from gpustats.saved import natural
 from gpustats.statistics import catalogue, for_kind
@@ -51,7 +52,7 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stats:
+class Stats(Derived):
     """Statistics of an image dataset. All numbers are on [0, 1] (x/255), as torchvision's ``ToTensor`` gives values.
 
     The derived numbers are attributes: ``stats.mean``, ``stats.std``, ``stats.per_image.std`` and the others in
@@ -141,9 +142,19 @@ class Stats:
         statistic, number = catalogue().get(name, (None, None))
         if number is None or statistic is None:
             raise AttributeError(f"a result has no number {name!r}; it has {', '.join(self.numbers())}")
+        return self.evaluate(statistic, number)
+
+    def evaluate(self, statistic: str, number: Number) -> NDArray[Any]:
+        """Return a number that is derived from a statistic, in the scale of the result.
+
+        Raises
+        ------
+        AttributeError
+            Where the statistic was not computed.
+        """
         if statistic not in self.totals.statistics:
             raise AttributeError(
-                f"{name!r} was not computed: it needs statistics=[{statistic!r}]"
+                f"{number.name!r} was not computed: it needs statistics=[{statistic!r}]"
                 + (" in every result that was pooled" if statistic in self.totals.left_out else "")
             )
         kind = self.totals.kind

@@ -5,7 +5,9 @@ On the GPU: ``kernels/joint.cu`` and ``kernels/strided.cu``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -40,6 +42,19 @@ def _covariance(view: View) -> list[list[Any]]:
     return matrix
 
 
+def _correlation(view: View) -> list[list[Any]]:
+    covariance = _covariance(view)
+
+    def one(i: int, j: int) -> float:
+        variances = covariance[i][i] * covariance[j][j]
+        if not variances > 0:  # NaN too, where there are no pixels
+            return math.nan
+        return math.copysign(math.sqrt(Fraction(covariance[i][j] ** 2, variances)), covariance[i][j])
+
+    channels = range(len(covariance))
+    return [[one(i, j) for j in channels] for i in channels]
+
+
 class Covariance(Statistic):
     """Sums of products of channels.
 
@@ -60,6 +75,16 @@ class Covariance(Statistic):
             "sum((x_i - mean_i) * (x_j - mean_j)) / n, over all pixels of all images",
             "colour augmentation (PCA lighting), whitening",
             power=2,
+            shape=("C", "C"),
+            in_table=False,
+        ),
+        Number(
+            "correlation",
+            _correlation,
+            "how channels vary together, from -1 to 1",
+            "covariance of two channels, divided by both stds",
+            "`numpy.corrcoef` over all pixels",
+            power=0,
             shape=("C", "C"),
             in_table=False,
         ),

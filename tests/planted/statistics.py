@@ -16,6 +16,8 @@ _STATS = "tests/test_stats.py::test_"
 _DISPLAY = "tests/test_display.py::test_"
 _RUN = "tests/test_run.py::test_"
 _MEMORY = "tests/test_memory.py::test_"
+_DISTRIBUTION = "tests/test_distribution.py::test_"
+_COLOUR = "tests/test_colour.py::test_"
 
 FAULTS = [
     Fault(
@@ -433,5 +435,59 @@ FAULTS = [
         "if size <= self.share:",
         "if size < self.share:",
         _MEMORY + "what_is_reserved_refused_and_given_back",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "math.ceil(n * q) - 1",
+        "math.floor(n * q)",
+        _DISTRIBUTION + "every_hundredth_of_every_small_number_of_pixels",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "math.ceil(n * q)",
+        "math.ceil(n * Fraction(q))",
+        _DISTRIBUTION + "every_hundredth_of_every_small_number_of_pixels",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "* (place - low)",
+        "* (low - place)",
+        _DISTRIBUTION + "they_are_shown_as_text_html_and_json",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "second * second) - 3 if",
+        "second * second) if",
+        _DISTRIBUTION + "every_number_against_numpy_and_scipy",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "second**3)), third)",
+        "second**3)), 1)",
+        _DISTRIBUTION + "billions_of_pixels_keep_every_digit",
+    ),
+    Fault(
+        "gpustats/statistics/colour.py",
+        "column *= -1",
+        "pass",
+        _COLOUR + "the_sign_does_not_depend_on_the_solver",
+    ),
+    Fault(
+        "gpustats/statistics/colour.py",
+        "values[::-1], 0.0), vectors[:, ::-1]",
+        "values[::-1], 0.0), vectors[:, :]",
+        _COLOUR + "everything_against_numpy",
+    ),
+    Fault(
+        "gpustats/statistics/colour.py",
+        "if len(values) and values[-1]",
+        "if not len(values) and values[-1]",
+        _COLOUR + "grey_images_cannot_be_whitened_without_eps",
+    ),
+    Fault(
+        "gpustats/result/derived.py",
+        'self.number("covariance") / unit**2',
+        'self.number("covariance") / unit',
+        _COLOUR + "scales",
     ),
 ]
