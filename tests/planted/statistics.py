@@ -452,7 +452,7 @@ FAULTS = [
         "gpustats/statistics/distribution.py",
         "* (place - low)",
         "* (low - place)",
-        _DISTRIBUTION + "they_are_shown_as_text_html_and_json",
+        _DISTRIBUTION + "the_command_line_shows_them",
     ),
     Fault(
         "gpustats/statistics/distribution.py",
