@@ -6,7 +6,7 @@ On the GPU: ``kernels/joint.cu`` and ``kernels/strided.cu``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View, over
 from gpustats.statistics.compiled import compiled
-from gpustats.statistics.exact import column_sums
+from gpustats.statistics.exact import WHOLE, segment_sums
 from gpustats.statistics.lanes import lanes_of
 
 if TYPE_CHECKING:
@@ -114,8 +114,15 @@ class Covariance(Statistic):
 
     def fold(self, columns: Columns) -> Part:
         """Return the totals of the rows."""
-        (n,) = column_sums(columns["n"][:, None])
-        return {"n": n, "sum": column_sums(columns["sum"]), "products": column_sums(columns["products"])}
+        return self.fold_segments(columns, WHOLE)[0]
+
+    def fold_segments(self, columns: Columns, starts: Sequence[int]) -> list[Part]:
+        """Return the totals of each segment of the rows."""
+        sums = (segment_sums(columns[name], starts) for name in ("sum", "products"))
+        counts = segment_sums(columns["n"][:, None], starts)
+        return [
+            {"n": n, "sum": total, "products": products} for (n,), total, products in zip(counts, *sums, strict=True)
+        ]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a total."""
