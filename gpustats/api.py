@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
+from gpustats.decode.transform import transform_of
 from gpustats.definition import Definition
 from gpustats.engines.device import open_engine
 from gpustats.failures import FailureFile, FailureLimit
@@ -17,6 +18,7 @@ from gpustats.run import Run
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
 from gpustats.statistics import check_names
+from gpustats.statistics.missing import check_nodata
 
 __all__ = ["compute"]
 
@@ -43,6 +45,13 @@ def compute(
     group_by: str | Callable[[str], object] | None = None,
     root: str | os.PathLike[str] | None = None,
     layout: str = "auto",
+    resize: int | tuple[int, int] | None = None,
+    crop: int | tuple[int, int] | None = None,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
+    recipe: str | None = None,
+    exif: Literal["ignore", "turn"] = "ignore",
+    nodata: float | tuple[float, ...] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -118,6 +127,27 @@ def compute(
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
         the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
+    resize : int or (int, int), optional
+        Resize every image before it is measured: the shorter side, or height and width. The pixels are those of
+        torchvision's ``Resize`` on PIL images. For encoded images and for uint8 arrays with 1 or 3 channels.
+    crop : int or (int, int), optional
+        Then measure the center only, as torchvision's ``CenterCrop`` cuts it. A smaller image fails as ``unsupported``.
+    crop_pct : float, optional
+        The share of the resized shorter side that `crop` takes, as timm gives it: the image is resized to
+        ``floor(crop / crop_pct)``.
+    interpolation : {"bilinear", "bicubic", "lanczos", "hamming", "box", "nearest"}, optional
+        Pillow's filter for `resize`, by default bilinear.
+    recipe : str, optional
+        `resize`, `crop` and `interpolation` that published weights were evaluated with: ``"torchvision-imagenet"``
+        (256, 224, bilinear), ``"timm-imagenet"`` (256, 224, bicubic), ``"clip"`` (224, 224, bicubic) or
+        ``"inception"`` (341, 299, bicubic).
+    exif : {"ignore", "turn"}
+        Whether to turn an image as its EXIF orientation says, before all else.
+    nodata : float or tuple of float, optional
+        A value that stands for no data, such as -9999: values equal to it are left out, channel by channel. A tuple
+        with a number for each channel leaves out the pixels that are equal to it. NaN, infinity and the masked values
+        of NumPy's masked arrays are always left out. ``stats.valid_share`` says how much is left; an image with a
+        channel of which nothing is left fails as ``unsupported``.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -157,9 +187,14 @@ def compute(
     >>> gpustats.compute(folder, progress=False).mean.tolist()
     [1.0, 0.0, 0.2]
     """
-    _check_options(workers, on_error, max_pixels, changed)
+    _check_options(workers, on_error, max_pixels, changed, exif)
     limit = FailureLimit(max_failures)
-    definition = Definition(statistics=check_names(statistics))
+    definition = Definition(
+        transform=str(transform_of(resize, crop, crop_pct, interpolation, recipe)),
+        exif_transpose=exif == "turn",
+        nodata=check_nodata(nodata),
+        statistics=check_names(statistics),
+    )
     engine = open_engine(
         device,
         definition=definition,
@@ -200,13 +235,15 @@ def compute(
         ).stats()
 
 
-def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str) -> None:
+def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, exif: str) -> None:
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise ValueError(f"workers should be a positive integer or None, got {workers!r}")
     if on_error not in ("skip", "raise"):
         raise ValueError(f"on_error should be 'skip' or 'raise', got {on_error!r}")
     if changed not in ("mtime", "hash"):
         raise ValueError(f"changed should be 'mtime' or 'hash', got {changed!r}")
+    if exif not in ("ignore", "turn"):
+        raise ValueError(f"exif should be 'ignore' or 'turn', got {exif!r}")
     if not isinstance(max_pixels, int) or max_pixels < 1:
         raise ValueError(f"max_pixels should be a positive integer, got {max_pixels!r}")
 

@@ -523,3 +523,49 @@ def test_sigterm_does_what_the_handler_of_ctrl_c_does() -> None:
 def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "ü☃.jpg").write_bytes(encoded(photo())[:200])
     assert "ü☃.jpg: truncated" in invoke("compute", tmp_path).err
+
+
+@case("compute", "--resize", "--crop", "--crop-pct", "--interpolation", "--recipe")
+def test_resize_and_crop(tmp_path: Path) -> None:
+    photo(300, 400).save(tmp_path / "a.png")
+
+    def done(*options: object) -> str:
+        data = compute(tmp_path / "a.png", *options)
+        transform: str = data["definition"]["transform"]
+        return f"{transform}: {data['totals']['height_min']}x{data['totals']['width_min']}"
+
+    assert done() == "none: 300x400"
+    assert done("--resize", 30) == "resize 30 bilinear: 30x40"
+    assert done("--resize", "30x30", "--interpolation", "lanczos") == "resize 30x30 lanczos: 30x30"
+    assert done("--crop", "10x20") == "center crop 10x20: 10x20"
+    assert done("--crop", 45, "--crop-pct", 0.9) == "resize 50 bilinear, center crop 45x45: 45x45"
+    assert done("--recipe", "clip") == "resize 224 bicubic, center crop 224x224: 224x224"
+
+
+@pytest.mark.parametrize("given", ["3x", "x3", "1x2x3", "-4", "big", "2.5"])
+def test_sizes_that_are_none(folder: Path, given: str) -> None:
+    done = invoke("compute", folder, f"--resize={given}")
+    assert done.code == 2
+    assert "--resize" in done.err
+    assert "256x512" in done.err
+
+
+@case("compute", "--exif")
+def test_exif(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "a.jpg").write_bytes(encoded(photo(20, 30), exif=exif))
+    assert [compute(tmp_path, "--exif", how)["totals"]["height_min"] for how in ("ignore", "turn")] == [20, 30]
+
+
+@case("compute", "--nodata")
+def test_nodata(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 3), 51, np.uint8)
+    pixels[0] = 0
+    pixels[1, :, 0] = 0
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert compute(tmp_path, "--nodata=0")["mean"] == [0.2] * 3
+    assert compute(tmp_path, "--nodata", "0,0,0")["mean"] == [0.2 * 8 / 12, 0.2, 0.2]
+    assert compute(tmp_path)["mean"] == [0.1, 0.15, 0.15]
+    done = invoke("compute", tmp_path, "--nodata=black")
+    assert (done.code, "0,0,0" in done.err) == (2, True)

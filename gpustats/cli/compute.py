@@ -9,6 +9,7 @@ import click
 import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import report
+from gpustats.decode.transform import INTERPOLATIONS, RECIPES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -49,6 +50,28 @@ __all__ = ["compute"]
 )
 @click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from.")
 @click.option("--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW.")
+@click.option(
+    "--resize",
+    metavar="N|HxW",
+    callback=options.sides,
+    help="Resize before measuring: the shorter side to N, or to height x width.",
+)
+@click.option("--crop", metavar="N|HxW", callback=options.sides, help="Then measure only the center.")
+@click.option("--crop-pct", metavar="SHARE", type=float, help="Resize to --crop divided by this, as timm does.")
+@click.option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How to resize; by default bilinear.")
+@click.option("--recipe", type=click.Choice(tuple(RECIPES)), help="The resize and crop of published weights.")
+@click.option(
+    "--exif",
+    type=click.Choice(["ignore", "turn"]),
+    default="ignore",
+    help="Turn images as their EXIF orientation says.",
+)
+@click.option(
+    "--nodata",
+    metavar="VALUE",
+    callback=options.numbers,
+    help="Leave this value out: -9999, or 0,0,0 for pixels with these channels.",
+)
 @click.option(
     "--storage-option",
     "storage_options",

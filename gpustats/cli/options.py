@@ -11,7 +11,7 @@ import click
 
 from gpustats.cli.output import fail
 
-__all__ = ["count_or_share", "names", "quiet", "storage_options", "verbose", "workers"]
+__all__ = ["count_or_share", "names", "numbers", "quiet", "sides", "storage_options", "verbose", "workers"]
 
 _Command = Callable[..., None]
 
@@ -55,6 +55,26 @@ def _log(context: click.Context, parameter: click.Parameter, wanted: bool) -> No
 def names(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """Read names that are separated by commas, or given one by one."""
     return [name for text in given for name in text.split(",")]
+
+
+def sides(context: click.Context, parameter: click.Parameter, text: str | None) -> int | tuple[int, int] | None:
+    """Read ``256``, or ``256x512`` as height and width."""
+    if text is None:
+        return None
+    lengths = text.lower().split("x")
+    if len(lengths) > 2 or not all(length.isdecimal() for length in lengths):
+        raise click.BadParameter(f"should be a length (256) or height x width (256x512), got {text!r}")
+    return int(text) if len(lengths) == 1 else (int(lengths[0]), int(lengths[1]))
+
+
+def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """Read ``-9999``, or ``0,0,0`` as one number for each channel."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"should be a number (-9999), or one for each channel (0,0,0), got {text!r}") from None
 
 
 def count_or_share(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:

@@ -112,6 +112,12 @@ class Stats(Derived):
         return self.totals.pixels
 
     @property
+    def valid_share(self) -> NDArray[np.float64]:
+        """Share of the pixels of each channel that count, of shape (C,): less than 1 where values are missing."""
+        counts = self.totals["moments"]["n"] if self.n_pixels else []
+        return np.array([count / self.n_pixels for count in counts])
+
+    @property
     def height_range(self) -> tuple[int, int]:
         """Smallest and largest height of an image, in pixels."""
         return self.totals.height_min, self.totals.height_max
@@ -228,6 +234,8 @@ class Stats(Derived):
             factor = "" if self.scale == 1 else f", times {self.scale}"
             scale = f"float values as they are{factor} (float64 sums, not bit-exact)"
         facts.append(f"{self.definition.color_order}, {scale}, transform: {self.definition.transform}")
+        if (self.valid_share < 1).any():
+            facts.append(text.valid(self.valid_share.tolist(), self.channels))
         left_out = (*t.left_out, *self.left_out)
         return facts + text.provenance(self.runs, self.complete, left_out, self.failures, self.skipped)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from gpustats.failures import FailureLog, printable
 
-__all__ = ["FAILURES_SHOWN", "GroupTable", "counted", "normalize_line", "provenance", "skipped", "table"]
+__all__ = ["FAILURES_SHOWN", "GroupTable", "counted", "normalize_line", "provenance", "skipped", "table", "valid"]
 
 FAILURES_SHOWN = 5
 
@@ -42,6 +42,14 @@ def counted(images: int, pixels: int, widths: tuple[int, int], heights: tuple[in
     """Return how many images and pixels there are, and the range of their sizes."""
     sizes = f", {_span(*widths)} x {_span(*heights)} (width x height)" if images else ""
     return f"{images:,} image{'' if images == 1 else 's'}, {pixels:,} pixels{sizes}"
+
+
+def valid(shares: Sequence[float], channels: Sequence[str]) -> str:
+    """Return how much of each channel counts, in words."""
+    if len(set(shares)) == 1:
+        return f"{shares[0]:.4%} of the pixels are valid; the others are left out"
+    listed = ", ".join(f"{name} {share:.4%}" for name, share in zip(channels, shares, strict=True))
+    return f"valid pixels: {listed}; the others are left out"
 
 
 def provenance(

@@ -183,15 +183,8 @@ def as_array(value: Any) -> Any:
     Raises
     ------
     DataError
-        Where it is in GPU memory and CuPy is missing, or where values are masked.
+        Where it is in GPU memory and CuPy is missing.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.getmaskarray(value).any():
-            raise DataError(
-                f"{_describe(value)} has masked values, which cannot be left out; pass the values that count as an "
-                "array without a mask"
-            )
-        return value.data
     if isinstance(value, np.ndarray):
         return value
     if _from_module(value, "torch"):

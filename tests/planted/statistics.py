@@ -20,6 +20,13 @@ _DISTRIBUTION = "tests/test_distribution.py::test_"
 _GROUPS = "tests/test_groups.py::test_"
 _COLOUR = "tests/test_colour.py::test_"
 
+
+def _missing(
+    old: str, new: str, test: str, file: str = "gpustats/statistics/missing.py", tests: str = "tests/test_missing.py"
+) -> Fault:
+    return Fault(file, old, new, f"{tests}::{test}")
+
+
 FAULTS = [
     Fault(
         "gpustats/statistics/exact.py",
@@ -373,8 +380,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/definition.py",
-        "any(type(data[name]) is not type(value) for name, value in expected.items())",
-        "any(not isinstance(data[name], type(value)) for name, value in expected.items())",
+        "any(type(value) is not type(expected[name]) for name, value in data.items())",
+        "any(not isinstance(value, type(expected[name])) for name, value in data.items())",
         _STATS + "a_damaged_definition_is_refused",
     ),
     Fault(
@@ -550,5 +557,41 @@ FAULTS = [
         "Outcome(rows, outcome.failures + failures)",
         "Outcome(rows, failures)",
         _GROUPS + "a_function_that_raises_costs_each_key_once",
+    ),
+    _missing(
+        "            and type(pixels) is np.ndarray  # not a masked array\n",
+        "",
+        "test_the_fast_way_is_not_taken_by_masked_arrays",
+        "gpustats/statistics/builder.py",
+    ),
+    _missing(" and not self._nodata:", ":", "test_nodata", "gpustats/statistics/builder.py"),
+    _missing(
+        "            valid &= np.isfinite(values)",
+        "            pass",
+        "test_nan_and_infinity_are_left_out",
+        "gpustats/statistics/builder.py",
+    ),
+    _missing("equal if missing is None else missing | equal", "equal", "test_nan_and_infinity_are_left_out"),
+    _missing(
+        "    if not valid.any(axis=(0, 1)).all():",
+        "    if not valid.any():",
+        "test_an_image_without_a_valid_pixel_is_a_failure",
+    ),
+    _missing(
+        "        if not np.array_equal(whole, valid.any(axis=2)):",
+        "        if False:",
+        "test_a_histogram_of_channels_with_other_pixels_missing",
+    ),
+    _missing(
+        "(values == np.array(wanted, values.dtype)).all(axis=2)",
+        "(values == np.array(wanted, values.dtype)).any(axis=2)",
+        "test_a_whole_pixel_that_stands_for_no_data",
+    ),
+    _missing(
+        "self._transforms or bool(definition.nodata)",
+        "self._transforms",
+        "test_what_no_kernel_does_is_done_on_the_host",
+        "gpustats/engines/cpu.py",
+        "tests/gpu/test_device_arrays.py",
     ),
 ]
