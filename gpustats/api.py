@@ -11,6 +11,7 @@ from gpustats.decode.transform import transform_of
 from gpustats.definition import Definition
 from gpustats.engines.device import open_engine
 from gpustats.failures import FailureFile, FailureLimit
+from gpustats.grouping import Grouping
 from gpustats.progress import reported
 from gpustats.result.stats import Stats
 from gpustats.run import Run
@@ -41,6 +42,7 @@ def compute(
     column: str | int | Callable[[Any], Any] | None = None,
     feature: str | None = None,
     group: str | None = None,
+    group_by: str | Callable[[str], object] | None = None,
     root: str | os.PathLike[str] | None = None,
     layout: str = "auto",
     resize: int | tuple[int, int] | None = None,
@@ -119,6 +121,11 @@ def compute(
     group : str, optional
         The column, feature or WebDataset extension that names the group of an image, by default one that is called
         label, class or the like; in WebDataset shards ``cls``.
+    group_by : str or callable, optional
+        Compute the statistics of each group too, as ``stats.groups``: ``"folder"`` for the first-level subfolder,
+        ``"label"`` for the group that the data names (see `group`), the name of a column (as `group`), or a function of
+        the key that returns the group. Where the function raises, the image is a failure. Images without a group (None
+        or an empty text) are in ``stats.groups[""]``.
     root : str or PathLike, optional
         The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own
         folder.
@@ -208,18 +215,19 @@ def compute(
         isolate=isolate,
         gpu_options=gpu_options,
     )
+    grouping = Grouping(group_by, group)
     options = SourceOptions(
         column=column if isinstance(column, str) else None,
         picked=None if isinstance(column, str) else column,
         feature=feature,
-        group=group,
+        group=grouping.column,
         root=None if root is None else os.fspath(root),
         layout=layout,
         repeats=repeats,
         storage_options=storage_options,
         max_bytes=engine.max_bytes,
     )
-    source = open_source(data, options)
+    source = grouping.checked(lambda: open_source(data, options))
     with ExitStack() as stack:
         on_failure = [stack.enter_context(FailureFile(failures)).add] if failures is not None else []
         if checkpoint is not None:
@@ -235,6 +243,8 @@ def compute(
             stop_at_first=on_error == "raise",
             advance=stack.enter_context(reported(progress, source)),
             on_failure=on_failure,
+            grouped=grouping.totals(definition.statistics),
+            group_of=grouping.function,
         ).stats()
 
 

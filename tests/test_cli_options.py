@@ -278,7 +278,7 @@ def test_feature(tmp_path: Path) -> None:
 
 @case("compute", "--group", "--changed", "--checkpoint")
 def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
-    """A group is not shown, but it is a part of what a checkpoint is held against."""
+    """The column of the group is a part of what a checkpoint is compared with."""
     flat(tmp_path / "a.png", 51)
     (tmp_path / "list.csv").write_text("path,kind,other\na.png,cat,x\n")
     command = [tmp_path / "list.csv", "--checkpoint", tmp_path / "run", "--group"]
@@ -288,6 +288,21 @@ def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
     assert other.code == 1
     assert "group" in other.err
     assert "no_such" in invoke("compute", tmp_path / "list.csv", "--group", "no_such").err
+
+
+@case("compute", "--group-by")
+def test_group_by(tmp_path: Path) -> None:
+    for name, value in (("a", 51), ("b", 102)):
+        flat(tmp_path / "set" / name / "x.png", value)
+    (tmp_path / "list.csv").write_text("path,kind\nset/a/x.png,cat\nset/b/x.png,dog\n")
+
+    def groups(*arguments: object) -> dict[str, float]:
+        return {name: mean_of(group) for name, group in compute(*arguments)["groups"]["groups"].items()}
+
+    assert groups(tmp_path / "set", "--group-by", "folder") == {"a": 51, "b": 102}
+    assert groups(tmp_path / "list.csv", "--group-by", "kind") == {"cat": 51, "dog": 102}
+    assert "groups" not in compute(tmp_path / "set")
+    assert "\n  group by folder " in invoke("compute", tmp_path / "set", "--group-by", "folder").out
 
 
 def test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content(tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ __all__ = ["compute"]
 @click.option(
     "--group", metavar="NAME", help="Column, feature or WebDataset extension that names the group of an image."
 )
+@click.option(
+    "--group-by",
+    metavar="folder|label|NAME",
+    help="Compute each group too: by first-level folder, by the label that the data names, or by this column.",
+)
 @click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from.")
 @click.option("--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW.")
 @click.option(

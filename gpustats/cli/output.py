@@ -119,6 +119,8 @@ def print_table(stats: Stats, shown: Shown = Shown()) -> None:
     else:
         unit = stats.scaled(1)
         pasted = normalize_line(unit.mean, unit.std)
+        if "covariance" in unit.numbers():
+            pasted += f"\n{unit.lighting()}  # channels {', '.join(unit.channels)}, for images on [0, 1]"
     click.echo(f"\n{pasted}")
 
 

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpustats.failures import FailureLog, printable
 
-__all__ = ["FAILURES_SHOWN", "counted", "csv", "markdown", "normalize_line", "provenance", "skipped", "table", "valid"]
+__all__ = [
+    "FAILURES_SHOWN",
+    "GroupTable",
+    "counted",
+    "csv",
+    "markdown",
+    "normalize_line",
+    "provenance",
+    "skipped",
+    "table",
+    "valid",
+]
 
 FAILURES_SHOWN = 5
 PLACES_SHOWN = 4
+
+
+class GroupTable(NamedTuple):
+    """The largest groups: the names of columns, rows of texts, and how many groups there are."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    groups: int
+
+    @property
+    def rest(self) -> str:
+        """What is said of the groups that are not shown, "" where there are none."""
+        more = self.groups - len(self.rows)
+        return f"... and {more:,} more: stats.groups" if more else ""
 
 
 def normalize_line(mean: Sequence[float], std: Sequence[float]) -> str:
@@ -81,9 +106,13 @@ def _places(images: Mapping[str, int]) -> str:
 
 
 def table(
-    facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], failures: FailureLog, channels: Sequence[str]
+    facts: Sequence[str],
+    rows: Sequence[tuple[str, Any, str]],
+    failures: FailureLog,
+    channels: Sequence[str],
+    groups: GroupTable | None = None,
 ) -> str:
-    """Return facts, numbers and the first failures.
+    """Return facts, numbers, groups and the first failures.
 
     Parameters
     ----------
@@ -95,6 +124,8 @@ def table(
         Of the result.
     channels : sequence of str
         Names of the channels.
+    groups : GroupTable, optional
+        Where the result has groups.
     """
     lines = ["gpustats.Stats", *(f"  {fact}" for fact in facts)]
     if rows:
@@ -102,6 +133,8 @@ def table(
         lines.append("  " + " " * 24 + "".join(f"{name:>12}" for name in channels))
         for name, values, note in rows:
             lines.append(f"  {name:<24}" + "".join(f"{value:>12.7g}" for value in values) + f"   {note}".rstrip())
+    if groups is not None:
+        lines += ["", *_group_lines(groups)]
     listed = list(failures)
     if listed:
         lines.append("")
@@ -126,6 +159,19 @@ def markdown(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channel
     cells += [(f"`{name}`", *(f"{value:.7g}" for value in values), note) for name, values, note in rows]
     lines = [f"- {fact}" for fact in facts] + [""] + [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join(lines)
+
+
+def _group_lines(groups: GroupTable) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        name, images, pixels, *numbers = cells
+        name = name if len(name) <= _NAME else name[: _NAME - 3] + "..."
+        return f"  {name:<{_NAME}}{images:>10}{pixels:>16}" + "".join(f"{number:>10}" for number in numbers)
+
+    lines = [line(groups.head), *map(line, groups.rows)]
+    return [*lines, f"  {groups.rest}"] if groups.rest else lines
+
+
+_NAME = 24  # characters that a name of a group has in a table
 
 
 def _span(low: int, high: int) -> str:
