@@ -94,8 +94,18 @@ FAULTS = [
         _COMPARE + "test_standard_errors",
     ),
     Fault(_DISTANCES, '"key_hash", "height_min"', '"height_min"', _COMPARE + "test_the_same_images_changed_are_found"),
+    Fault(_DISTANCES, "rtol=0 if exact else 1e-9", "rtol=0", _COMPARE + "test_scales_and_orders_are_converted"),
     Fault(
-        _DISTANCES, "1e-9 if a.is_float or b.is_float else 0", "0", _COMPARE + "test_scales_and_orders_are_converted"
+        _DISTANCES,
+        "    if np.isnan(every).any():\n",
+        "    if False:\n",
+        _COMPARE + "test_images_of_one_pixel_and_images_that_are_all_alike",
+    ),
+    Fault(
+        _DISTANCES,
+        "out=without_error, ",
+        "out=np.zeros_like(error), ",
+        _COMPARE + "test_images_of_one_pixel_and_images_that_are_all_alike",
     ),
     Fault(_DISTANCES, "/ (p.shape[1] - 1)", "/ p.shape[1]", _COMPARE + "test_distances_of_histograms"),
     Fault(
