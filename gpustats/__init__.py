@@ -25,7 +25,7 @@ from gpustats.version import __version__
 if TYPE_CHECKING:
     from gpustats.result.compare import compare
     from gpustats.result.comparison import Comparison
-    from gpustats.result.exports import EXPORTS
+    from gpustats.result.export_table import EXPORTS
     from gpustats.result.presets import presets
 
 __all__ = [
@@ -50,7 +50,7 @@ __all__ = [
 
 _LATER = {
     "Comparison": "gpustats.result.comparison",
-    "EXPORTS": "gpustats.result.exports",
+    "EXPORTS": "gpustats.result.export_table",
     "compare": "gpustats.result.compare",
     "presets": "gpustats.result.presets",
 }

@@ -9,7 +9,8 @@ import click
 from gpustats.cli import options
 from gpustats.cli.output import fail
 from gpustats.errors import GpustatsError
-from gpustats.result.exports import EXPORTS, named
+from gpustats.result.export_table import EXPORTS
+from gpustats.result.exports import named
 from gpustats.result.stats import Stats
 
 __all__ = ["export"]

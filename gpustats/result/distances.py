@@ -45,14 +45,11 @@ def sampling(a: Side, b: Side) -> Sampling:
     results = [side for side in (a, b) if side.measured is not None]
     if not results:
         return Sampling(None, None, None, [])
-    if len(results) == 2 and _same_images(a.measured, b.measured):
-        tolerance = 1e-9 if a.is_float or b.is_float else 0  # the sums of floats depend on order
-        differs = not all(
-            np.allclose(a.number(name), b.number(name), rtol=tolerance, atol=0, equal_nan=True)
-            for name in ("mean", "std", "per_image.mean", "per_image.std")
-        )
-        said = "both have the same images by number, names and sizes, so no sampling is between them: "
-        return Sampling(None, None, differs, [said + ("the pixels differ" if differs else "the pixels are the same")])
+    if a.measured is not None and b.measured is not None and _same_images(a.measured, b.measured):
+        differs = _changed(a, b)
+        said = "the pixels differ" if differs else "their numbers are the same"
+        text = f"both have the same images by number, names and sizes, so no sampling is between them: {said}"
+        return Sampling(None, None, differs, [text])
     small = min(side.measured.n_images for side in results if side.measured is not None)
     if small < 2:
         return Sampling(None, None, None, ["one image has no sampling error that could be known"])
@@ -86,6 +83,8 @@ def _against(side: Side, known: Side, notes: list[str]) -> Sampling:
 
 def _judged(z_mean: Values, z_std: Values | None, notes: list[str]) -> Sampling:
     every = np.concatenate([z_mean] + ([] if z_std is None else [z_std]))
+    if np.isnan(every).any():
+        return Sampling(z_mean, z_std, None, [*notes, "images of one pixel have no std that could be compared"])
     limit = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / len(every))
     differs = bool((np.abs(every) > limit).any())
     said = "larger than sampling explains" if differs else "not larger than sampling explains"
@@ -95,8 +94,8 @@ def _judged(z_mean: Values, z_std: Values | None, notes: list[str]) -> Sampling:
 def _z(difference: Values, *errors: Values) -> Values:
     """Return a difference in standard errors: 0 for none, infinite where there is a difference without an error."""
     error = np.sqrt(sum(error**2 for error in errors))
-    where = np.where(difference == 0, 0.0, np.copysign(np.inf, difference))
-    return np.divide(difference, error, out=where, where=error > 0)
+    without_error = np.where(difference > 0, np.inf, np.where(difference < 0, -np.inf, difference))
+    return np.divide(difference, error, out=without_error, where=error > 0)
 
 
 def _error_of_mean(side: Side) -> Values:
@@ -111,12 +110,21 @@ def _error_of_std(side: Side) -> Values:
     return error
 
 
-def _same_images(a: Measured | None, b: Measured | None) -> bool:
+def _same_images(a: Measured, b: Measured) -> bool:
     """Whether number, names and sizes of the images are the same, as far as a result knows."""
-    assert a is not None
-    assert b is not None
     names = ("images", "pixels", "key_hash", "height_min", "height_max", "width_min", "width_max")
     return all(getattr(a.totals, name) == getattr(b.totals, name) for name in names)
+
+
+def _changed(a: Side, b: Side) -> bool:
+    """Whether the numbers of the same images differ: beyond rounding, where they are of floats or of two depths."""
+    assert a.measured is not None
+    assert b.measured is not None
+    exact = a.measured.totals.kind == b.measured.totals.kind and not a.is_float
+    names = ("mean", "std", "per_image.mean", "per_image.std")
+    return not all(
+        np.allclose(a.number(n), b.number(n), rtol=0 if exact else 1e-9, atol=0, equal_nan=True) for n in names
+    )
 
 
 def of_histograms(a: Side, b: Side) -> tuple[Values | None, Values | None, list[str]]:

@@ -136,6 +136,8 @@ def test_scales_and_orders_are_converted() -> None:
     again = compare(stats_of(images * 1.0), Stats.from_dict(data))
     assert again.shift < 1e-12, "floats against floats"
     assert again.differs is False, "their sums depend on order"
+    one, deep = stats_of(images), stats_of(images.astype(np.uint16) * 257)
+    assert any("their numbers are the same" in note for note in compare(one, deep).notes), "of two depths"
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
@@ -219,6 +221,20 @@ def test_standard_errors() -> None:
     one = compare(folded(rows, np.array([0])), folded(rows, second))
     assert (one.z_mean, one.differs) == (None, None)
     assert "one image has no sampling error that could be known" in one.notes
+
+
+def test_images_of_one_pixel_and_images_that_are_all_alike() -> None:
+    points = stats_of(np.random.default_rng(0).integers(0, 256, (40, 1, 1, 3), dtype=np.uint8))
+    found = points.compare("imagenet")
+    assert math.isnan(found.shift)
+    assert found.differs is None
+    assert "images of one pixel have no std that could be compared" in found.notes
+    alike = stats_of(np.repeat(photos(1), 40, axis=0))
+    assert alike.compare("imagenet").differs is True, "there is a difference, and no error"
+    same = compare(alike, stats_of(np.repeat(photos(1), 50, axis=0)))
+    assert same.z_mean is not None
+    assert same.z_mean.tolist() == [0, 0, 0]
+    assert same.differs is False
 
 
 def test_samples_of_one_set_are_no_different_in_95_percent() -> None:
