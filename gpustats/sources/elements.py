@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gpustats.decode.formats import sniff
 from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.sources.choice import choose_one, listed
@@ -19,7 +20,7 @@ from gpustats.sources.options import SourceOptions
 __all__ = ["Elements", "described", "from_module", "is_array", "is_element", "is_image", "is_path", "is_pil"]
 
 _IMAGE_ENTRIES = (("image", "images", "img"), ("pixel_values",), ("input", "inputs"))
-_LABEL_ENTRIES = ("label", "labels", "target", "class")
+_LABEL_ENTRIES = ("label", "labels", "target", "class", "cls")
 _ARRAY_PROTOCOLS = ("__cuda_array_interface__", "__array_interface__", "__dlpack__")
 _DEEPEST = 5
 
@@ -114,6 +115,8 @@ class Elements:
         """Return the entry that is an image, the same in every element, and the label beside it."""
         if self._chosen is None:
             candidates = dict(_candidates(element))
+            likely = {name: value for name, value in candidates.items() if _begins_as_an_image(value)}
+            candidates = likely or candidates
             many = {name: value for name, value in candidates.items() if _axes(value) != 2}  # two: tokens and the like
             shown = {name: f"({described(value)})" for name, value in (many or candidates).items()}
             for names in _IMAGE_ENTRIES:
@@ -137,7 +140,8 @@ def _named(value: Any) -> Mapping[str, Any] | None:
     """Return the entries of a value that has names for them: a mapping, a dataclass, a named tuple; else None."""
     if isinstance(value, Mapping):
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    # One with an index or an iterator is a dataset, whose fields are its own affair.
+    if dataclasses.is_dataclass(value) and not any(hasattr(value, name) for name in ("__iter__", "__getitem__")):
         return {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return dict(zip(value._fields, value, strict=True))
@@ -219,6 +223,11 @@ def _may_be_image(value: Any, first: Any) -> bool:
 def _axes(value: Any) -> int:
     """Return how many axes an array has; 3 for an image of another kind."""
     return len(value.shape) if is_array(value) and hasattr(value, "shape") else 3
+
+
+def _begins_as_an_image(value: Any) -> bool:
+    """Say whether bytes are those of an image, and no label or text; True for what is no bytes."""
+    return not isinstance(value, bytes | bytearray | memoryview) or sniff(bytes(value[:16])) is not None
 
 
 def _several(element: Sequence[Any]) -> ImageError:

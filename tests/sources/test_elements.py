@@ -126,6 +126,55 @@ def named(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "column": None, "picked": column} if not isinstance(column, str | None) else options
 
 
+def test_samples_of_webdataset_as_bytes() -> None:
+    data = [
+        {"__key__": f"{number}", "cls": f"l{number}".encode(), "json": b"{}", "png": image}
+        for number, image in enumerate(ENCODED)
+    ]
+    check(compute(data))
+    assert contents(iter(data)).groups == LABELS
+
+
+@dataclass
+class DatasetWithFields:
+    """A dataset that happens to be a dataclass; its first field is no image of it."""
+
+    mean_image: Any
+    images: Any
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.images[index]
+
+
+def test_a_dataset_that_is_a_dataclass() -> None:
+    data = DatasetWithFields(MASKS[0], COLORS)
+    check(compute(data))
+    assert compute([data, data]).n_images == 12
+
+
+def test_a_mapping_of_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=COLORS, y=np.arange(6))
+    with np.load(tmp_path / "a.npz") as file:
+        check(compute(file))
+    with pytest.raises(DataError, match=r"several entries may hold images: train .*, test "):
+        compute({"train": COLORS, "test": COLORS})
+    check(compute({"train": COLORS, "test": COLORS}, column="train"))
+
+
+def test_a_checkpoint_knows_the_function_by_its_name(tmp_path: Path) -> None:
+    def first(element: Any) -> Any:
+        return element[0]
+
+    data = [(image, 1) for image in COLORS]
+    compute(data, column=first, checkpoint=tmp_path / "c")
+    check(compute(data, column=first, checkpoint=tmp_path / "c"))
+    with pytest.raises(DataError, match="picked"):
+        compute(data, column=0, checkpoint=tmp_path / "c")
+
+
 @pytest.mark.parametrize("form", [list, iter])
 def test_lists_of_different_sizes(form: Any) -> None:
     batches = [SIZES[:4], SIZES[4:]]
