@@ -174,7 +174,7 @@ class IterableSource(Source):
         self._prefix = key + "/" if key else ""
         self._layout = options.layout
         self._max_bytes = options.max_bytes
-        self._elements_of = Elements(options, label, self.notes)
+        self._elements_of = Elements(options, label)
 
     def parts(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
@@ -196,6 +196,8 @@ class IterableSource(Source):
                 number += 1
                 continue
             for group, item in self._images(element, number):
+                if self._elements_of.place is not None:
+                    self.notes.choose("entry", self._elements_of.place)
                 key = self._prefix + (key_of(item) if isinstance(item, str) else str(number))
                 yield Failure(key, item.reason, str(item)) if isinstance(item, ImageError) else (key, group, item)
                 number += 1

@@ -95,6 +95,9 @@ ELEMENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "encoded in dicts": ([{"jpg": data, "label": label} for data, label in zip(ENCODED, LABELS, strict=True)], {}),
     "a name": ([{"a": image, "b": image + 1, "c": label} for image, label in PAIRS], {"column": "a", "group": "c"}),
+    "a name and its label": ([{"a": image, "b": image + 1, "label": label} for image, label in PAIRS], {"column": "a"}),
+    "a name in lists of dicts": (
+        Loader(list, [{"a": image, "b": image, "label": label} for image, label in PAIRS]), {"column": "a"}),
     "a key with dots": (
         [{"observation.images.top": image, "observation.images.left": image + 1, "l": label} for image, label in PAIRS],
         {"column": "observation.images.top", "group": "l"},
@@ -189,6 +192,8 @@ def test_what_was_chosen_is_in_the_result() -> None:
     assert compute(data, column="a.x").runs[0]["images_from"] == {"entry 'a.x'": 6}
     assert compute(PAIRS, column=-2).runs[0]["images_from"] == {"entry '-2'": 6}
     assert compute(list(zip(COLORS, MASKS, strict=True))).runs[0]["images_from"] == {"entry '0'": 6}
+    batches = Loader(lambda b: {"a": np.stack(b), "label": 1}, COLORS)
+    assert compute(batches).runs[0]["images_from"] == {"entry 'a'": 6}, "images and not batches"
     assert "images_from" not in compute(PAIRS).runs[0]
 
 
