@@ -1,8 +1,8 @@
 """Samples of an archive: members with one name and several extensions, and which of them is the image.
 
-As in WebDataset, a name ends at the first dot of its last part, and the rest is the extension: ``a/x.seg.png`` is the
-member ``seg.png`` of the sample ``a/x``. Parts of it that begin with no letter belong to the name all the same, so
-that ``IMG.2020.jpg`` and ``IMG.2021.jpg`` are two images with the extension ``jpg``.
+As in WebDataset, the extension of a member is what follows the first dot of its name: ``a/x.seg.png`` is the member
+``seg.png`` of the sample ``a/x``. Parts that begin with no letter belong to the name: ``IMG.2020.jpg`` and
+``IMG.2021.jpg`` are two images with the extension ``jpg``.
 """
 
 from __future__ import annotations
