@@ -25,10 +25,20 @@ from PIL import Image, ImageFile
 
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
+from gpustats.decode.transform import Transform
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 
-__all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "jpeg_header", "versions", "whole_images_only"]
+__all__ = [
+    "PILLOW",
+    "SIMPLEJPEG",
+    "Decoder",
+    "check_size",
+    "exif_orientation",
+    "jpeg_header",
+    "versions",
+    "whole_images_only",
+]
 
 SIMPLEJPEG = "simplejpeg"
 PILLOW = "pillow"
@@ -40,6 +50,8 @@ _ENDS_EARLY = ("premature end of data segment", "found marker 0xd9 instead of RS
 
 _STRIP_PIXELS = 1 << 17  # a strip is held four times while it is converted
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
+_ORIENTATION = 274  # so is that of EXIF
+_NO_TRANSFORM = Transform()
 
 
 @functools.cache
@@ -88,11 +100,14 @@ class Decoder:
         An image whose header gives more fails before anything is allocated.
     memory : MemoryBudget
         Asked before pixels are allocated.
+    transform : Transform, optional
+        What is done to the pixels afterwards, for the memory that it takes.
     """
 
-    def __init__(self, max_pixels: int, memory: MemoryBudget) -> None:
+    def __init__(self, max_pixels: int, memory: MemoryBudget, transform: Transform = _NO_TRANSFORM) -> None:
         self._max_pixels = max_pixels
         self._memory = memory
+        self._transform = transform
         self._reserved = 0
         self._file_alone = 0
         self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
@@ -130,8 +145,10 @@ class Decoder:
         height, width, color_space = header
         size = height * width * 3
         check_size(height, width, self._max_pixels)
-        if size > self._buffer.nbytes or may_hide_scans(data, height * width):
-            self._admit(height * width * (3 + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)))
+        later = self._transform.peak_bytes(height, width)
+        if max(size, later // 3) > self._buffer.nbytes or may_hide_scans(data, height * width):
+            peak = height * width * (3 + _COEFFICIENT_BYTES * jpeg_scans(data, height * width))
+            self._admit(max(peak, later))
         # Of files with another precision, libjpeg gives RGB only for lossless ones that are stored as RGB.
         if color_space in ("CMYK", "YCCK") or (color_space == "RGB" and jpeg_precision(data) != 8):
             return self._decode_with_pillow(data), PILLOW
@@ -196,7 +213,7 @@ class Decoder:
 
     def _admit_pixels(self, kind: Format, data: bytes, height: int, width: int) -> None:
         check_size(height, width, self._max_pixels)
-        self._admit(kind.peak(data, height * width))
+        self._admit(max(kind.peak(data, height * width), self._transform.peak_bytes(height, width)))
 
 
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
@@ -211,6 +228,24 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     except Exception:  # noqa: BLE001 - see above
         return None
     return int(height), int(width), str(color_space)
+
+
+def exif_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of an encoded image, 1 where it has none, as Pillow reads it.
+
+    Raises
+    ------
+    ImageError
+        Where the metadata are damaged.
+    """
+    kind = sniff(data)
+    if kind is None or kind.name == "TIFF":  # Pillow turns a TIFF when it loads the pixels
+        return 1
+    try:
+        with _open(kind, data) as image:
+            return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception as error:  # noqa: BLE001 - damaged metadata make Pillow raise nearly anything; one image, named
+        raise ImageError("corrupt", f"{kind.name}: the EXIF orientation cannot be read: {error}") from None
 
 
 def _check_scan(data: bytes, mode: str) -> None:

@@ -26,15 +26,8 @@ def as_array(value: Any) -> Any:
     Raises
     ------
     DataError
-        Where it is in GPU memory and CuPy is missing, or where values are masked.
+        Where it is in GPU memory and CuPy is missing, or of a type that NumPy does not have.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.getmaskarray(value).any():
-            raise DataError(
-                f"{described(value)} has masked values, which cannot be left out; pass the values that count as an "
-                "array without a mask"
-            )
-        return value.data
     if isinstance(value, np.ndarray):
         return value
     if from_module(value, "torch"):
