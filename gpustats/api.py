@@ -264,4 +264,8 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
     names = ("column", "picked", "feature", "group", "root", "layout", "repeats")
-    return {name: key_of(str(value)) for name in names if (value := getattr(options, name)) is not None}
+    return {
+        name: key_of(getattr(value, "__qualname__", str(value)))
+        for name in names
+        if (value := getattr(options, name)) is not None
+    }

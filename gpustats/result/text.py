@@ -49,6 +49,7 @@ def skipped(counts: Mapping[str, int]) -> str:
     words = {
         "non_image": "other than images",
         "image": "images of another extension",
+        "folder": "folders",
         "linked_folder": "folders seen before",
         "repeated": "named again",
         "repeated_other_group": "named again with another group (the first one counts)",

@@ -10,16 +10,16 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gpustats.decode.formats import sniff
 from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.sources.choice import choose_one, listed
-from gpustats.sources.notes import Notes
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["Elements", "described", "from_module", "is_array", "is_element", "is_image", "is_path", "is_pil"]
 
 _IMAGE_ENTRIES = (("image", "images", "img"), ("pixel_values",), ("input", "inputs"))
-_LABEL_ENTRIES = ("label", "labels", "target", "class")
+_LABEL_ENTRIES = ("label", "labels", "target", "class", "cls")
 _ARRAY_PROTOCOLS = ("__cuda_array_interface__", "__array_interface__", "__dlpack__")
 _DEEPEST = 5
 
@@ -37,16 +37,19 @@ class Elements:
         that returns it. `group` says where the label is.
     label : str
         What the source is called in errors.
-    notes : Notes
-        Takes what was chosen.
+
+    Attributes
+    ----------
+    place : str or None
+        Where the image was found that was yielded last; None where there was no choice.
     """
 
-    def __init__(self, options: SourceOptions, label: str, notes: Notes) -> None:
+    def __init__(self, options: SourceOptions, label: str) -> None:
         self._given = options.picked if options.picked is not None else options.column
         self._group = options.group
         self._label = label
-        self._notes = notes
         self._chosen: str | None = None
+        self.place: str | None = None
 
     def parted(self, element: Any, number: int) -> Iterator[tuple[Any, Any]]:
         """Yield images (single ones or batches) and their labels.
@@ -56,17 +59,16 @@ class Elements:
         DataError
             Where the element, number `number` of the source, has no image, or several that are equally good.
         """
+        self.place = None
         try:
-            if self._given is not None:
-                image, label = _reach(element, self._given), self._label_of(element, None)
-                self._notes.choose("entry", getattr(self._given, "__name__", str(self._given)))
-            else:
-                found = self._found(element)
-                if isinstance(found, list):
-                    for part in found:
-                        yield from self.parted(part, number)
-                    return
-                image, label = found[0], self._label_of(element, found[1])
+            found = self._found(element) if self._given is None else self._at_the_place(element, self._given)
+            if isinstance(found, list):
+                for part in found:
+                    yield from self.parted(part, number)
+                return
+            image, label = found
+            if self._group is not None:
+                label = _reach(element, self._group)
         except ImageError as error:
             raise DataError(f"{self._label}: element {number}: {error}") from error.__cause__
         if isinstance(image, list | tuple) and image and all(map(is_image, image)):
@@ -78,6 +80,13 @@ class Elements:
                 f"{self._label}: element {number} is {described(image)}; expected an array, a tensor, a PIL image, "
                 "encoded bytes, or one of these with a label"
             )
+
+    def _at_the_place(self, element: Any, place: str | int | Callable[[Any], Any]) -> tuple[Any, Any] | list[Any]:
+        """Return what is where the user says, and the label beside it."""
+        if isinstance(place, str) and isinstance(element, list) and all(_named(part) is not None for part in element):
+            return element  # a batch of elements as a list
+        self.place = getattr(place, "__name__", str(place))
+        return _reach(element, place), _beside(element, place) if isinstance(place, str) else None
 
     def _found(self, element: Any) -> tuple[Any, Any] | list[Any]:
         """Return image and label, or a list of elements."""
@@ -107,13 +116,15 @@ class Elements:
                 return list(element)
             if len(element) > 2:
                 raise _several(element)
-            self._notes.choose("entry", "0")
+            self.place = "0"
         return element[0], element[1] if len(element) > 1 else None
 
     def _of_entries(self, element: Any) -> tuple[Any, Any]:
         """Return the entry that is an image, the same in every element, and the label beside it."""
         if self._chosen is None:
             candidates = dict(_candidates(element))
+            likely = {name: value for name, value in candidates.items() if _begins_as_an_image(value)}
+            candidates = likely or candidates
             many = {name: value for name, value in candidates.items() if _axes(value) != 2}  # two: tokens and the like
             shown = {name: f"({described(value)})" for name, value in (many or candidates).items()}
             for names in _IMAGE_ENTRIES:
@@ -124,20 +135,16 @@ class Elements:
             self._chosen = choose_one(shown, what="entries", choose_with="column=")
             if self._chosen is None:
                 return element, None
-        self._notes.choose("entry", self._chosen)
+        self.place = self._chosen
         return _reach(element, self._chosen), _beside(element, self._chosen)
-
-    def _label_of(self, element: Any, found: Any) -> Any:
-        if self._group is None:
-            return found
-        return _reach(element, self._group)
 
 
 def _named(value: Any) -> Mapping[str, Any] | None:
     """Return the entries of a value that has names for them: a mapping, a dataclass, a named tuple; else None."""
     if isinstance(value, Mapping):
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    # One with an index or an iterator is a dataset, whose fields are its own affair.
+    if dataclasses.is_dataclass(value) and not any(hasattr(value, name) for name in ("__iter__", "__getitem__")):
         return {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return dict(zip(value._fields, value, strict=True))
@@ -219,6 +226,11 @@ def _may_be_image(value: Any, first: Any) -> bool:
 def _axes(value: Any) -> int:
     """Return how many axes an array has; 3 for an image of another kind."""
     return len(value.shape) if is_array(value) and hasattr(value, "shape") else 3
+
+
+def _begins_as_an_image(value: Any) -> bool:
+    """Say whether bytes are those of an image, and no label or text; True for what is no bytes."""
+    return not isinstance(value, bytes | bytearray | memoryview) or sniff(bytes(value[:16])) is not None
 
 
 def _several(element: Sequence[Any]) -> ImageError:

@@ -44,7 +44,7 @@ def as_list(data: Any) -> list[Any] | None:
     DataError
         Where it never ends, or is a table of several columns.
     """
-    if any(from_module(data, package) for package in ("pandas", "polars", "pyarrow")):
+    if any(from_module(data, package) for package in ("pandas", "polars", "pyarrow")) and not hasattr(data, "read"):
         values = next((getattr(data, name) for name in ("to_list", "to_pylist") if hasattr(data, name)), None)
         if values is None or len(getattr(data, "shape", ())) == 2 or hasattr(data, "column_names"):
             raise DataError(f"a {type(data).__name__} may have several columns; give one of them: data['path']")
@@ -174,7 +174,7 @@ class IterableSource(Source):
         self._prefix = key + "/" if key else ""
         self._layout = options.layout
         self._max_bytes = options.max_bytes
-        self._elements_of = Elements(options, label, self.notes)
+        self._elements_of = Elements(options, label)
 
     def parts(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
@@ -196,6 +196,8 @@ class IterableSource(Source):
                 number += 1
                 continue
             for group, item in self._images(element, number):
+                if self._elements_of.place is not None:
+                    self.notes.choose("entry", self._elements_of.place)
                 key = self._prefix + (key_of(item) if isinstance(item, str) else str(number))
                 yield Failure(key, item.reason, str(item)) if isinstance(item, ImageError) else (key, group, item)
                 number += 1
@@ -273,6 +275,8 @@ def _is_loader(value: object) -> bool:
 
 
 def _label(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     if value is None or (hasattr(value, "shape") and len(value.shape)) or isinstance(value, dict | list | tuple):
         return ""
     return str(value.item() if hasattr(value, "item") else value)

@@ -259,7 +259,7 @@ FAULTS = [
     ),
     _fault(
         "archives/tar",
-        "yield from self._flush(sample, images, label, extensions, held)  # what came before the damage is whole",
+        "yield from self._flush(images, label, extensions, held)  # what came before the damage is whole",
         "pass",
         "test_tar.py::test_a_compressed_archive_that_ends_within_a_member",
     ),

@@ -95,6 +95,9 @@ ELEMENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "encoded in dicts": ([{"jpg": data, "label": label} for data, label in zip(ENCODED, LABELS, strict=True)], {}),
     "a name": ([{"a": image, "b": image + 1, "c": label} for image, label in PAIRS], {"column": "a", "group": "c"}),
+    "a name and its label": ([{"a": image, "b": image + 1, "label": label} for image, label in PAIRS], {"column": "a"}),
+    "a name in lists of dicts": (
+        Loader(list, [{"a": image, "b": image, "label": label} for image, label in PAIRS]), {"column": "a"}),
     "a key with dots": (
         [{"observation.images.top": image, "observation.images.left": image + 1, "l": label} for image, label in PAIRS],
         {"column": "observation.images.top", "group": "l"},
@@ -126,6 +129,55 @@ def named(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "column": None, "picked": column} if not isinstance(column, str | None) else options
 
 
+def test_samples_of_webdataset_as_bytes() -> None:
+    data = [
+        {"__key__": f"{number}", "cls": f"l{number}".encode(), "json": b"{}", "png": image}
+        for number, image in enumerate(ENCODED)
+    ]
+    check(compute(data))
+    assert contents(iter(data)).groups == LABELS
+
+
+@dataclass
+class DatasetWithFields:
+    """A dataset that happens to be a dataclass; its first field is no image of it."""
+
+    mean_image: Any
+    images: Any
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.images[index]
+
+
+def test_a_dataset_that_is_a_dataclass() -> None:
+    data = DatasetWithFields(MASKS[0], COLORS)
+    check(compute(data))
+    assert compute([data, data]).n_images == 12
+
+
+def test_a_mapping_of_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=COLORS, y=np.arange(6))
+    with np.load(tmp_path / "a.npz") as file:
+        check(compute(file))
+    with pytest.raises(DataError, match=r"several entries may hold images: train .*, test "):
+        compute({"train": COLORS, "test": COLORS})
+    check(compute({"train": COLORS, "test": COLORS}, column="train"))
+
+
+def test_a_checkpoint_knows_the_function_by_its_name(tmp_path: Path) -> None:
+    def first(element: Any) -> Any:
+        return element[0]
+
+    data = [(image, 1) for image in COLORS]
+    compute(data, column=first, checkpoint=tmp_path / "c")
+    check(compute(data, column=first, checkpoint=tmp_path / "c"))
+    with pytest.raises(DataError, match="picked"):
+        compute(data, column=0, checkpoint=tmp_path / "c")
+
+
 @pytest.mark.parametrize("form", [list, iter])
 def test_lists_of_different_sizes(form: Any) -> None:
     batches = [SIZES[:4], SIZES[4:]]
@@ -140,6 +192,8 @@ def test_what_was_chosen_is_in_the_result() -> None:
     assert compute(data, column="a.x").runs[0]["images_from"] == {"entry 'a.x'": 6}
     assert compute(PAIRS, column=-2).runs[0]["images_from"] == {"entry '-2'": 6}
     assert compute(list(zip(COLORS, MASKS, strict=True))).runs[0]["images_from"] == {"entry '0'": 6}
+    batches = Loader(lambda b: {"a": np.stack(b), "label": 1}, COLORS)
+    assert compute(batches).runs[0]["images_from"] == {"entry 'a'": 6}, "images and not batches"
     assert "images_from" not in compute(PAIRS).runs[0]
 
 

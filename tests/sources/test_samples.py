@@ -95,6 +95,8 @@ def test_several_images_of_a_sample_are_asked_about(
         ["a.b/1.jpg", "a.c/1.png", "a.b/2.jpg", "a.c/2.png"],
         ["photo.jpg", "photo.copy.jpg", "other.jpg", "third.jpg"],
         ["half.jpg", "half.png", "other.jpg", "third.png"],
+        ["IMG.1.jpg", "IMG.2.png", "DSC.1.jpg", "DSC.2.png"],
+        [f"IMG.{number}.{'jpg' if number % 3 else 'png'}" for number in range(200)],
         ["a.jpg", "a.copy.jpg", "b.jpg", "b.old.jpg"],
         ["John.Smith.jpg", "John.Doe.png", "Jane.Doe.png"],
         ["v1.0 final.jpg", "v1.1 final.jpg", "v1. x.jpg"],

@@ -1,14 +1,15 @@
 """Samples of an archive: members with one name and several extensions, and which of them is the image.
 
-As in WebDataset, a name ends at the first dot of its last part, and the rest is the extension: ``a/x.seg.png`` is the
-member ``seg.png`` of the sample ``a/x``. Parts of it that begin with no letter belong to the name all the same, so
-that ``IMG.2020.jpg`` and ``IMG.2021.jpg`` are two images with the extension ``jpg``.
+As in WebDataset, the extension of a member is what follows the first dot of its name: ``a/x.seg.png`` is the member
+``seg.png`` of the sample ``a/x``. Parts that begin with no letter belong to the name: ``IMG.2020.jpg`` and
+``IMG.2021.jpg`` are two images with the extension ``jpg``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections import defaultdict
+from collections.abc import Iterable, Set
 from functools import lru_cache
 
 from gpustats.failures import ImageError, printable
@@ -73,24 +74,31 @@ class Extensions:
             self._others.add(extension or field)
         return False
 
-    def check(self, sample: str, extensions: Set[str]) -> bool:
-        """Look at the extensions of the images of one sample; return whether a later sample may show that they differ.
+    def check(self, images: Iterable[tuple[str, str]]) -> bool:
+        """Look at images, given by name and extension; return whether later ones may show that these differ in kind.
+
+        All images whose names differ in nothing but the extension are given together.
 
         Raises
         ------
         ImageError
             Where only the user can say which of them are the images.
         """
-        if not self._checked or not extensions:
+        if not self._checked:
             return False
-        self._samples += 1
-        if len(extensions) == 1:
-            return False
-        self._last = sample, extensions
-        if len(extensions & self._together) > 1:
-            raise self._error()
-        self._together |= extensions
-        return True
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for name, extension in images:
+            found[name[: -len(extension) - 1]].add(extension)
+        self._samples += len(found)
+        several = False
+        for sample, extensions in found.items():
+            if len(extensions) > 1:
+                several = True
+                self._last = sample, extensions
+                if len(extensions & self._together) > 1:
+                    raise self._error()
+                self._together |= extensions
+        return several
 
     def settle(self) -> None:
         """Raise `ImageError` where the only sample has images of different formats; after all were looked at."""

@@ -79,7 +79,7 @@ class TarSource(ShardSource):
                 name = member.name.removeprefix("./")
                 stem, field, extension = parted(name)
                 if stem != sample or len(images) == _MOST_IMAGES:
-                    yield from self._flush(sample, images, label, extensions, held)
+                    yield from self._flush(images, label, extensions, held)
                     images = []
                     sample, label = (stem, None) if stem != sample else (sample, label)
                 key = f"{self.key}/{name}"
@@ -106,19 +106,19 @@ class TarSource(ShardSource):
                         label = self._read_label(stream, member, field)
                     self.skipped[kind] += 1
         except (ImageError, EOFError, OSError, zlib.error, lzma.LZMAError):
-            yield from self._flush(sample, images, label, extensions, held)  # what came before the damage is whole
+            yield from self._flush(images, label, extensions, held)  # what came before the damage is whole
             yield from held
             raise
-        yield from self._flush(sample, images, label, extensions, held)
+        yield from self._flush(images, label, extensions, held)
         extensions.settle()
         yield from held
         extensions.finish()
 
     def _flush(
-        self, sample: str | None, images: list[_Image], label: str | None, extensions: Extensions, held: list[Sample]
+        self, images: list[_Image], label: str | None, extensions: Extensions, held: list[Sample]
     ) -> Iterator[Sample]:
         """Yield the images of one sample, or hold them until the next one with several has shown what they are."""
-        wait = extensions.check(sample or "", {extension for _, extension, _ in images})
+        wait = extensions.check((name, extension) for name, extension, _ in images)
         if wait:
             yield from held
             held.clear()

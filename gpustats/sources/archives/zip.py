@@ -7,7 +7,6 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from gpustats.failures import Failure, ImageError
@@ -92,13 +91,9 @@ class ZipSource(ShardSource):
     def _extensions(self, infos: list[zipfile.ZipInfo]) -> Extensions:
         """Look at all names before the first image is read: members of one name may be far from each other."""
         extensions = Extensions(self._column)
-        found: defaultdict[str, set[str]] = defaultdict(set)
-        for info in infos if self._column is None else ():
-            if member_kind(info.filename) == "image":
-                sample, _, extension = parted(info.filename)
-                found[sample].add(extension)
-        for sample, together in found.items():
-            extensions.check(sample, together)
+        if self._column is None:
+            names = (info.filename for info in infos if member_kind(info.filename) == "image")
+            extensions.check((name, parted(name)[2]) for name in names)
         extensions.settle()
         return extensions
 
