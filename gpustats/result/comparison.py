@@ -115,7 +115,7 @@ class Comparison:
             ("", self.std - self.other_std, "difference"),
             ("the network sees mean", self.seen_mean, f"after Normalize with the numbers of {self.b}"),
             ("the network sees std", self.seen_std, "the same"),
-            ("shift of mean", self.mean_shift, f"in stds of {self.b}, compared as {mean_is}"),
+            ("shift of mean", self.mean_shift, f"in stds, compared as {mean_is}"),
             ("shift of std", self.std_shift, f"std / std - 1, compared as {std_is}"),
             ("standard errors, mean", self.z_mean, "by which the images' average mean differs"),
             ("standard errors, std", self.z_std, "by which the images' average std differs"),

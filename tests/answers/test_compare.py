@@ -54,11 +54,11 @@ def test_what_the_network_sees_is_what_normalized_pixels_have(name: str) -> None
 
 
 def test_the_reference_images_against_imagenet(sample: Path) -> None:
-    stats = gpustats.compute(sample, progress=False)
-    found = compare(stats, "imagenet")
+    paths = sorted(sample.rglob("*.*"))[::10]
+    found = compare(gpustats.compute(paths, progress=False), "imagenet")
     entry = presets["imagenet"]
     n, total, squares = 0, np.zeros(3), np.zeros(3)
-    for path in sorted(sample.rglob("*.*")):
+    for path in paths:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
         seen = (pixels / np.float32(255) - np.array(entry.mean, np.float32)) / np.array(entry.std, np.float32)
