@@ -217,7 +217,12 @@ class IterableSource(Source):
                 yield from self._arrays(image, label, number)
             elif is_path(image):
                 path = os.fsdecode(image)
-                if suffix(path) not in IMAGE_SUFFIXES and os.path.isdir(path):
+                if "://" in path:
+                    yield (
+                        _label(label),
+                        ImageError("unsupported", "a URL in an iterable is not read; give a list of URLs"),
+                    )
+                elif suffix(path) not in IMAGE_SUFFIXES and os.path.isdir(path):
                     self.skipped["folder"] += 1
                 else:
                     yield _label(label), path

@@ -287,6 +287,9 @@ def test_iterables_of_paths(folder: Path) -> None:
     assert found.keys == [(folder / "0" / "0.png").as_posix()]
     assert found.failures == [(f"{folder.as_posix()}/gone.png", "missing")]
     assert found.skipped == {"repeated": 1}
+    found = contents(iter(["http://me:secret@127.0.0.1:1/a.jpg"]))
+    assert found.failures == [("0", "unsupported")]
+    assert found.messages == ["a URL in an iterable is not read; give a list of URLs"]
     samples = [(str(folder / f"{number % 2}" / f"{number}.png"), number % 2) for number in range(6)]
     assert contents(samples).groups == [f"{number % 2}" for number in range(6)], "as ImageFolder.samples"
 

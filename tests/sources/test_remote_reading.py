@@ -379,7 +379,7 @@ def test_a_folder_of_containers(memory: Any, tmp_path: Any) -> None:
     found = contents("memory://root/{b,gone}.zip")
     assert found.keys == ["b.zip/c/1.jpg"]
     assert found.failures == [("gone.zip", "missing")]
-    assert open_source("memory://root").takes == {"storage_options"}
+    assert open_source("memory://root").takes == {"storage_options", "column"}
 
 
 def test_single_remote_files(memory: Any) -> None:
