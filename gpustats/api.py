@@ -40,7 +40,7 @@ def compute(
     changed: Literal["mtime", "hash"] = "mtime",
     progress: bool | Callable[[int], None] | None = None,
     gpu_options: Mapping[str, int | float] | None = None,
-    column: str | None = None,
+    column: str | int | Callable[[Any], Any] | None = None,
     feature: str | None = None,
     group: str | None = None,
     per_image: str | os.PathLike[str] | bool | None = None,
@@ -54,6 +54,7 @@ def compute(
     recipe: str | None = None,
     exif: Literal["ignore", "turn"] = "ignore",
     nodata: float | tuple[float, ...] | None = None,
+    repeats: Literal["once", "count"] = "once",
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -65,8 +66,9 @@ def compute(
         (``shard-{000000..000127}.tar``), zip, Parquet, TFRecord, LMDB, ``.npy`` and ``.npz``, HDF5
         (``file.h5::images``), Zarr, MNIST and CIFAR files; a text file with one path a line, a CSV, TSV, JSON-lines or
         COCO manifest; an fsspec URL of any of these (``s3://bucket/shards/``); a NumPy or CuPy array, a tensor, a PIL
-        image, a Hugging Face dataset, a PyTorch ``Dataset`` or ``DataLoader``, an iterable of images or (image, label);
-        or a list of these. Encoded images are measured as RGB, arrays and tensors with the channels they have.
+        image, encoded bytes, an open file, a Hugging Face dataset, a PyTorch ``Dataset`` or ``DataLoader``, an iterable
+        of images, (image, label), dicts or paths, a column of a table; or a list of these. Encoded images are measured
+        as RGB, arrays and tensors with the channels they have.
     device : {"auto", "cpu", "gpu", "cuda:N"}
         Where to decode and reduce. ``"auto"`` takes the GPU where CuPy, DALI and a CUDA device are there, else the
         CPU, and says why in one line of the log ``gpustats``.
@@ -110,9 +112,12 @@ def compute(
         Settings of the GPU engine by name: ``batch_size``, ``batch_bytes``, ``threads``, ``readers``,
         ``hw_decoder_load``, ``hybrid_huffman_threshold``, ``preallocate_width_hint``, ``preallocate_height_hint``,
         ``prefetch``, ``cpu_workers`` and ``max_gpu_pixels``.
-    column : str, optional
+    column : str, int or callable, optional
         Where several columns hold images or paths, the one to read: of a Parquet file, a Hugging Face dataset or a
-        manifest; the extension in WebDataset shards (``"jpg"``), the array in an ``.npz`` file.
+        manifest; the extension in tar and zip archives (``"jpg"``, ``"left.jpg;right.jpg"``, ``"*"`` for all), the
+        array in an ``.npz`` file (``"*"`` for all). In the elements of a dataset, a loader or an iterable: the name of
+        the entry, with dots for deeper levels (``"observation.images.top"``), its position, or a function that returns
+        the image.
     feature : str, optional
         The feature of a TFRecord example that holds the encoded image, by default ``image/encoded``.
     group : str, optional
@@ -154,6 +159,12 @@ def compute(
         with a number for each channel leaves out the pixels that are equal to it. NaN, infinity and the masked values
         of NumPy's masked arrays are always left out. ``stats.valid_share`` says how much is left; an image with a
         channel of which nothing is left fails as ``unsupported``.
+    repeats : {"once", "count"}
+        How often a file counts that a list, a manifest or several paths together name more than once, for example a
+        table with a row for each box: once, with its first group, and the result says how many names were passed over
+        (``stats.skipped["repeated"]``, or ``"repeated_other_group"`` where the group was another); or as often as it
+        is named. Two names are one file where their folders, with links followed, and last parts are the same. What
+        is in the program already, such as arrays, counts as it is given.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -212,11 +223,13 @@ def compute(
     )
     grouping = Grouping(group_by, group)
     options = SourceOptions(
-        column=column,
+        column=column if isinstance(column, str) else None,
+        picked=None if isinstance(column, str) else column,
         feature=feature,
         group=grouping.column,
         root=None if root is None else os.fspath(root),
         layout=layout,
+        repeats=repeats,
         storage_options=storage_options,
         max_bytes=engine.max_bytes,
     )
@@ -264,5 +277,9 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
 
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
-    names = ("column", "feature", "group", "root", "layout")
-    return {name: key_of(str(value)) for name in names if (value := getattr(options, name)) is not None}
+    names = ("column", "picked", "feature", "group", "root", "layout", "repeats")
+    return {
+        name: key_of(getattr(value, "__qualname__", str(value)))
+        for name in names
+        if (value := getattr(options, name)) is not None
+    }

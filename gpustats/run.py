@@ -25,6 +25,9 @@ from gpustats.version import __version__
 __all__ = ["Interrupted", "Run", "TooManyFailures"]
 
 
+_PLACES_LISTED = 20
+
+
 class TooManyFailures(GpustatsError, RuntimeError):
     """More images failed than ``max_failures`` allows.
 
@@ -174,6 +177,11 @@ class Run:
                 stacklevel=4,
             )
 
+    def _places(self) -> dict[str, dict[str, int]]:
+        """Return where images were found, if the source had to choose; the most frequent first."""
+        places = sorted(self._source.notes.images_from.items(), key=lambda place: (-place[1], place[0]))
+        return {"images_from": dict(places[:_PLACES_LISTED])} if places else {}
+
     def _result(self, complete: bool) -> Stats:
         self._buffer.flush()
         kind = self._totals.kind
@@ -181,6 +189,7 @@ class Run:
             "source": printable(self._source.label),
             "gpustats": __version__,
             **self._engine.report(),
+            **self._places(),
             "seconds": round(time.monotonic() - self._started, 3),
         }
         return Stats(

@@ -345,6 +345,19 @@ def test_layout(tmp_path: Path) -> None:
         assert (integers["height_max"], integers["width_max"]) == size
 
 
+@case("compute", "--repeats")
+def test_repeats(tmp_path: Path) -> None:
+    flat(tmp_path / "a" / "51.png", 51)
+    flat(tmp_path / "102.png", 102)
+    paths = [tmp_path, tmp_path / "a"]
+    once = compute(*paths)
+    assert (once["images"], once["skipped"], mean_of(once)) == (2, {"repeated": 1}, 76.5)
+    assert compute(*paths, "--repeats", "once")["totals"] == once["totals"]
+    counted = compute(*paths, "--repeats", "count")
+    assert (counted["images"], counted["skipped"], mean_of(counted)) == (3, {}, 68)
+    assert "1 named again" in invoke("compute", *paths).out
+
+
 @case("compute", "--storage-option")
 def test_storage_options_reach_the_file_system_by_name_and_type(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
@@ -578,3 +591,139 @@ def test_nodata(tmp_path: Path) -> None:
     assert compute(tmp_path)["mean"] == [0.1, 0.15, 0.15]
     done = invoke("compute", tmp_path, "--nodata=black")
     assert (done.code, "0,0,0" in done.err) == (2, True)
+
+
+@case("compute", "--for", "--bgr", "--scale", "--format")
+def test_the_text_to_paste_and_the_form_of_the_table(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.jpg").unlink()
+    Image.new("RGB", (4, 4), (0, 51, 204)).save(folder / "blue.png")
+    stats = gpustats.compute(folder, progress=False)
+
+    def pasted(*options: str) -> str:
+        done = invoke("compute", folder, *options)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith(repr(stats.scaled(255 if "--scale" in options else 1)))
+        return done.out.partition("largest value\n\n")[2].removesuffix("\n")
+
+    assert pasted().startswith("transforms.Normalize(mean=[0.3"), "one line, without --for"
+    assert pasted("--for", "detectron2") == stats.export("detectron2")
+    assert pasted("--for", "jax", "--bgr") == stats.export("jax", bgr=True)
+    assert pasted("--scale", "255") == stats.export("torchvision", scale=255)
+    assert pasted("--bgr") == stats.export("torchvision", bgr=True)
+
+    printed = {form: invoke("compute", folder, "--format", form) for form in ("text", "json", "csv", "markdown")}
+    assert {done.code for done in printed.values()} == {0}
+    assert printed["text"].out == invoke("compute", folder).out
+    assert json.loads(printed["json"].out)["totals"] == stats.totals.to_dict()
+    assert "\nmean,0.3" in printed["csv"].out
+    assert "\n| `mean` | 0.3" in printed["markdown"].out
+    scaled = invoke("compute", folder, "--format", "csv", "--scale", "255", "--json", tmp_path / "s.json")
+    assert "values on [0, 255]" in scaled.out
+    assert gpustats.Stats.load(tmp_path / "s.json").scale == 255
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--for", "kera"], "there is no export 'kera'. Did you mean 'keras'?"),
+        (["--scale", "0"], "scale should be a positive number such as 255, got 0.0"),
+        (
+            ["--for", "keras", "--format", "csv"],
+            "--for is about the text to paste, which is printed with --format text",
+        ),
+        (["--bgr", "--json", "-"], "--bgr is about the text to paste, which is printed with --format text only"),
+        (["--json", "-", "--format", "csv"], "--json - and --format csv both write to standard output; choose one"),
+    ],
+)
+def test_options_of_what_is_printed_that_make_no_sense(folder: Path, options: list[str], message: str) -> None:
+    """They are found before anything is read."""
+    (folder / "bad.jpg").unlink()
+    done = invoke("compute", folder, *options)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"gpustats: error: {message}")
+
+
+def test_a_text_that_cannot_be_written_leaves_the_table(folder: Path) -> None:
+    done = invoke("compute", folder / "51.png", "--for", "keras")
+    assert done.code == 1
+    assert "1 image," in done.out
+    assert done.err == "gpustats: error: channel R is constant (std 0): nothing can be divided by its std\n"
+
+
+@case("export", "file", "--for", "--scale", "--bgr")
+def test_export(folder: Path, tmp_path: Path) -> None:
+    stats = gpustats.compute(folder / "51.png", progress=False) + gpustats.compute(folder / "102.png", progress=False)
+    file = tmp_path / "stats.json"
+    stats.save(file)
+    for options, expected in [
+        (["keras"], stats.export("keras")),
+        (["plain", "--scale", "255"], stats.export("plain", scale=255)),
+        (["plain", "--bgr"], stats.export("plain", bgr=True)),
+    ]:
+        assert invoke("export", file, "--for", *options) == Done(0, expected + "\n", "")
+    assert invoke("export", file).code == 2, "without --for"
+    for options, message in [
+        (["--for", "keas"], "there is no export 'keas'. Did you mean 'keras'?"),
+        (["--for", "timm", "--bgr"], "timm is for RGB images with values on [0, 1]"),
+    ]:
+        done = invoke("export", file, *options)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"gpustats: error: {message}")
+    lost = invoke("export", tmp_path / "none.json", "--for", "keras")
+    assert (lost.code, last_line(lost)) == (
+        1,
+        f"gpustats: error: {tmp_path / 'none.json'}: cannot be read: No such file or directory",
+    )
+    listed = invoke("export", "--help").out
+    for name, export in gpustats.EXPORTS.items():
+        assert f"  {name:<16}{export.what}\n" in listed
+
+
+@case("compare", "a", "b", "--json", "--fail-above")
+def test_compare(folder: Path, tmp_path: Path) -> None:
+    first = gpustats.compute([folder / "51.png", folder / "102.png"], progress=False)
+    second = gpustats.compute([folder / "102.png", folder / "153.png"], progress=False)
+    for name, stats in (("a.json", first), ("b.json", second)):
+        stats.save(tmp_path / name)
+    found = gpustats.compare(first, second)
+    done = invoke("compare", "a.json", "b.json", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("gpustats.Comparison: a.json with b.json\n")
+    assert "the network sees mean" in done.out
+    assert "  frozen: Normalize with the numbers of b.json" in done.out
+    piped = invoke("compare", "a.json", "b.json", "--json", "-", cwd=tmp_path)
+    assert json.loads(piped.out)["seen_mean"] == found.seen_mean.tolist()
+    beside = invoke("compare", "a.json", "b.json", "--json", "c.json", cwd=tmp_path)
+    assert beside.out == done.out
+    assert json.loads((tmp_path / "c.json").read_text()) == json.loads(piped.out)
+    assert "imagenet" in invoke("compare", "--help").out
+    assert found.shift == 2
+    for limit, code in (("1.99", 4), ("2", 0), ("2.1", 0)):
+        judged = invoke("compare", "a.json", "b.json", "--fail-above", limit, cwd=tmp_path)
+        assert judged.code == code
+        assert judged.out == done.out
+        assert judged.err == ("gpustats: the shift of 2 is above --fail-above 1.99\n" if code else "")
+    assert invoke("compare", "a.json", "imagenet", "--fail-above", "0.01", cwd=tmp_path).code == 4
+    assert invoke("compare", "a.json", "b.json", "--fail-above", "-1", cwd=tmp_path).code == 2
+    for arguments, message in [
+        (["a.json", "inception", "--fail-above", "1"], "--fail-above has nothing to judge: there is no shift between"),
+        (["a.json", "imagenet", "--fail-above", "nan"], "--fail-above should be a number such as 0.5, got nan"),
+        (["a.json", "imagnet"], "there is no preset and no file 'imagnet'. Did you mean 'imagenet'?"),
+        (["none.json", "imagenet"], "none.json: cannot be read: No such file or directory"),
+        (["a.json", "mnist"], "a.json has 3 channels (R, G, B), mnist has 1 channel (L)"),
+        (["a.json", "b.json", "--json", "nowhere/x.json"], "nowhere/x.json: cannot be written: No such file"),
+    ]:
+        lost = invoke("compare", *arguments, cwd=tmp_path)
+        assert lost.code == 1
+        assert lost.err.startswith(f"gpustats: error: {message}")
+
+
+@case("verify", "path", "--dataset", "--column", "--workers", "--quiet")
+def test_verify(folder: Path) -> None:
+    """What its options do is shown in tests/answers/test_verify.py, on datasets that can be verified."""
+    assert "15 of 15 values agree" in invoke("verify").out
+    loud = invoke("verify", folder / "51.png", "--quiet", "--workers", "1")
+    assert (loud.code, loud.out) == (1, "")
+    assert "1 images of 4-4 x 4-4 (3 channels of 8 bits) are not the training images of CIFAR-10" in loud.err
+    assert "option for" in invoke("verify", folder, "--column", "x").err
+    assert invoke("verify", "--workers", "0").code == 2

@@ -76,6 +76,11 @@ def test_nodata(dtype: str, channels: int) -> None:
         assert compute(masked).totals == stats.totals
 
 
+def test_masked_values_and_no_data_together() -> None:
+    masked = [np.ma.MaskedArray(image, image % 5 == 0) for image in images("uint8", 3)]
+    check(compute(masked, nodata=7), [np.ma.MaskedArray(v.data, v.mask | (v.data == 7)) for v in masked])
+
+
 def test_a_whole_pixel_that_stands_for_no_data() -> None:
     plain = images("uint8", 3)
     for image in plain:

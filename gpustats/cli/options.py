@@ -11,7 +11,19 @@ import click
 
 from gpustats.cli.output import fail
 
-__all__ = ["count_or_share", "names", "numbers", "quiet", "sides", "storage_options", "verbose", "workers"]
+__all__ = [
+    "bgr",
+    "count_or_share",
+    "export_for",
+    "names",
+    "numbers",
+    "quiet",
+    "scale",
+    "sides",
+    "storage_options",
+    "verbose",
+    "workers",
+]
 
 _Command = Callable[..., None]
 
@@ -30,6 +42,35 @@ def workers(command: _Command) -> _Command:
 def quiet(command: _Command) -> _Command:
     """Add ``--quiet`` to a command."""
     add = click.option("--quiet", "-q", is_flag=True, help="Write nothing but errors to standard error.")
+    return add(command)
+
+
+def export_for(required: bool) -> Callable[[_Command], _Command]:
+    """Return what adds ``--for`` to a command."""
+    return click.option(
+        "--for",
+        "export_for",
+        metavar="NAME",
+        required=required,
+        help="The library whose syntax is wanted; 'gpustats export --help' lists them.",
+    )
+
+
+def scale(command: _Command) -> _Command:
+    """Add ``--scale`` to a command."""
+    add = click.option(
+        "--scale",
+        metavar="N",
+        type=float,
+        help="The value that the largest pixel value is shown as: 255 for the values of 8 bits. By default 1, and in "
+        "the text of --for what its library uses.",
+    )
+    return add(command)
+
+
+def bgr(command: _Command) -> _Command:
+    """Add ``--bgr`` to a command."""
+    add = click.option("--bgr", is_flag=True, help="Print mean and std to paste in the order blue, green, red.")
     return add(command)
 
 

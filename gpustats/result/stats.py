@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ from gpustats.statistics.base import Number
 from gpustats.statistics.grouped import Grouped
 from gpustats.statistics.totals import Totals
 from gpustats.version import __version__
+
+if TYPE_CHECKING:
+    from gpustats.result.comparison import Comparison
+    from gpustats.result.presets import Preset
 
 __all__ = ["Namespace", "Stats", "merge"]
 
@@ -214,6 +218,75 @@ class Stats(Derived):
             raise ValueError(f"scale should be a positive number such as 255, got {scale!r}")
         return replace(self, scale=Fraction(scale))
 
+    def export(self, name: str, *, scale: float | None = None, bgr: bool = False) -> str:
+        """Return mean and std as text to paste, in the syntax of a library.
+
+        Parameters
+        ----------
+        name : str
+            One of `gpustats.EXPORTS`: ``"torchvision"``, ``"keras"``, ``"mmdetection"`` and so on.
+        scale : float, optional
+            The scale of the values that the text is for, where that is not what the library is used with: 255 for
+            pixel values of 8 bits.
+        bgr : bool
+            Whether the text is for images in the order BGR.
+
+        Returns
+        -------
+        str
+            Python, except for ``"lerobot"``, which is JSON. Numbers have nine significant digits.
+
+        Raises
+        ------
+        DataError
+            For an unknown name, and where the library cannot take this result: too many or few channels, 16 bits, a
+            channel that is constant, no images.
+
+        Examples
+        --------
+        >>> import gpustats, numpy
+        >>> stats = gpustats.compute(numpy.arange(12, dtype="uint8").reshape(1, 2, 2, 3), progress=False)
+        >>> print(stats.export("plain", scale=255))
+        # RGB, values on [0, 255]; mean and std of all pixels of 1 image
+        mean = [4.5, 5.5, 6.5]
+        std = [3.35410197, 3.35410197, 3.35410197]
+        """
+        from gpustats.result import exports
+
+        return exports.text(name, self, scale=scale, bgr=bgr)
+
+    def to(self, name: str, *, scale: float | None = None, bgr: bool = False) -> Any:
+        """Return the object of a library that normalizes with these numbers: ``stats.to("torchvision")``.
+
+        Where a library takes plain values, these are returned: a dict, or arrays of mean and std. The parameters are
+        those of `export`.
+
+        Raises
+        ------
+        DataError
+            As `export` does, and where the library is not installed.
+
+        Examples
+        --------
+        >>> import gpustats, numpy
+        >>> stats = gpustats.compute(numpy.arange(12, dtype="uint8").reshape(1, 2, 2, 3), progress=False)
+        >>> stats.to("plain", scale=255)[0]
+        [4.5, 5.5, 6.5]
+        """
+        from gpustats.result import exports
+
+        return exports.build(name, self, scale=scale, bgr=bgr)
+
+    def compare(self, other: Stats | Preset | str | os.PathLike[str]) -> Comparison:
+        """Compare with another result, a file of one, or a preset: ``stats.compare("imagenet")``.
+
+        See `gpustats.compare`.
+        """
+        from gpustats.result.comparison import comparison
+        from gpustats.result.sides import side_of
+
+        return comparison(side_of(self, Stats.load, "this result"), side_of(other, Stats.load, "the other"))
+
     def __add__(self, other: object) -> Stats:
         """Pool two results, as if their images had been read in one run."""
         return merge([self, other]) if isinstance(other, Stats) else NotImplemented
@@ -226,6 +299,19 @@ class Stats(Derived):
 
     def _group_table(self) -> text.GroupTable | None:
         return None if self.grouped is None else text.GroupTable(*rows_of(self.groups), len(self.grouped))
+
+    def table(self, form: Literal["csv", "markdown"]) -> str:
+        """Return the numbers that have a value a channel as a table: CSV with all digits, or Markdown.
+
+        Raises
+        ------
+        ValueError
+            For another form.
+        """
+        write = {"csv": text.csv, "markdown": text.markdown}.get(form)
+        if write is None:
+            raise ValueError(f"form should be 'csv' or 'markdown', got {form!r}")
+        return write(self._facts(), self._table(), self.channels)
 
     def _facts(self) -> list[str]:
         """Return what a table says above the numbers."""

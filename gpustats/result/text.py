@@ -7,9 +7,21 @@ from typing import Any, NamedTuple
 
 from gpustats.failures import FailureLog, printable
 
-__all__ = ["FAILURES_SHOWN", "GroupTable", "counted", "normalize_line", "provenance", "skipped", "table", "valid"]
+__all__ = [
+    "FAILURES_SHOWN",
+    "GroupTable",
+    "counted",
+    "csv",
+    "markdown",
+    "normalize_line",
+    "provenance",
+    "skipped",
+    "table",
+    "valid",
+]
 
 FAILURES_SHOWN = 5
+PLACES_SHOWN = 4
 
 
 class GroupTable(NamedTuple):
@@ -34,7 +46,14 @@ def normalize_line(mean: Sequence[float], std: Sequence[float]) -> str:
 
 def skipped(counts: Mapping[str, int]) -> str:
     """Return what a source passed over, in words."""
-    words = {"non_image": "other than images", "hidden": "hidden", "linked_folder": "folders seen before"}
+    words = {
+        "non_image": "other than images",
+        "image": "images of another extension",
+        "folder": "folders",
+        "linked_folder": "folders seen before",
+        "repeated": "named again",
+        "repeated_other_group": "named again with another group (the first one counts)",
+    }
     return ", ".join(f"{n:,} {words.get(kind, kind.replace('_', ' '))}" for kind, n in sorted(counts.items()))
 
 
@@ -64,6 +83,9 @@ def provenance(
         "read by " + ", ".join(f"{printable(str(run[k]))}" for k in ("engine", "device") if k in run)
         for run in runs[:1]
     ]
+    lines += [
+        f"images from {_places(run['images_from'])}" for run in runs[:1] if isinstance(run.get("images_from"), dict)
+    ]
     if len(runs) > 1:
         lines.append(f"pooled from {len(runs)} runs")
     if left_out:
@@ -76,6 +98,12 @@ def provenance(
     if skipped_counts:
         lines.append(f"skipped: {skipped(skipped_counts)}")
     return lines
+
+
+def _places(images: Mapping[str, int]) -> str:
+    """Return where images were found, with their numbers where there are several places."""
+    names = [f"{printable(name)}" + (f" ({n:,})" if len(images) > 1 else "") for name, n in images.items()]
+    return ", ".join([*names[:PLACES_SHOWN], *(["..."] if len(names) > PLACES_SHOWN else [])])
 
 
 def table(
@@ -114,6 +142,23 @@ def table(
         lines += [f"  {failure}" for failure in listed[:FAILURES_SHOWN]]
         if len(failures) > FAILURES_SHOWN:
             lines.append(f"  ... and {len(failures) - FAILURES_SHOWN:,} more: stats.failures")
+    return "\n".join(lines)
+
+
+def csv(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channels: Sequence[str]) -> str:
+    """Return the numbers as comma-separated values, each with all digits; the parameters are those of `table`.
+
+    Lines that start with ``#`` hold the facts.
+    """
+    lines = [f"# {fact}" for fact in facts] + [",".join(("number", *channels))]
+    return "\n".join(lines + [",".join((name, *map(repr, values.tolist()))) for name, values, _ in rows])
+
+
+def markdown(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channels: Sequence[str]) -> str:
+    """Return facts and numbers in Markdown; the parameters are those of `table`."""
+    cells = [("", *channels, ""), ("---", *["---:"] * len(channels), "---")]
+    cells += [(f"`{name}`", *(f"{value:.7g}" for value in values), note) for name, values, note in rows]
+    lines = [f"- {fact}" for fact in facts] + [""] + [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join(lines)
 
 

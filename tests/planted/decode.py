@@ -135,7 +135,7 @@ FAULTS = [
         "tests/decode/test_depth.py::test_tiff",
     ),
     Fault(
-        "gpustats/sources/objects.py",
+        "gpustats/sources/values.py",
         "        if mode not in _PIL_AS_IT_IS and mode not in EIGHT_BIT_MODES:",
         "        if False:",
         "tests/decode/test_depth.py::test_pil_images",

@@ -572,7 +572,7 @@ FAULTS = [
         "test_nan_and_infinity_are_left_out",
         "gpustats/statistics/builder.py",
     ),
-    _missing("equal if missing is None else missing | equal", "equal", "test_nan_and_infinity_are_left_out"),
+    _missing("equal if missing is None else missing | equal", "equal", "test_masked_values_and_no_data_together"),
     _missing(
         "    if not valid.any(axis=(0, 1)).all():",
         "    if not valid.any():",
