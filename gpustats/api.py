@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
@@ -42,6 +43,7 @@ def compute(
     column: str | int | Callable[[Any], Any] | None = None,
     feature: str | None = None,
     group: str | None = None,
+    per_image: str | os.PathLike[str] | bool | None = None,
     group_by: str | Callable[[str], object] | None = None,
     root: str | os.PathLike[str] | None = None,
     layout: str = "auto",
@@ -121,6 +123,10 @@ def compute(
     group : str, optional
         The column, feature or WebDataset extension that names the group of an image, by default one that is called
         label, class or the like; in WebDataset shards ``cls``.
+    per_image : path-like or bool, optional
+        Write a table with a row for every image to this file while the run goes on: Parquet (``.parquet``) or CSV
+        (``.csv``), with key, group, size, mean, std, min and max of each channel, and why an image failed. True gives
+        an Arrow table, ``stats.image_table``.
     group_by : str or callable, optional
         Compute the statistics of each group too, as ``stats.groups``: ``"folder"`` for the first-level subfolder,
         ``"label"`` for the group that the data names (see `group`), the name of a column (as `group`), or a function of
@@ -173,7 +179,7 @@ def compute(
     DataError
         Where the data does not exist or holds no image; under ``on_error="raise"`` for the first image that fails;
         where `checkpoint` belongs to other data, options or versions, is in use, or cannot be written; where
-        `failures` cannot be written.
+        `failures` or `per_image` cannot be written.
     DeviceError
         Where the device asked for cannot be used. `DeviceLost` where a GPU that was asked for stops working during
         the run; it carries the partial result.
@@ -235,7 +241,13 @@ def compute(
 
             settings = {"max_pixels": str(max_pixels), **_described(options)}
             engine = stack.enter_context(Resumed(engine, checkpoint, data, definition, settings, changed))
-        return Run(
+        table = None
+        if per_image is not None and per_image is not False:
+            from gpustats.image_table import ImageTable
+
+            table = stack.enter_context(ImageTable(per_image, definition.statistics))
+            on_failure.append(table.add)
+        stats = Run(
             source,
             engine,
             definition,
@@ -245,7 +257,9 @@ def compute(
             on_failure=on_failure,
             grouped=grouping.totals(definition.statistics),
             group_of=grouping.function,
+            sinks=[] if table is None else [table],
         ).stats()
+        return stats if table is None else replace(stats, image_table=table.arrow())
 
 
 def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, exif: str) -> None:

@@ -290,6 +290,15 @@ def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
     assert "no_such" in invoke("compute", tmp_path / "list.csv", "--group", "no_such").err
 
 
+@case("compute", "--per-image")
+def test_per_image(folder: Path, tmp_path: Path) -> None:
+    compute(folder, "--per-image", tmp_path / "t.csv", code=3)
+    head, *rows = (tmp_path / "t.csv").read_text().splitlines()
+    assert head.startswith("key,group,height,width,n_R,")
+    assert sorted(row.split(",")[0] for row in rows) == ["102.png", "153.png", "51.png", "bad.jpg"]
+    assert invoke("compute", folder, "--per-image", tmp_path / "no" / "t.csv").code == 1
+
+
 @case("compute", "--group-by")
 def test_group_by(tmp_path: Path) -> None:
     for name, value in (("a", 51), ("b", 102)):

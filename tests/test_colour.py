@@ -136,9 +136,12 @@ def test_wrong_arguments() -> None:
     stats = compute(images_of(1))
     with pytest.raises(ValueError, match="method should be 'zca' or 'pca', got 'svd'"):
         stats.whitening("svd")  # type: ignore[arg-type]
-    for eps in (-1, np.nan, np.inf, True):
+    wrong: Any
+    for wrong in (-1, np.nan, np.inf, True, "1", None):
         with pytest.raises(ValueError, match="eps should be a number from 0, got"):
-            stats.whitening(eps=eps)
+            stats.whitening(eps=wrong)
+        with pytest.raises(ValueError, match="alphastd should be a number from 0, got"):
+            stats.lighting(wrong)
     without = gpustats.compute(images_of(1), layout="HWC", progress=False, device="cpu")
     for call in (without.pca, without.whitening, without.lighting):
         with pytest.raises(AttributeError, match=r"it needs statistics=\['covariance'\]"):

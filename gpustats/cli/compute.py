@@ -56,6 +56,9 @@ __all__ = ["compute"]
     "--group", metavar="NAME", help="Column, feature or WebDataset extension that names the group of an image."
 )
 @click.option(
+    "--per-image", metavar="FILE", help="Write a row for every image to FILE, which ends in .parquet or .csv."
+)
+@click.option(
     "--group-by",
     metavar="folder|label|NAME",
     help="Compute each group too: by first-level folder, by the label that the data names, or by this column.",

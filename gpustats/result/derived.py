@@ -152,6 +152,8 @@ class Derived:
 
         Raises
         ------
+        ValueError
+            Where `alphastd` is no number from 0.
         AttributeError
             Where the covariance was not computed.
 

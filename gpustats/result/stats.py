@@ -82,6 +82,8 @@ class Stats(Derived):
         The value that 1.0 of [0, 1] is shown as; see `scaled`.
     grouped : Grouped or None
         The totals by group, where they were asked for; read them as `groups`.
+    image_table : pyarrow.Table, optional
+        A row for every image, where ``per_image=True`` was given. It is neither saved nor pooled.
     left_out : tuple of str
         What some of the pooled results had, and some had not: ``"groups"``.
     """
@@ -95,6 +97,7 @@ class Stats(Derived):
     scale: Fraction = Fraction(1)
     grouped: Grouped | None = None
     left_out: tuple[str, ...] = ()
+    image_table: Any = None
 
     @property
     def groups(self) -> Groups:
@@ -102,7 +105,7 @@ class Stats(Derived):
 
         Each is a `Stats` of the images of the group. Failures have no group, so they are listed in the whole alone.
         """
-        alone = replace(self, grouped=None, left_out=(), failures=FailureLog(), skipped={})
+        alone = replace(self, grouped=None, left_out=(), image_table=None, failures=FailureLog(), skipped={})
         return Groups(self.grouped, lambda totals: replace(alone, totals=totals))
 
     @property
@@ -510,6 +513,7 @@ def merge(results: Iterable[Stats]) -> Stats:
         complete=all(part.complete for part in parts),
         grouped=grouped,
         left_out=("groups",) if lost else (),
+        image_table=None,
     )
 
 

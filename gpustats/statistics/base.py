@@ -228,6 +228,13 @@ class Statistic:
         """Return the totals of two parts together; both stay as they are."""
         return {name: _combined(combine, a[name], b[name]) for name, combine in self.combine.items()}
 
+    def of_images(self, columns: Columns) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return what the table of images says of each row: by name, an array (N, C), and how it scales with values.
+
+        In units of pixel values; the second is the power of the unit, as in `Number`.
+        """
+        return {}
+
     def view(self, part: Part) -> View:
         """Return a part as `numbers` read it."""
         return part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,8 +76,7 @@ def whitening(covariance: NDArray[Any], method: str, eps: float) -> NDArray[np.f
     """
     if method not in ("zca", "pca"):
         raise ValueError(f"method should be 'zca' or 'pca', got {method!r}")
-    if isinstance(eps, bool) or not 0 <= eps < np.inf:
-        raise ValueError(f"eps should be a number from 0, got {eps!r}")
+    _check("eps", eps)
     values, vectors = pca(covariance)
     if len(values) and values[-1] + eps <= _DEPENDENT * (values[0] + eps):
         raise ValueError(
@@ -89,6 +89,18 @@ def whitening(covariance: NDArray[Any], method: str, eps: float) -> NDArray[np.f
 
 
 def lighting(covariance: NDArray[Any], alphastd: float, scale: float) -> Lighting:
-    """Return the vectors for images on [0, `scale`], from the covariance of values on [0, 1]."""
+    """Return the vectors for images on [0, `scale`], from the covariance of values on [0, 1].
+
+    Raises
+    ------
+    ValueError
+        Where `alphastd` is no number from 0.
+    """
+    _check("alphastd", alphastd)
     values, vectors = pca(covariance)
     return Lighting(float(alphastd), values * scale, vectors)
+
+
+def _check(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < np.inf:
+        raise ValueError(f"{name} should be a number from 0, got {value!r}")

@@ -123,6 +123,16 @@ class FloatMoments(Statistic):
             "image_var": (deviations / count).sum(axis=0).tolist(),
         }
 
+    def of_images(self, columns: Columns) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return number of values, mean, std with ddof=0, min and max of each image."""
+        return {
+            "n": (columns["n"], 0),
+            "mean": (columns["mean"], 1),
+            "std": (np.sqrt(columns["deviation"] / columns["n"]), 1),
+            "min": (columns["min"], 1),
+            "max": (columns["max"], 1),
+        }
+
     def merge(self, a: Part, b: Part) -> Part:
         """Return the totals of two parts together, by equation 2.1 of Chan, Golub and LeVeque."""
         whole = super().merge(a, b)

@@ -159,6 +159,16 @@ class Histogram(Statistic):
         """Return the bins over all rows."""
         return {"bins": columns["bins"].sum(axis=0, dtype=np.uint64).tolist()}
 
+    def of_images(self, columns: Columns) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return entropy in bits and the shares of values at 0 and 255 of each image."""
+        shares = columns["bins"] / columns["bins"].sum(axis=2, keepdims=True)
+        bits = -shares * np.log2(shares, out=np.zeros(shares.shape), where=shares > 0)
+        return {
+            "entropy": (np.abs(bits.sum(axis=2)), 0),
+            "clipped_share_low": (shares[:, :, 0], 0),
+            "clipped_share_high": (shares[:, :, -1], 0),
+        }
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of the bins."""
         return (self.kind.channels, _BINS)

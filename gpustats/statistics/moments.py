@@ -199,6 +199,18 @@ class Moments(Statistic):
         }
         return [dict(zip(sums, values, strict=True)) for values in zip(*sums.values(), strict=True)]
 
+    def of_images(self, columns: Columns) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return number of values, mean, std with ddof=0, min and max of each image."""
+        n, total = columns["n"], columns["sum"]
+        count = n.astype(np.float64)
+        return {
+            "n": (n, 0),
+            "mean": (total / count, 1),
+            "std": (np.sqrt(squared_deviation(n, total, columns["sumsq"])) / count, 1),
+            "min": (columns["min"], 1),
+            "max": (columns["max"], 1),
+        }
+
     def view(self, part: Part) -> View:
         """Return means and sums of squared deviations as fractions: nothing is rounded before a number is read."""
         channels = range(self.kind.channels)
