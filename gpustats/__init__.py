@@ -13,13 +13,15 @@ from gpustats.errors import (
     GpustatsError,
     ImagesFailedWarning,
     MergeError,
+    OptionError,
 )
 from gpustats.failures import Failure
 from gpustats.result.stats import Stats, merge
-from gpustats.run import Interrupted, TooManyFailures
+from gpustats.run import AllImagesFailed, Interrupted, TooManyFailures
 from gpustats.version import __version__
 
 __all__ = [
+    "AllImagesFailed",
     "DataError",
     "DeviceError",
     "DeviceLost",
@@ -28,6 +30,7 @@ __all__ = [
     "ImagesFailedWarning",
     "Interrupted",
     "MergeError",
+    "OptionError",
     "Stats",
     "TooManyFailures",
     "__version__",

@@ -9,13 +9,16 @@ from typing import Any, Literal
 
 from gpustats.definition import Definition
 from gpustats.engines.device import open_engine
+from gpustats.errors import OptionError
 from gpustats.failures import FailureFile, FailureLimit
 from gpustats.progress import reported
 from gpustats.result.stats import Stats
 from gpustats.run import Run
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
+from gpustats.sources.options import Layout
 from gpustats.statistics import check_names
+from gpustats.wording import named
 
 __all__ = ["compute"]
 
@@ -25,7 +28,7 @@ def compute(
     *,
     device: str = "auto",
     workers: int | None = None,
-    statistics: Sequence[str] = (),
+    statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -40,7 +43,7 @@ def compute(
     feature: str | None = None,
     group: str | None = None,
     root: str | os.PathLike[str] | None = None,
-    layout: str = "auto",
+    layout: Layout = "auto",
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -122,8 +125,12 @@ def compute(
 
     Raises
     ------
+    AllImagesFailed
+        A `DataError`, where every image failed; it carries their failures. So does a wrong `column`, `feature`, `group`
+        or `layout`.
     DataError
-        Where the data does not exist or holds no image; under ``on_error="raise"`` for the first image that fails;
+        Where the data does not exist or holds no image, or does not use an option that was given; under
+        ``on_error="raise"`` for the first image that fails;
         where `checkpoint` belongs to other data, options or versions, is in use, or cannot be written; where
         `failures` cannot be written.
     DeviceError
@@ -134,7 +141,7 @@ def compute(
     Interrupted
         On Ctrl-C; a `KeyboardInterrupt` that carries the partial result. A second Ctrl-C stops at once, without. What
         SIGTERM does is left to the program: the command line treats it as Ctrl-C.
-    ValueError
+    OptionError
         Where an option has a value that is not supported.
 
     Warns
@@ -192,13 +199,13 @@ def compute(
 
 def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str) -> None:
     if workers is not None and (not isinstance(workers, int) or workers < 1):
-        raise ValueError(f"workers should be a positive integer or None, got {workers!r}")
+        raise OptionError(f"{named('workers')} should be a positive integer or None, got {workers!r}")
     if on_error not in ("skip", "raise"):
-        raise ValueError(f"on_error should be 'skip' or 'raise', got {on_error!r}")
+        raise OptionError(f"{named('on_error')} should be 'skip' or 'raise', got {on_error!r}")
     if changed not in ("mtime", "hash"):
-        raise ValueError(f"changed should be 'mtime' or 'hash', got {changed!r}")
+        raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if not isinstance(max_pixels, int) or max_pixels < 1:
-        raise ValueError(f"max_pixels should be a positive integer, got {max_pixels!r}")
+        raise OptionError(f"{named('max_pixels')} should be a positive integer, got {max_pixels!r}")
 
 
 def _described(options: SourceOptions) -> dict[str, str]:

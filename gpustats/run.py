@@ -20,8 +20,9 @@ from gpustats.sources import Source
 from gpustats.sources.reader import Reader
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
 from gpustats.version import __version__
+from gpustats.wording import amount
 
-__all__ = ["Interrupted", "Run", "TooManyFailures"]
+__all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures"]
 
 
 class TooManyFailures(GpustatsError, RuntimeError):
@@ -31,6 +32,20 @@ class TooManyFailures(GpustatsError, RuntimeError):
     ----------
     partial : Stats
         What had been read by then, with ``complete=False``.
+    """
+
+    def __init__(self, message: str, partial: Stats) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class AllImagesFailed(DataError):
+    """No image could be read: a wrong option, or data that are no images or are damaged.
+
+    Attributes
+    ----------
+    partial : Stats
+        A result without images; its `failures` say what became of each.
     """
 
     def __init__(self, message: str, partial: Stats) -> None:
@@ -106,6 +121,8 @@ class Run:
         ------
         DataError
             Where there is no image; at the first failure, where that ends the run.
+        AllImagesFailed
+            Where there are images, and every one of them failed.
         TooManyFailures, Interrupted, DeviceLost
             With the partial result.
         """
@@ -139,7 +156,7 @@ class Run:
         failed = len(self._failures)
         if self._limit.exceeded(failed, failed + read, final):
             raise TooManyFailures(
-                f"{failed:,} of {failed + read:,} images failed, more than max_failures={self._limit}; "
+                f"{failed:,} of {amount(failed + read, 'image')} failed, more than {self._limit}; "
                 f"one of them: {next(iter(self._failures))}",
                 self._result(complete=final),
             )
@@ -152,15 +169,28 @@ class Run:
             raise DataError(
                 f"{printable(self._source.label)}: no images found" + (f" (skipped: {others})" if others else "")
             )
+        if not read:
+            raise AllImagesFailed(self._nothing_read(), self._result(complete=True))
         self._check_limit(read, final=True)
         if failed:
             first = next(iter(self._failures))
             warnings.warn(
-                f"{failed:,} of {read + failed:,} images could not be read and do not count: {first}"
+                f"{failed:,} of {amount(read + failed, 'image')} could not be read and do not count: {first}"
                 + (" ..." if failed > 1 else ""),
                 ImagesFailedWarning,
                 stacklevel=4,
             )
+
+    def _nothing_read(self) -> str:
+        """Return the message where every image failed."""
+        label = printable(self._source.label)
+        first = next(iter(self._failures))
+        key, message = printable(first.key), printable(first.message)
+        if len(self._failures) > 1:
+            return f"{label}: none of {len(self._failures):,} images could be read: {self._failures.commonest()}"
+        if key == "." or label.endswith(key):  # it is what was given
+            return f"{label}: {first.reason}: {message.removeprefix(f'{key}: ')}"
+        return f"{label}: no image could be read: {first}"
 
     def _result(self, complete: bool) -> Stats:
         self._buffer.flush()

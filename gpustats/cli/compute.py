@@ -15,7 +15,7 @@ __all__ = ["compute"]
 
 
 @click.command(epilog="Example: gpustats compute photos/ --json stats.json")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, callback=options.listed)
 @click.option(
     "--statistics",
     metavar="NAME",
@@ -24,7 +24,7 @@ __all__ = ["compute"]
     help=f"Compute these too: {', '.join(name for name in STATISTICS if name != ALWAYS)}. "
     "Several are separated by commas.",
 )
-@click.option("--json", metavar="FILE", help="Write the whole result as JSON to FILE, '-' for standard output.")
+@options.result_file("--json", help="Write the whole result as JSON to FILE, '-' for standard output.")
 @click.option("--device", metavar="auto|cpu|gpu|cuda:N", default="auto", help="The device that decodes and computes.")
 @options.workers
 @click.option(
@@ -71,12 +71,12 @@ __all__ = ["compute"]
 )
 @options.verbose
 @options.quiet
-def compute(paths: tuple[str, ...], json: str | None, quiet: bool, **given: Any) -> None:
+def compute(paths: str | list[str], json: str | None, quiet: bool, **given: Any) -> None:
     """Compute mean, std and more of a dataset, reading it once.
 
-    PATH is a folder, image, archive, shard, table, array, list, URL or glob pattern.
+    PATH is a folder, image, archive, shard, table, array, list, URL or glob pattern; '-' reads paths from standard
+    input, one a line.
 
     Exit codes: 0 every image was read, 1 error, 2 wrong usage, 3 finished but some images failed, 130 interrupted.
     """
-    data = paths[0] if len(paths) == 1 else list(paths)
-    report(lambda: gpustats.compute(data, **given, progress=False if quiet else None), json, quiet)
+    report(lambda: gpustats.compute(paths, **given, progress=False if quiet else None), json, quiet)

@@ -8,7 +8,7 @@ from importlib import metadata
 
 import click
 
-from gpustats.cli.output import fail
+from gpustats.cli.output import fail, show
 from gpustats.engines.device import open_engine
 from gpustats.errors import GpustatsError
 from gpustats.install import pip_install
@@ -35,10 +35,12 @@ def doctor(device: str) -> None:
     """Show what gpustats finds on this machine: versions, cores, memory, the GPU.
 
     The GPU is tried on a few small images, as it is before a run.
+
+    Exit codes: 0 the device can be used, 1 it cannot, 2 wrong usage.
     """
     try:
         for name, text in _findings(device):
-            click.echo(f"{name:<{_WIDTH}}  {text}")
+            show(f"{name:<{_WIDTH}}  {text}")
     except GpustatsError as error:
         fail(error)
 

@@ -7,26 +7,34 @@ from html import escape
 from typing import Any
 
 from gpustats.failures import FailureLog
-from gpustats.result.text import FAILURES_SHOWN
+from gpustats.result.text import FAILURES_SHOWN, formatted
 
 __all__ = ["table"]
 
 
 def table(
-    facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], failures: FailureLog, channels: Sequence[str]
+    facts: Sequence[str],
+    rows: Sequence[tuple[str, Any, str]],
+    failures: FailureLog,
+    channels: Sequence[str],
+    last: str = "",
 ) -> str:
-    """Return facts, numbers and the first failures; the parameters are those of `gpustats.result.text.table`."""
+    """Return facts, numbers, the first failures, and a last line to copy.
+
+    The other parameters are those of `gpustats.result.text.table`.
+    """
     head = "".join(f"<th>{escape(name)}</th>" for name in channels)
     body = "".join(
         f"<tr><th style='text-align:left'>{escape(name)}</th>"
-        + "".join(f"<td>{value:.7g}</td>" for value in values)
+        + "".join(f"<td>{cell.strip()}</td>" for cell in cells)
         + f"<td style='text-align:left'>{escape(note)}</td></tr>"
-        for name, values, note in rows
+        for (name, _, note), cells in zip(rows, formatted([values for _, values, _ in rows]), strict=True)
     )
     listed = "".join(f"<li>{escape(str(failure))}</li>" for failure in list(failures)[:FAILURES_SHOWN])
     return (
         f"<div><b>gpustats.Stats</b><br>{'<br>'.join(escape(fact) for fact in facts)}"
         f"<table><thead><tr><th></th>{head}<th></th></tr></thead><tbody>{body}</tbody></table>"
         + (f"<ul>{listed}</ul>" if listed else "")
+        + (f"<pre>{escape(last)}</pre>" if last else "")
         + "</div>"
     )

@@ -8,10 +8,12 @@ import re
 from dataclasses import dataclass
 
 from gpustats.decode.formats import IMAGE_SUFFIXES
+from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.sources.base import ShardSource
 from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions
+from gpustats.wording import option
 
 __all__ = [
     "KINDS",
@@ -181,11 +183,11 @@ def takes_of(kind: str) -> frozenset[str]:
 
 
 def check_options(options: SourceOptions, label: str, taken: frozenset[str]) -> None:
-    """Raise `ValueError` where an option was given that the source called `label` does not use."""
+    """Raise `DataError` where an option was given that the source called `label` does not use."""
     for name in sorted(options.given - taken):
         *titles, last = (kind.title for kind in KINDS.values() if name in kind.takes)
         takers = f"{', '.join(titles)} and {last}" if titles else last
-        raise ValueError(f"{name}= is an option for {takers}; {printable(label)} does not use it")
+        raise DataError(f"{option(name)} is an option for {takers}; {printable(label)} does not use it")
 
 
 def member_kind(name: str) -> str:

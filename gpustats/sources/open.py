@@ -12,7 +12,6 @@ from gpustats.failures import printable
 from gpustats.sources.base import Part, Source
 from gpustats.sources.files.file import LocalFile, public_url
 from gpustats.sources.kinds import (
-    KINDS,
     check_options,
     kind_of,
     kind_of_content,
@@ -45,9 +44,8 @@ def open_source(data: object, options: SourceOptions | None = None) -> Source:
     Raises
     ------
     DataError
-        Where it does not exist or is of no kind that can be read.
-    ValueError
-        Where an option was given that this kind of source does not use.
+        Where it does not exist or is of no kind that can be read, and where an option was given that it does not
+        use.
     """
     options = options or SourceOptions()
     source = _open(data, "", options)
@@ -95,12 +93,7 @@ def _open_path(path: str, key: str, options: SourceOptions) -> Source:
     ending = suffix(file.name)
     if ending in IMAGE_SUFFIXES or not ending:
         return FileSource(path, key)
-    containers = (end for kind, entry in KINDS.items() if kind != "list" for end in entry.endings)
-    raise DataError(
-        f"{printable(path)}: files ending in '{ending}' are not read; give a folder, an image "
-        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a container ({', '.join(containers)}) or a text file with "
-        f"one path a line ({', '.join(KINDS['list'].endings)})"
-    )
+    raise DataError(f"{printable(path)}: files ending in '{ending}' are not read")
 
 
 def _open_missing(path: str, key: str, options: SourceOptions) -> Source | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
-from gpustats.errors import DataError
+from gpustats.errors import DataError, OptionError
 from gpustats.failures import printable
 from gpustats.install import pip_install
+from gpustats.wording import named
 
-__all__ = ["LAYOUTS", "SourceOptions", "missing_extra"]
+__all__ = ["LAYOUTS", "Layout", "SourceOptions", "missing_extra"]
 
-LAYOUTS = ("auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW")
+Layout = Literal["auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,11 @@ class SourceOptions:
         for name in ("column", "feature", "group", "root"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
-                raise ValueError(f"{name} should be a name or None, got {value!r}")
+                raise OptionError(f"{named(name)} should be a name or None, got {value!r}")
         if self.layout not in LAYOUTS:
-            raise ValueError(f"layout should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+            raise OptionError(f"{named('layout')} should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
-            raise ValueError(f"storage_options should be a dict, got {type(self.storage_options).__name__}")
+            raise OptionError(f"{named('storage_options')} should be a dict, got {type(self.storage_options).__name__}")
 
     @property
     def given(self) -> frozenset[str]:

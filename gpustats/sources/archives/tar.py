@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.archives.tarwalk import Member, walk
-from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.base import Sample, ShardSource, held_until
 from gpustats.sources.files.file import File
 from gpustats.sources.files.shared import SharedFile
 from gpustats.sources.items import Item
@@ -23,6 +23,7 @@ from gpustats.sources.options import SourceOptions
 __all__ = ["TarSource"]
 
 _FIELD_LIMIT = 1 << 20  # bytes of a label
+_FIELDS_SHOWN = 20
 
 
 class TarSource(ShardSource):
@@ -45,6 +46,10 @@ class TarSource(ShardSource):
         self._max_bytes = options.max_bytes
         self._columns = frozenset(options.column.lower().split(";")) if options.column else None
         self._group_field = options.group or "cls"
+        self._must_group = options.group is not None
+        self._grouped = False  # a sample had what names the group
+        self._chosen = False  # a member had an extension of `column`
+        self._fields: set[str] = set()
 
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the images sample by sample."""
@@ -55,7 +60,10 @@ class TarSource(ShardSource):
                 stream = stack.enter_context(wrap(stream))
             handle = SharedFile(stream.fileno()) if wrap is None and self.file.path is not None else None
             try:
-                yield from self._samples(stream, handle)
+                samples = self._samples(stream, handle)
+                if self._must_group:
+                    samples = held_until(samples, lambda: self._grouped, lambda: self._lacks(self._group_field))
+                yield from samples
             except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
                 if isinstance(error, OSError) and error.errno is not None:  # bz2 and gzip give damage no number
                     raise
@@ -77,12 +85,15 @@ class TarSource(ShardSource):
                     yield from self._flush(images, label)
                     sample, images, label = folder + slash + stem, [], None
                 key = f"{self.key}/{name}"
+                if member.kind == "file" and base[:1] != "." and len(self._fields) < _FIELDS_SHOWN:
+                    self._fields.add(field)
                 kind = member_kind(name) if member.kind in ("file", "sparse") else member.kind
                 if kind == "outside":
                     yield Failure(key, "unsupported", OUTSIDE)
                 elif kind in ("image", "non_image") and (
                     kind == "image" if not self._columns else field in self._columns
                 ):
+                    self._chosen = True
                     if member.kind == "sparse":
                         yield Failure(key, "unsupported", "sparse members of tar archives are not read")
                     elif member.size > self._max_bytes:
@@ -100,11 +111,18 @@ class TarSource(ShardSource):
                 elif kind != "folder":
                     if (field == self._group_field or self._group_field.startswith(field + ".")) and field:
                         label = self._read_label(stream, member, field)
+                        self._grouped |= label is not None
                     self.skipped[kind] += 1
         except (ImageError, EOFError, OSError, zlib.error, lzma.LZMAError):
             yield from self._flush(images, label)  # what came before the damage is whole
             raise
         yield from self._flush(images, label)
+        if self._columns and self._fields and not self._chosen:
+            raise self._lacks(";".join(sorted(self._columns)))
+
+    def _lacks(self, name: str) -> ImageError:
+        found = ", ".join(sorted(filter(None, self._fields))) or "none"
+        return ImageError("unsupported", f"no sample has a member '{name}'; there are: {found}")
 
     def _flush(self, images: list[tuple[str, Item]], label: str | None) -> Iterator[Sample]:
         for name, item in images:

@@ -15,10 +15,11 @@ from contextlib import ExitStack
 from typing import BinaryIO, cast
 
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.base import Sample, ShardSource, held_until
 from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions, missing_extra
 from gpustats.sources.records.protobuf import fields, varint
+from gpustats.wording import option
 
 __all__ = ["TFRecordSource"]
 
@@ -46,6 +47,8 @@ class TFRecordSource(ShardSource):
         self._max_bytes = options.max_bytes
         self._feature = options.feature
         self._group = options.group
+        self._grouped = options.group is None  # a record had the feature that names the group
+        self._names: set[str] = set()
         try:
             import google_crc32c
         except ImportError:
@@ -62,7 +65,7 @@ class TFRecordSource(ShardSource):
             else:
                 stream.seek(0)
             try:
-                yield from self._records(stream)
+                yield from held_until(self._records(stream), lambda: self._grouped, self._no_group)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise ImageError("corrupt", f"the compressed file is damaged: {error}") from None
 
@@ -94,6 +97,10 @@ class TFRecordSource(ShardSource):
             position += _HEAD.size + size + 4
             number += 1
 
+    def _no_group(self) -> ImageError:
+        names = ", ".join(sorted(self._names))
+        return ImageError("unsupported", f"there is no feature '{self._group}' for the group; there are: {names}")
+
     def _sample(self, key: str, record: memoryview) -> Sample | Failure:
         try:
             features = _example(record)
@@ -104,7 +111,9 @@ class TFRecordSource(ShardSource):
         value = _first(features[found]) if found is not None else None
         if found is None or not isinstance(value, bytes):
             names = ", ".join(sorted(features)) or "none"
-            return Failure(key, "missing", f"no bytes feature '{wanted[0]}'; there are: {names}; choose with feature=")
+            return Failure(
+                key, "missing", f"no bytes feature '{wanted[0]}'; there are: {names}; choose with {option('feature')}"
+            )
         try:
             count = _count(features[found])
         except ValueError as error:
@@ -115,6 +124,8 @@ class TFRecordSource(ShardSource):
             )
         labels = (self._group,) if self._group is not None else _GROUP_FEATURES
         label = next((_first(features[name]) for name in labels if name in features), None)
+        self._grouped |= self._group in features
+        self._names.update(features)
         group = label.decode("utf-8", "replace") if isinstance(label, bytes) else "" if label is None else str(label)
         return key, group, value
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpustats.failures import ImageError
+from gpustats.wording import option
 
 __all__ = [
     "GROUP_COLUMNS",
@@ -112,7 +113,7 @@ def _image_column(schema: Any, layouts: dict[str, str]) -> str:
         return encoded[0]
     if image is None and encoded:
         listed = ", ".join(encoded)
-        raise ImageError("unsupported", f"several columns may hold images: {listed}; choose with column=")
+        raise ImageError("unsupported", f"several columns may hold images: {listed}; choose with {option('column')}")
     image = image or pick([name for name in layouts if name not in encoded], None, PATH_COLUMNS, "column")
     if image is None:
         listed = ", ".join(f"{entry.name} ({entry.type})" for entry in schema)

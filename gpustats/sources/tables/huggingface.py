@@ -15,6 +15,7 @@ from gpustats.sources.kinds import takes_of
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.tables.columns import GROUP_COLUMNS, IMAGE_COLUMNS, TableColumns, choose_columns, pick
 from gpustats.sources.tables.rows import table_samples
+from gpustats.wording import option
 
 __all__ = ["HuggingFaceSource", "check_dataset", "decoded_rows"]
 
@@ -88,7 +89,9 @@ def _choose(row: dict[str, Any], options: SourceOptions) -> tuple[str, str | Non
         image = pick(row, options.column, (), "column") or pick(images, None, IMAGE_COLUMNS, "column")
         if image is None and len(images) != 1:
             found = "several columns" if images else "no column"
-            raise ImageError("unsupported", f"{found} of {', '.join(row)} may hold images; choose with column=")
+            raise ImageError(
+                "unsupported", f"{found} of {', '.join(row)} may hold images; choose with {option('column')}"
+            )
         image = image or images[0]
         return image, pick([name for name in row if name != image], options.group, GROUP_COLUMNS, "column")
     except ImageError as error:
