@@ -5,6 +5,7 @@
 >>> stats.mean, stats.std                # doctest: +SKIP
 """
 
+from gpustats.accumulator import Accumulator
 from gpustats.api import compute
 from gpustats.errors import (
     DataError,
@@ -21,6 +22,7 @@ from gpustats.run import AllImagesFailed, Interrupted, TooManyFailures
 from gpustats.version import __version__
 
 __all__ = [
+    "Accumulator",
     "AllImagesFailed",
     "DataError",
     "DeviceError",

@@ -44,6 +44,7 @@ def compute(
     group: str | None = None,
     root: str | os.PathLike[str] | None = None,
     layout: Layout = "auto",
+    color_order: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -114,6 +115,10 @@ def compute(
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
         the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
+    color_order : str, optional
+        The order of the channels of arrays and tensors, a letter each, where it is not the usual one: ``"BGR"`` for
+        images that OpenCV has read. It names the channels and changes no number; results of different orders cannot be
+        merged. By default ``"RGB"`` for three channels. Images from a decoder are always RGB.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -175,6 +180,7 @@ def compute(
         group=group,
         root=None if root is None else os.fspath(root),
         layout=layout,
+        color_order=color_order,
         storage_options=storage_options,
         max_bytes=engine.max_bytes,
     )
@@ -191,6 +197,7 @@ def compute(
             engine,
             definition,
             limit=limit,
+            order=color_order,
             stop_at_first=on_error == "raise",
             advance=stack.enter_context(reported(progress, source)),
             on_failure=on_failure,
@@ -210,5 +217,5 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
 
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
-    names = ("column", "feature", "group", "root", "layout")
+    names = ("column", "feature", "group", "root", "layout", "color_order")
     return {name: key_of(str(value)) for name in names if (value := getattr(options, name)) is not None}

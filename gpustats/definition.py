@@ -25,7 +25,8 @@ class Definition:
     Attributes
     ----------
     color_order : str
-        The order of the channels: ``"RGB"``, ``"L"`` for one channel, ``"unnamed"`` for arrays of another number.
+        The order of the channels: ``"RGB"``, ``"L"`` for one channel, ``"unnamed"`` for arrays of another number, or
+        what the user gave for arrays, such as ``"BGR"``.
     transform : str
         What was done to an image between decoding and measuring.
     exif_transpose : bool

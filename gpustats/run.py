@@ -18,11 +18,12 @@ from gpustats.result.stats import Stats
 from gpustats.result.text import skipped
 from gpustats.sources import Source
 from gpustats.sources.reader import Reader
+from gpustats.statistics.base import Kind
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
 from gpustats.version import __version__
-from gpustats.wording import amount
+from gpustats.wording import amount, option
 
-__all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures"]
+__all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures", "order_of"]
 
 
 class TooManyFailures(GpustatsError, RuntimeError):
@@ -67,6 +68,35 @@ class Interrupted(KeyboardInterrupt):
         self.partial = partial
 
 
+def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
+    """Return the order of the channels: the one that the user gave, else what a decoder or the custom gives.
+
+    Parameters
+    ----------
+    kind : Kind or None
+        What the images are.
+    given : str or None
+        The order that arrays have.
+    decoded : int
+        How many images came from a decoder, which gives RGB.
+
+    Raises
+    ------
+    DataError
+        Where the order given is not that of these images.
+    """
+    if given is None or kind is None:
+        return color_order(kind.channels if kind else 0)
+    if len(given) != kind.channels:
+        raise DataError(f"{option('color_order', given)} does not fit images of {amount(kind.channels, 'channel')}")
+    if decoded:
+        raise DataError(
+            f"{option('color_order', given)} is for arrays, and {amount(decoded, 'image')} of this dataset came from a "
+            "decoder, which gives RGB; compute them separately"
+        )
+    return given
+
+
 class Run:
     """Reads a source with an engine, once.
 
@@ -86,6 +116,8 @@ class Run:
         Called with the number of images done since the last call.
     on_failure : sequence of callable
         Called with every failure as it happens.
+    order : str, optional
+        The order of the channels of arrays, where the user gave one.
     sinks : sequence of Sink
         Take the rows, in addition to the totals of the result.
     """
@@ -100,12 +132,14 @@ class Run:
         stop_at_first: bool,
         advance: Callable[[int], None],
         on_failure: Sequence[Callable[[Failure], None]] = (),
+        order: str | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
         self._source = source
         self._engine = engine
         self._definition = definition
         self._limit = limit
+        self._order = order
         self._stop_at_first = stop_at_first
         self._advance = advance
         self._failures = FailureLog()
@@ -171,6 +205,8 @@ class Run:
             )
         if not read:
             raise AllImagesFailed(self._nothing_read(), self._result(complete=True))
+        by_decoder = self._engine.report().get("images_by_decoder", {})
+        order_of(self._totals.kind, self._order, sum(n for name, n in by_decoder.items() if name != "none"))
         self._check_limit(read, final=True)
         if failed:
             first = next(iter(self._failures))
@@ -194,7 +230,6 @@ class Run:
 
     def _result(self, complete: bool) -> Stats:
         self._buffer.flush()
-        kind = self._totals.kind
         run: dict[str, Any] = {
             "source": printable(self._source.label),
             "gpustats": __version__,
@@ -203,7 +238,7 @@ class Run:
         }
         return Stats(
             self._totals,
-            definition=replace(self._definition, color_order=color_order(kind.channels if kind else 0)),
+            definition=replace(self._definition, color_order=order_of(self._totals.kind, self._order)),
             failures=self._failures,
             skipped=dict(self._source.skipped),
             runs=(run,),

@@ -366,6 +366,17 @@ def test_layout(tmp_path: Path) -> None:
         assert (integers["height_max"], integers["width_max"]) == size
 
 
+@case("compute", "--color-order")
+def test_color_order(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((6, 4, 3), np.uint8))
+    data = compute(tmp_path / "a.npy", "--color-order", "BGR")
+    assert (data["channels"], data["definition"]["color_order"]) == (["B", "G", "R"], "BGR")
+    assert compute(tmp_path / "a.npy")["channels"] == ["R", "G", "B"]
+    wrong = invoke("compute", tmp_path / "a.npy", "--color-order", "L")
+    assert (wrong.code, wrong.err) == (1, "gpustats: error: --color-order L does not fit images of 3 channels\n")
+    assert invoke("compute", tmp_path / "a.npy", "--color-order", "BB").code == 2
+
+
 @case("compute", "--storage-option")
 def test_storage_options_reach_the_file_system_by_name_and_type(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []

@@ -44,6 +44,7 @@ __all__ = ["compute"]
 )
 @click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from.")
 @click.option("--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW.")
+@click.option("--color-order", metavar="ORDER", help="Order of the channels of arrays, such as BGR.")
 @click.option(
     "--storage-option",
     "storage_options",

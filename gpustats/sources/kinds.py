@@ -79,8 +79,10 @@ KINDS = {
         # TensorFlow's own shards: train-00000-of-01024, images.tfrecord-00000-of-00004.
         r"(\.tfrecords?|\.record)?-\d{5}-of-\d{5}$",
     ),
-    "numpy": Kind(".npy and .npz files", ("layout", "column"), "arrays.numpy.NumpyFileSource", (".npy", ".npz")),
-    "hdf5": Kind("HDF5 files", ("layout",), "arrays.hdf5.Hdf5Source", (".h5", ".hdf5", ".he5")),
+    "numpy": Kind(
+        ".npy and .npz files", ("layout", "color_order", "column"), "arrays.numpy.NumpyFileSource", (".npy", ".npz")
+    ),
+    "hdf5": Kind("HDF5 files", ("layout", "color_order"), "arrays.hdf5.Hdf5Source", (".h5", ".hdf5", ".he5")),
     "lmdb": Kind("LMDB databases", (), "records.lmdb.LmdbSource", (".mdb", ".lmdb")),
     "manifest": Kind(
         "manifests",
@@ -92,9 +94,9 @@ KINDS = {
     "list": Kind("text lists", ("root",), "places.lists.TextListSource", (".txt", ".lst", ".list"), of_paths=True),
     "idx": Kind("MNIST files", ("layout",), "arrays.idx.IdxSource", ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "cifar": Kind("CIFAR files", (), "arrays.cifar.CifarSource"),
-    "zarr": Kind("Zarr arrays", ("layout",), "arrays.zarr.ZarrSource"),
+    "zarr": Kind("Zarr arrays", ("layout", "color_order"), "arrays.zarr.ZarrSource"),
     "huggingface": Kind("Hugging Face datasets", ("column", "group")),
-    "object": Kind("arrays, tensors and datasets that yield them", ("layout",)),
+    "object": Kind("arrays, tensors and datasets that yield them", ("layout", "color_order")),
     "url": Kind("URLs", ("storage_options",)),
 }
 """Every kind of source that is not an image file, by name."""
@@ -152,12 +154,24 @@ def kind_within(path: str) -> str | None:
     return found
 
 
+_TORCHVISION = ("MNIST", "FashionMNIST", "KMNIST", "raw", "cifar-10-batches-py", "cifar-100-python")
+"""Folders that torchvision makes within the root of a dataset."""
+_BESIDE = ("processed", "cifar-10-python.tar.gz", "cifar-100-python.tar.gz")
+"""What it may leave beside them."""
+
+
 def published(path: str) -> list[str]:
-    """Return the training files of MNIST and CIFAR where a folder holds these as they are published."""
+    """Return the training files of MNIST and CIFAR where a folder holds these as they are published.
+
+    The folder may be the root that was given to torchvision: ``MNIST/raw`` within it, for one.
+    """
     try:
-        names = sorted(os.listdir(path))
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     except OSError:
         return []
+    inner = [name for name in names if name in _TORCHVISION]
+    if len(inner) == 1 and set(names) <= {*inner, *_BESIDE}:
+        return [f"{inner[0]}/{name}" for name in published(os.path.join(path, inner[0]))]
     batches = [name for name in names if name.startswith("data_batch_") and name[11:].isdigit()]
     if batches:
         return batches

@@ -19,6 +19,7 @@ from gpustats.sources.base import Sample, Source
 from gpustats.sources.items import Item
 from gpustats.sources.kinds import takes_of
 from gpustats.sources.options import SourceOptions
+from gpustats.wording import option
 
 __all__ = ["IterableSource", "MapSource", "is_image_object", "open_object"]
 
@@ -90,6 +91,7 @@ class IterableSource(Source):
         self._data = data
         self._prefix = key + "/" if key else ""
         self._layout = options.layout
+        self._order = options.color_order
 
     def parts(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
@@ -125,6 +127,8 @@ class IterableSource(Source):
     def _images(self, element: Any, number: int) -> Iterator[tuple[str, Item | ImageError]]:
         image, label = _parted(element)
         if _is_pil(image):
+            if self._order is not None:
+                raise DataError(f"{self.label}: {option('color_order')} is for arrays; a PIL image says what it has")
             yield _label(label), _pil_reader(image)
             return
         if not _is_array(image):

@@ -31,7 +31,7 @@ from gpustats.sources.places.patterns import BraceSource, GlobSource, has_braces
 __all__ = ["open_source", "open_url"]
 
 
-def open_source(data: object, options: SourceOptions | None = None) -> Source:
+def open_source(data: object, options: SourceOptions | None = None, key: str = "") -> Source:
     """Return the source for what the user gave.
 
     Parameters
@@ -40,6 +40,8 @@ def open_source(data: object, options: SourceOptions | None = None) -> Source:
         See `gpustats.compute`.
     options : SourceOptions, optional
         How to read it.
+    key : str
+        What the keys of its images begin with.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def open_source(data: object, options: SourceOptions | None = None) -> Source:
         use.
     """
     options = options or SourceOptions()
-    source = _open(data, "", options)
+    source = _open(data, key, options)
     check_options(options, source.label, source.takes)
     return source
 

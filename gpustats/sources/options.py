@@ -27,6 +27,8 @@ class SourceOptions:
         None: found by name or type.
     layout : str
         One of `LAYOUTS`.
+    color_order : str, optional
+        A letter for each channel of arrays.
     storage_options : mapping, optional
         For the fsspec file system of a URL. Never shown.
     max_bytes : int
@@ -38,6 +40,7 @@ class SourceOptions:
     group: str | None = None
     root: str | None = None
     layout: str = "auto"
+    color_order: str | None = None
     storage_options: Mapping[str, Any] | None = None
     max_bytes: int = 1 << 32
 
@@ -48,6 +51,9 @@ class SourceOptions:
                 raise OptionError(f"{named(name)} should be a name or None, got {value!r}")
         if self.layout not in LAYOUTS:
             raise OptionError(f"{named('layout')} should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        order = self.color_order
+        if order is not None and not (isinstance(order, str) and order.isalpha() and len(set(order)) == len(order)):
+            raise OptionError(f"{named('color_order')} should be a letter for each channel, such as BGR, got {order!r}")
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
             raise OptionError(f"{named('storage_options')} should be a dict, got {type(self.storage_options).__name__}")
 

@@ -398,6 +398,24 @@ FAULTS = [
         "",
         _DISPLAY + "any_number_of_channels_fits_into_80_columns",
     ),
+    Fault(
+        "gpustats/accumulator.py",
+        "        totals.merge(self._totals)\n        never",
+        "        totals = self._totals\n        never",
+        "tests/test_accumulator.py::test_an_update_that_raises_adds_nothing",
+    ),
+    Fault(
+        "gpustats/accumulator.py",
+        'by_decoder.total() - by_decoder["none"]',
+        "by_decoder.total()",
+        "tests/test_accumulator.py::test_bgr_is_never_called_rgb",
+    ),
+    Fault(
+        "gpustats/run.py",
+        "    if decoded:\n",
+        "    if not decoded:\n",
+        "tests/test_accumulator.py::test_bgr_is_never_called_rgb",
+    ),
     Fault("gpustats/result/stats.py", "skipped.update(part.skipped)", "pass", _STATS + "every_counter_is_merged"),
     Fault("gpustats/result/stats.py", "runs.extend(part.runs)", "pass", _STATS + "every_counter_is_merged"),
     Fault(

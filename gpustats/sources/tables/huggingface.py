@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gpustats.errors import DataError
@@ -31,7 +31,9 @@ def check_dataset(data: Any) -> None:
 
 
 def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]] | None:
-    """Return the rows of a dataset of which no stored images can be had, None for any other.
+    """Return the rows of a dataset whose images are not the stored ones, None for any other.
+
+    A transform that was set (``with_transform``, ``set_transform``) is applied.
 
     An `IterableDataset` decodes images before it hands them to the function of ``map`` or ``filter``. Asked for stored
     bytes after that, it would compress the pixels again, as JPEG with loss. So they are taken as a loop over the
@@ -51,17 +53,19 @@ def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failur
     iterator of Failure or (image, label), or None
         Images are PIL images, arrays or encoded bytes. Raises `DataError` where no column holds images.
     """
+    if (getattr(data, "format", None) or {}).get("type") == "custom":
+        return _rows(data, data, key or "row", options)
     # There is no public way to ask. Without the attribute the rows are right, but slower.
     stored = getattr(getattr(data, "_ex_iterable", None), "iter_arrow", None)
     if stored or not isinstance(data, sys.modules["datasets"].IterableDataset):
         return None
-    return _rows(data, key or "row", options)
+    return _rows(data, data.with_format(None), key or "row", options)
 
 
-def _rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]]:
+def _rows(data: Any, rows: Iterable[Any], key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]]:
     columns: tuple[str, str | None] | None = None
     features = data.features or {}
-    for number, row in enumerate(data.with_format(None)):
+    for number, row in enumerate(rows):
         if columns is None:
             columns = _choose(row, options)
         image, label = (row.get(name) for name in columns)
