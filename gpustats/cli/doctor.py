@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from importlib import metadata
 
 import click
 
@@ -59,6 +58,8 @@ def _findings(device: str) -> Iterator[tuple[str, str]]:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # with what it needs it takes longer to import than all of click
+
     try:
         return f"{distribution} {metadata.version(distribution)}"
     except metadata.PackageNotFoundError:

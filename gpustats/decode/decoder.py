@@ -15,7 +15,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
 
 import numpy as np
 import PIL
@@ -47,7 +46,7 @@ _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the decoders and their versions."""
-    return {SIMPLEJPEG: version("simplejpeg"), PILLOW: PIL.__version__}
+    return {SIMPLEJPEG: simplejpeg.__version__, PILLOW: PIL.__version__}
 
 
 _truncated_lock = threading.Lock()
