@@ -95,8 +95,8 @@ def compute(
         How `checkpoint` detects a changed file: by its size and modification time, or by size and content, for which
         every file is read in every run (but not decoded).
     progress : bool or callable, optional
-        Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the
-        number of images done since the last call.
+        Whether to show a bar, by default where stderr is a terminal and in notebooks; or a function that is called
+        with the number of images done since the last call.
     gpu_options : mapping, optional
         Settings of the GPU engine by name: ``batch_size``, ``batch_bytes``, ``threads``, ``readers``,
         ``hw_decoder_load``, ``hybrid_huffman_threshold``, ``preallocate_width_hint``, ``preallocate_height_hint``,

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -541,6 +542,23 @@ def test_progress_is_shown_where_there_is_a_terminal_unless_quiet(
     invoke("compute", folder)
     invoke("compute", folder, "--quiet")
     assert progress == [None, False]
+
+
+def test_warnings_of_libraries_go_to_the_log(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warned(data: object, **options: Any) -> gpustats.Stats:
+        warnings.warn("of a library", stacklevel=1)
+        raise gpustats.DataError("seen")
+
+    monkeypatch.setattr("gpustats.compute", warned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert invoke("compute", folder) == Done(1, "", "gpustats: error: seen\n")
+    assert [record.name for record in caplog.records] == ["py.warnings"]
+    assert "of a library" in caplog.text
+    with pytest.warns(UserWarning, match="later"):  # the program's own way is back
+        warnings.warn("later", stacklevel=1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM ends a process at once on Windows")

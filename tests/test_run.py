@@ -267,6 +267,26 @@ def test_when_a_bar_is_shown(monkeypatch: pytest.MonkeyPatch, progress: Any, ter
     assert ("images" in stream.text) == shown
 
 
+@pytest.mark.parametrize(("progress", "shown"), [(None, True), (True, True), (False, False)])
+def test_in_a_notebook_the_bar_is_the_one_that_tqdm_chooses(
+    monkeypatch: pytest.MonkeyPatch, progress: Any, shown: bool
+) -> None:
+    import tqdm.auto
+
+    class Chosen(tqdm.auto.tqdm):
+        made = 0
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            Chosen.made += 1
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", type(sys)("ipykernel.zmqshell"))
+    monkeypatch.setattr(tqdm.auto, "tqdm", Chosen)
+    monkeypatch.setattr(sys, "stderr", Terminal(False))
+    compute([GOOD] * 3, progress=progress)
+    assert Chosen.made == shown
+
+
 def test_no_bar_without_a_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     assert compute([GOOD] * 3, progress=None).n_images == 3

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -57,7 +60,7 @@ def main() -> None:
         for parameter in command.params
         if isinstance(parameter, click.Option) and parameter.name
     }
-    with spoken(names):
+    with spoken(names), _quiet_libraries():
         raise SystemExit(_run())
 
 
@@ -76,6 +79,20 @@ def _run() -> int:
         return EXIT_INTERRUPTED
     except OSError as error:
         lose_output(error)
+
+
+_nowhere = logging.NullHandler()
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Give warnings of libraries to the log, where ``--verbose`` shows them; the terminal is for what gpustats says."""
+    logging.getLogger("py.warnings").addHandler(_nowhere)  # without a handler they would go to standard error
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
 
 
 def _in_one_line(error: click.UsageError) -> str:
