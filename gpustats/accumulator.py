@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Literal
 
-from gpustats.definition import Definition
+from gpustats.definition import RGB, Definition
 from gpustats.failures import FailureLog
 from gpustats.limits.memory import MemoryBudget, memory_in_flight
 from gpustats.result.stats import Stats
@@ -66,7 +66,7 @@ class Accumulator:
         from gpustats.decode.decoder import Decoder  # Pillow and simplejpeg, which take time to import
         from gpustats.engines.cpu import CpuEngine
 
-        self._definition = Definition(statistics=check_names(statistics))
+        self._definition = Definition(color_order or RGB, statistics=check_names(statistics))
         memory = memory_in_flight(None)
         self._engine = CpuEngine(self._definition, workers=1, max_pixels=max_pixels, memory=memory, tell_after=math.inf)
         self._decoder = Decoder(max_pixels, MemoryBudget(memory, workers=1))
@@ -100,15 +100,13 @@ class Accumulator:
         totals, failures = Totals(self._definition.statistics), FailureLog()
         totals.merge(self._totals)
         never = threading.Event()
-        decoded = 0
         with whole_images_only():
             for batch in source.batches():
-                outcome, by_decoder = self._engine.measure(SharedBatch(batch), self._decoder, never)
+                outcome, _ = self._engine.measure(SharedBatch(batch), self._decoder, never)
                 totals.fold(outcome.rows)
-                decoded += by_decoder.total() - by_decoder["none"]
                 for failure in outcome.failures:
                     failures.add(failure)
-        order_of(totals.kind, self._options.color_order, decoded)
+        order_of(totals.kind, self._options.color_order)
         self._totals = totals
         self._failures = self._failures.merged(failures)
         self._skipped = {name: self._skipped.get(name, 0) + n for name, n in source.skipped.items()} | {

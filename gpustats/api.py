@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
-from gpustats.definition import Definition
+from gpustats.definition import RGB, Definition
 from gpustats.engines.device import open_engine
 from gpustats.errors import OptionError
 from gpustats.failures import FailureFile, FailureLimit
@@ -118,7 +118,7 @@ def compute(
     color_order : str, optional
         The order of the channels of arrays and tensors, a letter each, where it is not the usual one: ``"BGR"`` for
         images that OpenCV has read. It names the channels and changes no number; results of different orders cannot be
-        merged. By default ``"RGB"`` for three channels. Images from a decoder are always RGB.
+        merged. By default ``"RGB"`` for three channels. A decoder gives RGB, so encoded images fail with another order.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -164,7 +164,7 @@ def compute(
     """
     _check_options(workers, on_error, max_pixels, changed)
     limit = FailureLimit(max_failures)
-    definition = Definition(statistics=check_names(statistics))
+    definition = Definition(color_order or RGB, statistics=check_names(statistics))
     engine = open_engine(
         device,
         definition=definition,

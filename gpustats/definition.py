@@ -7,7 +7,10 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["UNNAMED", "Definition", "color_order"]
+__all__ = ["RGB", "UNNAMED", "Definition", "color_order"]
+
+RGB = "RGB"
+"""The colour order that decoders give."""
 
 UNNAMED = "unnamed"
 """The colour order of arrays whose channels have no letter."""
@@ -37,7 +40,7 @@ class Definition:
         What is computed. Results that differ in nothing else can be added: they keep what both have.
     """
 
-    color_order: str = "RGB"
+    color_order: str = RGB
     transform: str = "none"
     exif_transpose: bool = False
     frame: int = 0

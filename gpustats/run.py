@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from gpustats.definition import Definition, color_order
+from gpustats.definition import RGB, Definition, color_order
 from gpustats.engines.base import Engine, Outcome
 from gpustats.errors import DataError, DeviceLost, GpustatsError, ImagesFailedWarning
 from gpustats.failures import Failure, FailureLimit, FailureLog, printable
@@ -89,7 +89,7 @@ def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
         return color_order(kind.channels if kind else 0)
     if len(given) != kind.channels:
         raise DataError(f"{option('color_order', given)} does not fit images of {amount(kind.channels, 'channel')}")
-    if decoded:
+    if decoded and given != RGB:
         raise DataError(
             f"{option('color_order', given)} is for arrays, and {amount(decoded, 'image')} of this dataset came from a "
             "decoder, which gives RGB; compute them separately"
@@ -205,8 +205,6 @@ class Run:
             )
         if not read:
             raise AllImagesFailed(self._nothing_read(), self._result(complete=True))
-        by_decoder = self._engine.report().get("images_by_decoder", {})
-        order_of(self._totals.kind, self._order, sum(n for name, n in by_decoder.items() if name != "none"))
         self._check_limit(read, final=True)
         if failed:
             first = next(iter(self._failures))
@@ -230,6 +228,8 @@ class Run:
 
     def _result(self, complete: bool) -> Stats:
         self._buffer.flush()
+        by_decoder = self._engine.report().get("images_by_decoder", {})
+        decoded = sum(n for name, n in by_decoder.items() if name != "none")
         run: dict[str, Any] = {
             "source": printable(self._source.label),
             "gpustats": __version__,
@@ -238,7 +238,7 @@ class Run:
         }
         return Stats(
             self._totals,
-            definition=replace(self._definition, color_order=order_of(self._totals.kind, self._order)),
+            definition=replace(self._definition, color_order=order_of(self._totals.kind, self._order, decoded)),
             failures=self._failures,
             skipped=dict(self._source.skipped),
             runs=(run,),

@@ -10,6 +10,7 @@ from PIL import Image
 
 import gpustats
 from gpustats import Accumulator
+from gpustats.run import order_of
 from tests.images import encoded, photo
 
 
@@ -108,13 +109,32 @@ def test_bgr_is_never_called_rgb(tmp_path) -> None:
         stats + gpustats.compute(pixels, progress=False)
     stats.save(tmp_path / "a.json")
     assert gpustats.Stats.load(tmp_path / "a.json").channels == ("B", "G", "R")
-    with pytest.raises(gpustats.DataError, match=r"color_order='BGR' is for arrays, and 1 image .* gives RGB"):
-        gpustats.compute(iter([encoded(photo()), pixels]), color_order="BGR", progress=False)
+    with pytest.raises(
+        gpustats.AllImagesFailed, match=r"0: unsupported: color_order='BGR' is for arrays, and a decoder"
+    ):
+        gpustats.compute(iter([encoded(photo())]), color_order="BGR", progress=False)
+    assert gpustats.compute(iter([encoded(photo())]), color_order="RGB", progress=False).channels == ("R", "G", "B")
     with pytest.raises(gpustats.DataError, match=r"color_order= is for arrays; a PIL image says what it has"):
         gpustats.compute([photo()], color_order="BGR", progress=False)
     photo().save(tmp_path / "a.png")
     with pytest.raises(gpustats.DataError, match=r"^color_order= is an option for"):
         gpustats.compute(tmp_path / "a.png", color_order="BGR", progress=False)
     np.save(tmp_path / "a.npy", pixels)
-    with pytest.raises(gpustats.DataError, match=r"color_order='BGR' is for arrays"):
-        gpustats.compute([tmp_path / "a.npy", tmp_path / "a.png"], color_order="BGR", progress=False)
+    for _ in range(2):  # also where the checkpoint has it
+        with pytest.warns(gpustats.ImagesFailedWarning, match="color_order='BGR' is for arrays"):
+            mixed = gpustats.compute(
+                [tmp_path / "a.npy", tmp_path / "a.png"],
+                color_order="BGR",
+                checkpoint=tmp_path / "run",
+                progress=False,
+            )
+        assert (mixed.n_images, len(mixed.failures), mixed.channels) == (1, 1, ("B", "G", "R"))
+
+
+def test_what_a_decoder_gave_is_not_renamed() -> None:
+    """The GPU engine decodes before anybody asks, so the result is refused."""
+    kind = gpustats.compute(images(1), progress=False).totals.kind
+    assert order_of(kind, None, 1) == order_of(kind, "RGB", 1) == "RGB"
+    assert order_of(kind, "BGR") == "BGR"
+    with pytest.raises(gpustats.DataError, match=r"color_order='BGR' is for arrays, and 1 image .* gives RGB"):
+        order_of(kind, "BGR", 1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpustats.decode import decoder as decode
-from gpustats.definition import Definition
+from gpustats.definition import RGB, Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
@@ -22,6 +22,7 @@ from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
+from gpustats.wording import option
 
 __all__ = ["CpuEngine"]
 
@@ -136,6 +137,9 @@ class CpuEngine:
             try:
                 data = load(item, self.max_bytes, decoder.expect_file)
                 if isinstance(data, bytes):
+                    if self._definition.color_order != RGB:
+                        order = option("color_order", self._definition.color_order)
+                        raise ImageError("unsupported", f"{order} is for arrays, and a decoder gives RGB")
                     pixels, name = decoder.decode(data)
                     rows.add(key, group, pixels)
                 else:

@@ -193,8 +193,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/api.py",
-        'names = ("column", "feature", "group", "root", "layout")',
-        'names = ("column", "feature", "root", "layout")',
+        'names = ("column", "feature", "group", "root", "layout", "color_order")',
+        'names = ("column", "feature", "root", "layout", "color_order")',
         _RUN + "a_checkpoint_is_of_one_set_of_options",
     ),
     Fault(
