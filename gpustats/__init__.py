@@ -8,6 +8,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gpustats.accumulator import Accumulator
 from gpustats.api import compute
 from gpustats.errors import (
     DataError,
@@ -16,10 +17,11 @@ from gpustats.errors import (
     GpustatsError,
     ImagesFailedWarning,
     MergeError,
+    OptionError,
 )
 from gpustats.failures import Failure
 from gpustats.result.stats import Stats, merge
-from gpustats.run import Interrupted, TooManyFailures
+from gpustats.run import AllImagesFailed, Interrupted, TooManyFailures
 from gpustats.version import __version__
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXPORTS",
+    "Accumulator",
+    "AllImagesFailed",
     "Comparison",
     "DataError",
     "DeviceError",
@@ -39,6 +43,7 @@ __all__ = [
     "ImagesFailedWarning",
     "Interrupted",
     "MergeError",
+    "OptionError",
     "Stats",
     "TooManyFailures",
     "__version__",

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
-from gpustats.definition import Definition
+from gpustats.definition import RGB, Definition
 from gpustats.engines.device import open_engine
+from gpustats.errors import OptionError
 from gpustats.failures import FailureFile, FailureLimit
 from gpustats.grouping import Grouping
 from gpustats.progress import reported
@@ -18,8 +19,10 @@ from gpustats.result.stats import Stats
 from gpustats.run import Run
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
+from gpustats.sources.options import Layout
 from gpustats.statistics import check_names
 from gpustats.statistics.missing import check_nodata
+from gpustats.wording import named
 
 __all__ = ["compute"]
 
@@ -29,7 +32,7 @@ def compute(
     *,
     device: str = "auto",
     workers: int | None = None,
-    statistics: Sequence[str] = (),
+    statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -46,7 +49,8 @@ def compute(
     per_image: str | os.PathLike[str] | bool | None = None,
     group_by: str | Callable[[str], object] | None = None,
     root: str | os.PathLike[str] | None = None,
-    layout: str = "auto",
+    layout: Layout = "auto",
+    color_order: str | None = None,
     resize: int | tuple[int, int] | None = None,
     crop: int | tuple[int, int] | None = None,
     crop_pct: float | None = None,
@@ -106,8 +110,8 @@ def compute(
         How `checkpoint` detects a changed file: by its size and modification time, or by size and content, for which
         every file is read in every run (but not decoded).
     progress : bool or callable, optional
-        Whether to show a bar on stderr, by default where that is a terminal; or a function that is called with the
-        number of images done since the last call.
+        Whether to show a bar, by default where stderr is a terminal and in notebooks; or a function that is called
+        with the number of images done since the last call.
     gpu_options : mapping, optional
         Settings of the GPU engine by name: ``batch_size``, ``batch_bytes``, ``threads``, ``readers``,
         ``hw_decoder_load``, ``hybrid_huffman_threshold``, ``preallocate_width_hint``, ``preallocate_height_hint``,
@@ -138,6 +142,10 @@ def compute(
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
         the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
+    color_order : str, optional
+        The order of the channels of arrays and tensors, a letter each, where it is not the usual one: ``"BGR"`` for
+        images that OpenCV has read. It names the channels and changes no number; results of different orders cannot be
+        merged. By default ``"RGB"`` for three channels. A decoder gives RGB, so encoded images fail with another order.
     resize : int or (int, int), optional
         Resize every image before it is measured: the shorter side, or height and width. The pixels are those of
         torchvision's ``Resize`` on PIL images. For encoded images and for uint8 arrays with 1 or 3 channels.
@@ -176,8 +184,12 @@ def compute(
 
     Raises
     ------
+    AllImagesFailed
+        A `DataError`, where every image failed; it carries their failures. So does a wrong `column`, `feature`, `group`
+        or `layout`.
     DataError
-        Where the data does not exist or holds no image; under ``on_error="raise"`` for the first image that fails;
+        Where the data does not exist or holds no image, or does not use an option that was given; under
+        ``on_error="raise"`` for the first image that fails;
         where `checkpoint` belongs to other data, options or versions, is in use, or cannot be written; where
         `failures` or `per_image` cannot be written.
     DeviceError
@@ -188,7 +200,7 @@ def compute(
     Interrupted
         On Ctrl-C; a `KeyboardInterrupt` that carries the partial result. A second Ctrl-C stops at once, without. What
         SIGTERM does is left to the program: the command line treats it as Ctrl-C.
-    ValueError
+    OptionError
         Where an option has a value that is not supported.
 
     Warns
@@ -207,6 +219,7 @@ def compute(
     _check_options(workers, on_error, max_pixels, changed, exif)
     limit = FailureLimit(max_failures)
     definition = Definition(
+        color_order or RGB,
         transform=str(transform_of(resize, crop, crop_pct, interpolation, recipe)),
         exif_transpose=exif == "turn",
         nodata=check_nodata(nodata),
@@ -230,6 +243,7 @@ def compute(
         root=None if root is None else os.fspath(root),
         layout=layout,
         repeats=repeats,
+        color_order=color_order,
         storage_options=storage_options,
         max_bytes=engine.max_bytes,
     )
@@ -252,6 +266,7 @@ def compute(
             engine,
             definition,
             limit=limit,
+            order=color_order,
             stop_at_first=on_error == "raise",
             advance=stack.enter_context(reported(progress, source)),
             on_failure=on_failure,
@@ -264,20 +279,20 @@ def compute(
 
 def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, exif: str) -> None:
     if workers is not None and (not isinstance(workers, int) or workers < 1):
-        raise ValueError(f"workers should be a positive integer or None, got {workers!r}")
+        raise OptionError(f"{named('workers')} should be a positive integer or None, got {workers!r}")
     if on_error not in ("skip", "raise"):
-        raise ValueError(f"on_error should be 'skip' or 'raise', got {on_error!r}")
+        raise OptionError(f"{named('on_error')} should be 'skip' or 'raise', got {on_error!r}")
     if changed not in ("mtime", "hash"):
-        raise ValueError(f"changed should be 'mtime' or 'hash', got {changed!r}")
+        raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if exif not in ("ignore", "turn"):
-        raise ValueError(f"exif should be 'ignore' or 'turn', got {exif!r}")
+        raise OptionError(f"{named('exif')} should be 'ignore' or 'turn', got {exif!r}")
     if not isinstance(max_pixels, int) or max_pixels < 1:
-        raise ValueError(f"max_pixels should be a positive integer, got {max_pixels!r}")
+        raise OptionError(f"{named('max_pixels')} should be a positive integer, got {max_pixels!r}")
 
 
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
-    names = ("column", "picked", "feature", "group", "root", "layout", "repeats")
+    names = ("column", "picked", "feature", "group", "root", "layout", "color_order", "repeats")
     return {
         name: key_of(getattr(value, "__qualname__", str(value)))
         for name in names

@@ -7,7 +7,10 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["UNNAMED", "Definition", "color_order"]
+__all__ = ["RGB", "UNNAMED", "Definition", "color_order"]
+
+RGB = "RGB"
+"""The colour order that decoders give."""
 
 UNNAMED = "unnamed"
 """The colour order of arrays whose channels have no letter."""
@@ -25,7 +28,8 @@ class Definition:
     Attributes
     ----------
     color_order : str
-        The order of the channels: ``"RGB"``, ``"L"`` for one channel, ``"unnamed"`` for arrays of another number.
+        The order of the channels: ``"RGB"``, ``"L"`` for one channel, ``"unnamed"`` for arrays of another number, or
+        what the user gave for arrays, such as ``"BGR"``.
     transform : str
         What was done to an image between decoding and measuring.
     exif_transpose : bool
@@ -38,7 +42,7 @@ class Definition:
         What is computed. Results that differ in nothing else can be added: they keep what both have.
     """
 
-    color_order: str = "RGB"
+    color_order: str = RGB
     transform: str = "none"
     exif_transpose: bool = False
     frame: int = 0

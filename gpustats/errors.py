@@ -14,6 +14,7 @@ __all__ = [
     "GpustatsError",
     "ImagesFailedWarning",
     "MergeError",
+    "OptionError",
     "first_line",
 ]
 
@@ -27,6 +28,10 @@ class DataError(GpustatsError, ValueError):
 
     Also raised for the first image that fails under ``on_error="raise"``.
     """
+
+
+class OptionError(GpustatsError, ValueError):
+    """An option has a value that is not supported."""
 
 
 class DeviceError(GpustatsError, RuntimeError):

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, TextIO, get_args
+from typing import Any, Literal, TextIO, get_args, overload
 
-from gpustats.errors import DataError
+from gpustats.errors import DataError, OptionError
 from gpustats.saved import natural
+from gpustats.wording import named, option
 
 __all__ = [
     "JUDGED_FROM",
@@ -96,12 +97,36 @@ class FailureLog:
     def __iter__(self) -> Iterator[Failure]:
         return iter(self.listed)
 
+    @overload
+    def __getitem__(self, place: int) -> Failure: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Failure]: ...
+    def __getitem__(self, place: int | slice) -> Failure | list[Failure]:
+        """Return failures that are listed, in the order of their keys."""
+        return self.listed[place]
+
     def add(self, failure: Failure) -> None:
         """Count `failure`, and list it unless enough with smaller keys are listed."""
         self.counts[failure.reason] += 1
         if len(self.listed) < LISTED_AT_MOST or failure < self.listed[-1]:
             insort(self.listed, failure)
             del self.listed[LISTED_AT_MOST:]
+
+    def commonest(self, most: int = 3) -> str:
+        """Return the reasons that most failures have, each with its count and one of the failures.
+
+        >>> log = FailureLog()
+        >>> log.add(Failure("a.jpg", "truncated", "the file ends early"))
+        >>> log.commonest()
+        '1 truncated (a.jpg: the file ends early)'
+        """
+        reasons = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        parts = []
+        for reason, count in reasons[:most]:
+            example = next((failure for failure in self.listed if failure.reason == reason), None)
+            shown = f" ({printable(example.key)}: {printable(example.message)})" if example is not None else ""
+            parts.append(f"{count:,} {reason}{shown}")
+        return ", ".join(parts)
 
     def merged(self, other: FailureLog) -> FailureLog:
         """Return a new log of the failures of both."""
@@ -188,7 +213,7 @@ class FailureLimit:
 
     Raises
     ------
-    ValueError
+    OptionError
         For anything else.
 
     Examples
@@ -206,8 +231,8 @@ class FailureLimit:
             or not isinstance(limit, int | float)
             or not (0 <= limit <= 1 if share else limit >= 0)
         ):
-            raise ValueError(
-                f"max_failures should be a count (an integer from 0), a share (a float from 0.0 to 1.0) or None, "
+            raise OptionError(
+                f"{named('max_failures')} should be a count (an integer from 0) or a share (a float from 0.0 to 1.0), "
                 f"got {limit!r}"
             )
         self._limit = limit
@@ -222,4 +247,4 @@ class FailureLimit:
         return failed > self._limit * seen and (final or seen >= JUDGED_FROM)
 
     def __str__(self) -> str:
-        return f"{self._limit:,}"
+        return option("max_failures", self._limit)

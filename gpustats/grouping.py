@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gpustats.errors import DataError, OptionError
 from gpustats.failures import printable
 from gpustats.sources import Source
 from gpustats.statistics.grouped import Grouped
+from gpustats.wording import named, option
 
 __all__ = ["Grouping"]
 
@@ -40,8 +42,8 @@ class Grouping:
 
     def __init__(self, by: str | Callable[[str], object] | None, column: str | None = None) -> None:
         if by is not None and not callable(by) and (not isinstance(by, str) or not by):
-            raise ValueError(
-                f"group_by should be 'folder', 'label', the name of a column, a function of the key or None, got {by!r}"
+            raise OptionError(
+                f"{named('group_by')} should be 'folder', 'label', the name of a column, a function of the key or None, got {by!r}"
             )
         self._by = by
         self.function = by if callable(by) else None
@@ -49,7 +51,9 @@ class Grouping:
         self._names_column = isinstance(by, str) and by not in _OF_THE_SOURCE
         if self._names_column and isinstance(by, str):
             if column not in (None, by):
-                raise ValueError(f"group_by={by!r} and group={column!r} name two columns; give one of them")
+                raise OptionError(
+                    f"{option('group_by', by)} and {option('group', column)} name two columns; give one of them"
+                )
             self.column = by
 
     def checked(self, open_source: Callable[[], Source]) -> Source:
@@ -62,13 +66,13 @@ class Grouping:
         """
         try:
             source = open_source()
-        except ValueError as error:
-            if self._names_column and str(error).startswith("group= "):
-                raise ValueError(f"group_by={self._by!r} names a column: {error}") from None
+        except DataError as error:
+            if self._names_column and str(error).startswith(f"{option('group')} "):
+                raise DataError(f"{option('group_by', self._by)} names a column: {error}") from None
             raise
         if self._by == "folder" and source.takes & _NO_FOLDERS:
-            raise ValueError(
-                f"group_by='folder' is for folders and archives, and not for {printable(source.label)}; give 'label', "
+            raise DataError(
+                f"{option('group_by', 'folder')} is for folders and archives, and not for {printable(source.label)}; give 'label', "
                 "the name of a column, or a function of the key"
             )
         return source

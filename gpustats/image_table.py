@@ -17,6 +17,7 @@ from gpustats.install import pip_install
 from gpustats.statistics import for_kind
 from gpustats.statistics.base import Kind
 from gpustats.statistics.rows import Rows
+from gpustats.wording import named
 
 __all__ = ["ImageTable"]
 
@@ -253,7 +254,7 @@ def _path(target: object) -> str:
         path = os.fsdecode(target)
         if path.lower().endswith((".parquet", ".csv")):
             return path
-    raise ValueError(f"per_image should be a file that ends in .parquet or .csv, or True, got {target!r}")
+    raise OptionError(f"{named('per_image')} should be a file that ends in .parquet or .csv, or True, got {target!r}")
 
 
 def _text(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
 
 __all__ = ["DISTRIBUTION", "pip_install"]
 
@@ -34,6 +33,8 @@ def pip_install(extra: str) -> str:
 
 
 def _requirement(extra: str) -> str:
+    from importlib import metadata  # not at the start: it takes 20 ms
+
     try:
         text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed

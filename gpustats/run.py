@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from gpustats.definition import Definition, color_order
+from gpustats.definition import RGB, Definition, color_order
 from gpustats.engines.base import Engine, Outcome
 from gpustats.errors import DataError, DeviceLost, GpustatsError, ImagesFailedWarning
 from gpustats.failures import Failure, FailureLimit, FailureLog, printable
@@ -18,11 +18,13 @@ from gpustats.result.stats import Stats
 from gpustats.result.text import skipped
 from gpustats.sources import Source
 from gpustats.sources.reader import Reader
+from gpustats.statistics.base import Kind
 from gpustats.statistics.grouped import Grouped, regrouped
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
 from gpustats.version import __version__
+from gpustats.wording import amount, option
 
-__all__ = ["Interrupted", "Run", "TooManyFailures"]
+__all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures", "order_of"]
 
 
 _PLACES_LISTED = 20
@@ -42,6 +44,20 @@ class TooManyFailures(GpustatsError, RuntimeError):
         self.partial = partial
 
 
+class AllImagesFailed(DataError):
+    """No image could be read: a wrong option, or data that are no images or are damaged.
+
+    Attributes
+    ----------
+    partial : Stats
+        A result without images; its `failures` say what became of each.
+    """
+
+    def __init__(self, message: str, partial: Stats) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
 class Interrupted(KeyboardInterrupt):
     """The run was stopped by Ctrl-C; what had been read is kept.
 
@@ -54,6 +70,35 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, partial: Stats) -> None:
         super().__init__("interrupted; the partial result is in .partial")
         self.partial = partial
+
+
+def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
+    """Return the order of the channels: the one that the user gave, else what a decoder or the custom gives.
+
+    Parameters
+    ----------
+    kind : Kind or None
+        What the images are.
+    given : str or None
+        The order that arrays have.
+    decoded : int
+        How many images came from a decoder, which gives RGB.
+
+    Raises
+    ------
+    DataError
+        Where the order given is not that of these images.
+    """
+    if given is None or kind is None:
+        return color_order(kind.channels if kind else 0)
+    if len(given) != kind.channels:
+        raise DataError(f"{option('color_order', given)} does not fit images of {amount(kind.channels, 'channel')}")
+    if decoded and given != RGB:
+        raise DataError(
+            f"{option('color_order', given)} is for arrays, and {amount(decoded, 'image')} of this dataset came from a "
+            "decoder, which gives RGB; compute them separately"
+        )
+    return given
 
 
 class Run:
@@ -79,6 +124,8 @@ class Run:
         Takes the rows by group, and is part of the result.
     group_of : callable, optional
         Says the group of a key, in place of the source.
+    order : str, optional
+        The order of the channels of arrays, where the user gave one.
     sinks : sequence of Sink
         Take the rows, in addition to the totals of the result.
     """
@@ -95,12 +142,14 @@ class Run:
         on_failure: Sequence[Callable[[Failure], None]] = (),
         grouped: Grouped | None = None,
         group_of: Callable[[str], object] | None = None,
+        order: str | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
         self._source = source
         self._engine = engine
         self._definition = definition
         self._limit = limit
+        self._order = order
         self._stop_at_first = stop_at_first
         self._advance = advance
         self._failures = FailureLog()
@@ -118,6 +167,8 @@ class Run:
         ------
         DataError
             Where there is no image; at the first failure, where that ends the run.
+        AllImagesFailed
+            Where there are images, and every one of them failed.
         TooManyFailures, Interrupted, DeviceLost
             With the partial result.
         """
@@ -154,7 +205,7 @@ class Run:
         failed = len(self._failures)
         if self._limit.exceeded(failed, failed + read, final):
             raise TooManyFailures(
-                f"{failed:,} of {failed + read:,} images failed, more than max_failures={self._limit}; "
+                f"{failed:,} of {amount(failed + read, 'image')} failed, more than {self._limit}; "
                 f"one of them: {next(iter(self._failures))}",
                 self._result(complete=final),
             )
@@ -167,11 +218,13 @@ class Run:
             raise DataError(
                 f"{printable(self._source.label)}: no images found" + (f" (skipped: {others})" if others else "")
             )
+        if not read:
+            raise AllImagesFailed(self._nothing_read(), self._result(complete=True))
         self._check_limit(read, final=True)
         if failed:
             first = next(iter(self._failures))
             warnings.warn(
-                f"{failed:,} of {read + failed:,} images could not be read and do not count: {first}"
+                f"{failed:,} of {amount(read + failed, 'image')} could not be read and do not count: {first}"
                 + (" ..." if failed > 1 else ""),
                 ImagesFailedWarning,
                 stacklevel=4,
@@ -182,9 +235,21 @@ class Run:
         places = sorted(self._source.notes.images_from.items(), key=lambda place: (-place[1], place[0]))
         return {"images_from": dict(places[:_PLACES_LISTED])} if places else {}
 
+    def _nothing_read(self) -> str:
+        """Return the message where every image failed."""
+        label = printable(self._source.label)
+        first = next(iter(self._failures))
+        key, message = printable(first.key), printable(first.message)
+        if len(self._failures) > 1:
+            return f"{label}: none of {len(self._failures):,} images could be read: {self._failures.commonest()}"
+        if key == "." or label.endswith(key):  # it is what was given
+            return f"{label}: {first.reason}: {message.removeprefix(f'{key}: ')}"
+        return f"{label}: no image could be read: {first}"
+
     def _result(self, complete: bool) -> Stats:
         self._buffer.flush()
-        kind = self._totals.kind
+        by_decoder = self._engine.report().get("images_by_decoder", {})
+        decoded = sum(n for name, n in by_decoder.items() if name != "none")
         run: dict[str, Any] = {
             "source": printable(self._source.label),
             "gpustats": __version__,
@@ -194,7 +259,7 @@ class Run:
         }
         return Stats(
             self._totals,
-            definition=replace(self._definition, color_order=color_order(kind.channels if kind else 0)),
+            definition=replace(self._definition, color_order=order_of(self._totals.kind, self._order, decoded)),
             failures=self._failures,
             skipped=dict(self._source.skipped),
             runs=(run,),

@@ -1,13 +1,25 @@
-"""Checks of single numbers that come from a saved result."""
+"""Checks of what comes from a saved result: single numbers, and all of them together."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["finite", "natural"]
+__all__ = ["checksum", "finite", "natural"]
+
+
+def checksum(numbers: Any) -> str:
+    """Return the 128-bit BLAKE2b hash, in hexadecimal, of numbers in plain containers.
+
+    Programs that keep numbers as float64 round integers above 2**53 without a word. It depends on the values alone, not
+    on the order of names or the spaces of a file.
+    """
+    text = json.dumps(numbers, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def natural(value: Any, name: str) -> int:
@@ -19,7 +31,8 @@ def natural(value: Any, name: str) -> int:
         For anything else.
     """
     if type(value) is not int or value < 0:
-        raise DataError(f"'{name}' should be a non-negative integer, got {value!r:.80}")
+        rounded = "; was the file written again by a program that rounds integers?" if type(value) is float else ""
+        raise DataError(f"'{name}' should be a non-negative integer, got {value!r:.80}{rounded}")
     return value
 
 

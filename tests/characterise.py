@@ -226,7 +226,10 @@ def compute(data: object, **options: Any) -> gpustats.Stats:
     """Measure on the CPU, in two threads unless the order counts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", gpustats.ImagesFailedWarning)
-        return gpustats.compute(data, **{"device": "cpu", "workers": 2, "progress": False, **options})
+        try:
+            return gpustats.compute(data, **{"device": "cpu", "workers": 2, "progress": False, **options})
+        except gpustats.AllImagesFailed as error:
+            return error.partial
 
 
 def _names() -> list[str]:

@@ -46,7 +46,9 @@ def test_numbers_are_attributes(stats: gpustats.Stats) -> None:
     assert dir(stats.per_image) == ["mean", "rms_std", "std", "std_unbiased"]
     assert stats.per_image.std.tolist() == stats.number("per_image.std").tolist()
     for name in stats.numbers():
-        assert not stats.number(name).flags.writeable
+        assert stats.number(name).flags.writeable, "PyTorch warns of arrays that are read-only"
+        stats.number(name)[...] = 0
+    assert stats.mean.all(), "each is a copy"
 
 
 def test_copies_are_results_too(stats: gpustats.Stats) -> None:

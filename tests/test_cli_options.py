@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -87,7 +89,8 @@ def last_line(done: Done) -> str:
 
 @case("", "--version")
 def test_version() -> None:
-    assert invoke("--version") == Done(0, f"gpustats {gpustats.__version__}\n", "")
+    decoders = f"simplejpeg {metadata.version('simplejpeg')}, pillow {metadata.version('pillow')}"
+    assert invoke("--version") == Done(0, f"gpustats {gpustats.__version__} ({decoders})\n", "")
     assert "Usage" in invoke().out + invoke().err, "without a command: help"
 
 
@@ -98,6 +101,48 @@ def test_one_path_and_several(tmp_path: Path) -> None:
     assert compute(tmp_path)["images"] == 3
     assert compute(tmp_path / "a", tmp_path / "c")["images"] == 2
     assert compute(tmp_path / "a" / "x.png")["images"] == 1
+
+
+def test_paths_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "b c.png", "ü.png"):
+        flat(tmp_path / name, 51)
+
+    def given(data: bytes, *arguments: object) -> Done:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return invoke("compute", *arguments, "--json", "-", cwd=tmp_path)
+
+    for data in ("a.png\nb c.png\n\nü.png\n", "a.png\r\nb c.png\r\nü.png", "a.png\0b c.png\0ü.png\0"):
+        assert json.loads(given(data.encode(), "-").out)["images"] == 3
+    assert json.loads(given(b"a.png\n", "-").out)["images"] == 1
+    assert json.loads(given(b"a.png\n", "-", "b c.png").out)["images"] == 2
+    assert given(b"\n", "-") == Done(
+        1, "", "gpustats: error: standard input: there is no path in it; give one a line\n"
+    )
+
+
+@case("merge", "files", "--output")
+def test_merge(folder: Path, tmp_path: Path) -> None:
+    parts = []
+    for name in ("51", "102"):
+        parts.append(tmp_path / f"{name}.json")
+        gpustats.compute(folder / f"{name}.png", progress=False).save(parts[-1])
+    whole = gpustats.merge(map(gpustats.Stats.load, parts))
+    shown = invoke("merge", *parts, cwd=tmp_path)
+    assert shown == Done(0, f"{whole.to_text()}\n\n{whole.normalize_line()}\n", "")
+    for option in ("--output", "-o"):
+        assert invoke("merge", *parts, option, "all.json", cwd=tmp_path) == shown
+        assert gpustats.Stats.load(tmp_path / "all.json") == whole
+        assert gpustats.Stats.from_dict(json.loads(invoke("merge", *parts, option, "-").out)) == whole
+    assert invoke("merge", parts[0]).out.startswith("gpustats.Stats\n  1 image,")
+    grey = tmp_path / "grey.json"
+    gpustats.compute(np.zeros((4, 4), np.uint8), progress=False).save(grey)
+    differ = invoke("merge", parts[0], grey)
+    assert (differ.code, differ.out) == (1, "")
+    assert differ.err.startswith("gpustats: error: results of different definitions cannot be pooled")
+    lost = invoke("merge", parts[0], tmp_path / "gone.json")
+    assert (lost.code, lost.err.count("\n")) == (1, 1)
+    assert invoke("merge").code == 2
+    assert invoke("merge", parts[0], "-o", tmp_path / "no" / "x").code == 1
 
 
 @case("compute", "--json")
@@ -146,7 +191,7 @@ def test_the_doctor_shows_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["parquet"].startswith("pyarrow ")
     assert "GPU" not in {line.split("  ")[0] for line in invoke("doctor", "--device", "cpu").out.splitlines()}
     lost = invoke("doctor", "--device", "cuda:7")
-    assert (lost.code, last_line(lost)) == (1, "gpustats: error: device='cuda:7' cannot be used: no device 7")
+    assert (lost.code, last_line(lost)) == (1, "gpustats: error: --device cuda:7 cannot be used: no device 7")
     real = metadata.version
 
     def version(name: str) -> str:
@@ -169,7 +214,7 @@ def test_device(folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pyt
         compute(folder, code=3)
         assert len(caplog.messages) == 2, "auto is what is taken without the option"
     done = invoke("compute", folder, "--device", "cuda:7")
-    assert done == Done(1, "", "gpustats: error: device='cuda:7' cannot be used: no device 7\n")
+    assert done == Done(1, "", "gpustats: error: --device cuda:7 cannot be used: no device 7\n")
 
 
 @case("compute", "--workers")
@@ -192,7 +237,7 @@ def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
     assert computed("--statistics", "covariance,histogram") == both
     assert computed("--statistics", "covariance", "--statistics", "histogram") == both
     assert invoke("compute", folder, "--statistics", "mode") == Done(
-        1, "", "gpustats: error: unknown statistic 'mode'; known are moments, histogram, covariance\n"
+        2, "", "gpustats: error: unknown statistic 'mode'; known are moments, histogram, covariance\n"
     )
     assert "histogram, covariance" in invoke("compute", "--help").out
 
@@ -221,14 +266,14 @@ def test_on_error(folder: Path) -> None:
         ("0", True, "0"),
         ("1", False, ""),
         ("25%", False, ""),
-        ("24%", True, "0.24"),
-        ("24.9%", True, "0.249"),
+        ("24%", True, "24%"),
+        ("24.9%", True, "24.9%"),
         ("0.25", False, ""),
         ("0.2", True, "0.2"),
         ("1.0", False, ""),
         ("100%", False, ""),
-        ("0%", True, "0.0"),
-        ("1%", True, "0.01"),
+        ("0%", True, "0%"),
+        ("1%", True, "1%"),
     ],
 )
 def test_max_failures_as_a_count_and_as_a_share(folder: Path, given: str, stops: bool, shown: str) -> None:
@@ -237,23 +282,24 @@ def test_max_failures_as_a_count_and_as_a_share(folder: Path, given: str, stops:
     assert done.code == (1 if stops else 3)
     if given != "0":  # a count is judged on the way, when not all of the four may have been seen
         assert json.loads(done.out)["images"] == 3, "the partial result is shown either way"
-    found = re.search(rf"1 of \d images failed, more than max_failures={re.escape(shown)};", done.err)
+    found = re.search(rf"1 of \d images? failed, more than --max-failures {re.escape(shown)};", done.err)
     assert bool(found) == stops
 
 
 @pytest.mark.parametrize("given", ["many", "5 %x", "1e", "--1", "%", ""])
 def test_max_failures_that_make_no_sense(folder: Path, given: str) -> None:
     done = invoke("compute", folder, f"--max-failures={given}")
-    assert done == Done(
-        1, "", f"gpustats: error: --max-failures should be a count (100) or a share (0.01, 1%), got {given!r}\n"
-    )
+    assert (done.code, done.out) == (2, "")
+    message = f"--max-failures should be a count (100) or a share (0.01, 1%), got {given!r}"
+    assert done.err == f"gpustats: error: {message}; see 'gpustats compute --help'\n"
 
 
 @pytest.mark.parametrize("given", ["200%", "1.5", "-1", "-1%"])
 def test_max_failures_out_of_range(folder: Path, given: str) -> None:
     done = invoke("compute", folder, f"--max-failures={given}")
-    assert done.code == 1
-    assert "max_failures should be a count" in done.err
+    assert done.code == 2
+    assert "--max-failures should be a count" in done.err
+    assert f"got {given}\n" in done.err
 
 
 @case("compute", "--column")
@@ -355,7 +401,18 @@ def test_repeats(tmp_path: Path) -> None:
     assert compute(*paths, "--repeats", "once")["totals"] == once["totals"]
     counted = compute(*paths, "--repeats", "count")
     assert (counted["images"], counted["skipped"], mean_of(counted)) == (3, {}, 68)
-    assert "1 named again" in invoke("compute", *paths).out
+    assert "1 name that was there before" in invoke("compute", *paths).out
+
+
+@case("compute", "--color-order")
+def test_color_order(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((6, 4, 3), np.uint8))
+    data = compute(tmp_path / "a.npy", "--color-order", "BGR")
+    assert (data["channels"], data["definition"]["color_order"]) == (["B", "G", "R"], "BGR")
+    assert compute(tmp_path / "a.npy")["channels"] == ["R", "G", "B"]
+    wrong = invoke("compute", tmp_path / "a.npy", "--color-order", "L")
+    assert (wrong.code, wrong.err) == (1, "gpustats: error: --color-order L does not fit images of 3 channels\n")
+    assert invoke("compute", tmp_path / "a.npy", "--color-order", "BB").code == 2
 
 
 @case("compute", "--storage-option")
@@ -378,7 +435,8 @@ def test_storage_options_reach_the_file_system_by_name_and_type(monkeypatch: pyt
     ]
     for bad, shown in (("anon", "anon"), ("=secret", "")):
         done = invoke("compute", "s3://x", "--storage-option", bad)
-        assert done.err == f"gpustats: error: --storage-option should be NAME=VALUE, got {shown!r}\n"
+        assert done.code == 2
+        assert done.err.startswith(f"gpustats: error: --storage-option should be NAME=VALUE, got {shown!r};")
         assert "secret" not in done.err
 
 
@@ -409,8 +467,8 @@ def test_memory(tmp_path: Path) -> None:
     limited = compute(tmp_path, "--memory", "128MiB", code=3)
     assert limited["failures"]["by_reason"] == {"too_large": 1}
     done = invoke("compute", tmp_path, "--memory", "lots")
-    assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("gpustats: error: memory should be at least 64 MiB")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("gpustats: error: --memory should be at least 64 MiB")
 
 
 @case("compute", "--quiet")
@@ -421,15 +479,16 @@ def test_quiet(folder: Path) -> None:
     assert quiet.code == short.code == loud.code == 3
     assert "Normalize" in quiet.out
     errors = invoke("compute", folder, "--quiet", "--max-failures", "0")
-    assert re.match(r"gpustats: error: 1 of \d images failed", errors.err), "an error is told all the same"
+    assert re.match(r"gpustats: error: 1 of \d images? failed", errors.err), "an error is told all the same"
 
 
 def test_twenty_failures_are_listed(tmp_path: Path) -> None:
     for i in range(20):
         (tmp_path / f"{i:02d}.jpg").write_bytes(b"")
+    flat(tmp_path / "good.png", 51)
     done = invoke("compute", tmp_path)
     assert [line.split(":")[2] for line in done.err.splitlines()] == [f" {i:02d}.jpg" for i in range(20)]
-    assert "Normalize" not in done.out
+    assert "00.jpg" not in done.out, "a failure is listed once"
     (tmp_path / "20.jpg").write_bytes(b"")
     more = invoke("compute", tmp_path).err.splitlines()
     assert len(more) == 21
@@ -520,6 +579,23 @@ def test_progress_is_shown_where_there_is_a_terminal_unless_quiet(
     invoke("compute", folder)
     invoke("compute", folder, "--quiet")
     assert progress == [None, False]
+
+
+def test_warnings_of_libraries_go_to_the_log(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warned(data: object, **options: Any) -> gpustats.Stats:
+        warnings.warn("of a library", stacklevel=1)
+        raise gpustats.DataError("seen")
+
+    monkeypatch.setattr("gpustats.compute", warned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert invoke("compute", folder) == Done(1, "", "gpustats: error: seen\n")
+    assert [record.name for record in caplog.records] == ["py.warnings"]
+    assert "of a library" in caplog.text
+    with pytest.warns(UserWarning, match="later"):  # the program's own way is back
+        warnings.warn("later", stacklevel=1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM ends a process at once on Windows")

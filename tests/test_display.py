@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -13,7 +14,7 @@ import pytest
 from gpustats import Stats
 from gpustats.definition import Definition
 from gpustats.failures import Failure, FailureLog
-from gpustats.result.text import normalize_line, skipped
+from gpustats.result.text import formatted, normalize_line, skipped
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.totals import Totals
 from tests.rows import rows_of
@@ -53,16 +54,16 @@ gpustats.Stats
   1 image, 2 pixels, 2 x 1 (width x height)
   RGB, values on [0, 1], transform: none
 
-                                     R           G           B
-  mean                             0.3           0           1   all pixels pooled
-  std                              0.1           0           0   all pixels pooled, ddof=0: what Normalize should get
-  per_image.mean                   0.3           0           1   average of the images' means
-  per_image.std                    0.1           0           0   average of the images' stds, ddof=0
-  per_image.std_unbiased     0.1414214           0           0   the same with ddof=1 (torch.std)
-  per_image.rms_std                0.1           0           0   root of the average variance
-  std_of_means                       0           0           0   how much images differ
-  min                              0.2           0           1   smallest value
-  max                              0.4           0           1   largest value"""
+                                    R          G          B
+  mean                      0.3000000  0.0000000  1.0000000  all pixels pooled
+  std                       0.1000000  0.0000000  0.0000000  pooled, ddof=0
+  per_image.mean            0.3000000  0.0000000  1.0000000  average of images
+  per_image.std             0.1000000  0.0000000  0.0000000  average, ddof=0
+  per_image.std_unbiased    0.1414214  0.0000000  0.0000000  average, ddof=1
+  per_image.rms_std         0.1000000  0.0000000  0.0000000  root mean variance
+  std_of_means              0.0000000  0.0000000  0.0000000  between images
+  min                       0.2000000  0.0000000  1.0000000  smallest value
+  max                       0.4000000  0.0000000  1.0000000  largest value"""
 
 WHOLE = """\
 gpustats.Stats
@@ -72,18 +73,18 @@ gpustats.Stats
   pooled from 3 runs
   INCOMPLETE: the run was stopped before the end
   7 FAILED: 4 corrupt, 3 truncated
-  skipped: 1 hidden, 1,234 other than images
+  skipped: 1 hidden name, 1,234 files that are no images
 
-                                     R           G           B
-  mean                           38.25       12.75         255   all pixels pooled
-  std                         42.28697    22.08365           0   all pixels pooled, ddof=0: what Normalize should get
-  per_image.mean                 38.25       12.75         255   average of the images' means
-  per_image.std                  12.75       12.75           0   average of the images' stds, ddof=0
-  per_image.std_unbiased      18.03122    18.03122           0   the same with ddof=1 (torch.std)
-  per_image.rms_std           18.03122    18.03122           0   root of the average variance
-  std_of_means                   38.25       12.75           0   how much images differ
-  min                                0           0         255   smallest value
-  max                              102          51         255   largest value
+                                    R          G          B
+  mean                       38.25000   12.75000  255.00000  all pixels pooled
+  std                        42.28697   22.08365    0.00000  pooled, ddof=0
+  per_image.mean             38.25000   12.75000  255.00000  average of images
+  per_image.std              12.75000   12.75000    0.00000  average, ddof=0
+  per_image.std_unbiased     18.03122   18.03122    0.00000  average, ddof=1
+  per_image.rms_std          18.03122   18.03122    0.00000  root mean variance
+  std_of_means               38.25000   12.75000    0.00000  between images
+  min                         0.00000    0.00000  255.00000  smallest value
+  max                       102.00000   51.00000  255.00000  largest value
 
   <0>\\x1b.jpg: truncated: <b>
   <1>\\x1b.jpg: corrupt: <b>
@@ -95,20 +96,20 @@ gpustats.Stats
 FLOATS = """\
 gpustats.Stats
   2 images, 4 pixels, 2 x 1 (width x height)
-  unnamed, float values as they are, times 2 (float64 sums, not bit-exact), transform: none
+  unnamed, float values as they are, times 2 (not bit-exact), transform: none
   read by cpu
   1 FAILED: 1 truncated
 
-                                     0           1
-  mean                               5           6   all pixels pooled
-  std                         3.391165           2   all pixels pooled, ddof=0: what Normalize should get
-  per_image.mean                     5           6   average of the images' means
-  per_image.std                    1.5           0   average of the images' stds, ddof=0
-  per_image.std_unbiased       2.12132           0   the same with ddof=1 (torch.std)
-  per_image.rms_std           1.581139           0   root of the average variance
-  std_of_means                       3           2   how much images differ
-  min                                1           4   smallest value
-  max                               10           8   largest value
+                                    0          1
+  mean                       5.000000   6.000000  all pixels pooled
+  std                        3.391165   2.000000  pooled, ddof=0
+  per_image.mean             5.000000   6.000000  average of images
+  per_image.std              1.500000   0.000000  average, ddof=0
+  per_image.std_unbiased     2.121320   0.000000  average, ddof=1
+  per_image.rms_std          1.581139   0.000000  root mean variance
+  std_of_means               3.000000   2.000000  between images
+  min                        1.000000   4.000000  smallest value
+  max                       10.000000   8.000000  largest value
 
   <0>\\x1b.jpg: truncated: <b>"""
 
@@ -134,7 +135,7 @@ SCREENS = {
 def test_the_text(screen: str) -> None:
     stats, text = SCREENS[screen]
     assert repr(stats) == text
-    assert max(map(len, text.splitlines())) <= 120
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("screen", SCREENS)
@@ -146,7 +147,8 @@ def test_the_html_says_the_same(screen: str) -> None:
     title, *lines = facts.splitlines()
     start = f"<div><b>{title}</b><br>" + "<br>".join(line.strip() for line in lines)
     assert html.startswith(start + "<table><thead><tr><th></th>")
-    assert html.endswith("</div>")
+    line = stats.normalize_line()
+    assert html.endswith(f"<pre>{line}</pre></div>" if line else "</div>")
     for tag in ("div", "table", "thead", "tbody", "tr", "ul", "li", "b"):
         assert html.count(f"<{tag}>") == html.count(f"</{tag}>"), tag
     rows, _, failed = rest.partition("\n\n")
@@ -189,7 +191,7 @@ def test_many_are_counted_with_commas() -> None:
 def test_what_was_skipped_in_words() -> None:
     assert skipped({}) == ""
     assert skipped({"non_image": 2, "linked_folder": 1, "hidden": 3000, "other_kind": 4}) == (
-        "3,000 hidden, 1 folders seen before, 2 other than images, 4 other kind"
+        "3,000 hidden names, 1 folder seen before, 2 files that are no images, 4 other kind"
     )
 
 
@@ -197,3 +199,29 @@ def test_the_line_to_paste_is_always_on_0_to_1() -> None:
     line = "transforms.Normalize(mean=[0.150000, 0.050000, 1.000000], std=[0.165831, 0.086603, 0.000000])"
     assert normalize_line(integers().mean, integers().std) == line
     assert "values on [0, 1/3]" in repr(integers().scaled(Fraction(1, 3)))
+
+
+def test_numbers_of_all_sizes_stay_within_the_width() -> None:
+    """Decimal points stand below one another, also of numbers that have an exponent, and nothing is cut off."""
+    assert formatted([[1.0, 0.0], [0.5, 2e-7]]) == [["1.0000000", "0.0000000"], ["0.5000000", "2.00e-07 "]]
+    assert formatted([[-12345.6, 1.25], [math.nan, 9.0]]) == [
+        ["-12345.600", "     1.250"],
+        ["   nan    ", "     9.000"],
+    ]
+    assert formatted([[1.5e12, -2.0]]) == [[" 1.500000e+12", "-2.000000e+00"]]
+    assert formatted([[0.0]]) == [["0.0000000"]]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 15, 16, 100])
+@pytest.mark.parametrize("scale", [1, 255, 1e-4, 1e9])
+def test_any_number_of_channels_fits_into_80_columns(channels: int, scale: float) -> None:
+    stats = integers([np.arange(4 * channels, dtype=np.uint8).reshape(2, 2, channels)]).scaled(scale)
+    lines = repr(stats).splitlines()
+    assert max(map(len, lines)) <= 80
+    shown = min(channels, 15)
+    names = " ".join(line for line in lines if line.startswith(" " * 26)).split()
+    assert names == list(stats.channels[:shown])
+    means = [number for line in lines if line.startswith("  mean ") for number in line[26:].split()[:shown]]
+    values = [float(number) for number in means if number[0].isdigit()]
+    assert values == pytest.approx(stats.mean[:shown].tolist(), rel=1e-2)
+    assert (f"  ... and {channels - 15} more channel" in lines[-1]) == (channels > 15)

@@ -174,7 +174,7 @@ def test_a_number_of_no_name_is_an_error(dtype: type) -> None:
 
 
 def test_the_catalogue_has_every_number_once() -> None:
-    assert {name for name, (statistic, _) in catalogue().items() if statistic == "moments"} == set(NAMES)
+    assert {name for name, (statistic, _) in catalogue().items() if statistic == "moments"} == {*NAMES, "var"}
     count = sum(len(classes[0].numbers) for classes in STATISTICS.values())
     assert len(catalogue()) == count
     for name, (statistic, number) in catalogue().items():
@@ -187,7 +187,7 @@ def test_the_catalogue_has_every_number_once() -> None:
     assert list(catalogue(["histogram"])) == [number.name for number in STATISTICS["histogram"][0].numbers]
 
 
-def test_every_number_is_a_read_only_array_of_what_it_says() -> None:
+def test_every_number_is_a_new_array_of_what_it_says() -> None:
     rng = np.random.default_rng(1)
     stats = gpustats.compute(
         [rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)], progress=False, device="cpu", statistics=list(STATISTICS)
@@ -196,10 +196,17 @@ def test_every_number_is_a_read_only_array_of_what_it_says() -> None:
     for name, number in stats.numbers().items():
         values = stats.number(name)
         assert values.shape == tuple(3 if size == "C" else int(size) for size in number.shape), name
-        assert (values.dtype, values.flags.writeable) == (np.dtype(number.dtype), False), name
+        assert (values.dtype, values.flags.writeable) == (np.dtype(number.dtype), True), name
         empty = Stats(Totals(check_names(STATISTICS))).number(name)
         assert empty.shape == tuple(0 if size == "C" else int(size) for size in number.shape), name
         assert empty.dtype == values.dtype
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_the_variance_is_the_square_of_the_std_and_scales_with_the_square(dtype: type) -> None:
+    stats = compute([image.astype(dtype) for image in images_of(3, [(5, 4), (2, 7)], np.uint8)])
+    np.testing.assert_allclose(stats.var, stats.std**2, rtol=1e-14)
+    np.testing.assert_allclose(stats.scaled(3).var, 9 * stats.var, rtol=1e-14)
 
 
 def test_a_scale_may_be_a_fraction() -> None:

@@ -165,12 +165,14 @@ def test_when_failures_are_too_many(
 
 @pytest.mark.parametrize("bad", [-1, -0.0001, 1.0001, True, False, float("nan"), "1", [1], float("inf")])
 def test_limits_that_are_none(bad: Any) -> None:
-    with pytest.raises(ValueError, match=r"max_failures should be a count .* or None, got "):
+    with pytest.raises(ValueError, match=r"max_failures should be a count .* got "):
         FailureLimit(bad)
 
 
 def test_how_a_limit_is_written() -> None:
-    assert [str(FailureLimit(limit)) for limit in (0, 12345, 0.01, 1.0)] == ["0", "12,345", "0.01", "1.0"]
+    assert [str(FailureLimit(limit)) for limit in (0, 12345, 0.01, 1.0)] == [
+        f"max_failures={limit}" for limit in ("0", "12,345", "0.01", "1.0")
+    ]
 
 
 def test_no_images(tmp_path: Path) -> None:
@@ -181,10 +183,13 @@ def test_no_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError) as caught:
         compute(tmp_path)
-    assert str(caught.value) == f"{tmp_path}: no images found (skipped: 1 hidden, 1 other than images)"
+    assert str(caught.value) == f"{tmp_path}: no images found (skipped: 1 hidden name, 1 file that is no image)"
     (tmp_path / "bad.png").write_bytes(b"")
-    stats = quiet(tmp_path)
+    with pytest.raises(gpustats.AllImagesFailed) as failed:
+        compute(tmp_path)
+    stats = failed.value.partial
     assert (stats.n_images, len(stats.failures), dict(stats.skipped)) == (0, 1, {"hidden": 1, "non_image": 1})
+    assert stats.complete
 
 
 def test_what_is_recorded_of_a_run(tmp_path: Path) -> None:
@@ -260,6 +265,26 @@ def test_when_a_bar_is_shown(monkeypatch: pytest.MonkeyPatch, progress: Any, ter
     monkeypatch.setattr(sys, "stderr", stream)
     compute([GOOD] * 3, progress=progress)
     assert ("images" in stream.text) == shown
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(None, True), (True, True), (False, False)])
+def test_in_a_notebook_the_bar_is_the_one_that_tqdm_chooses(
+    monkeypatch: pytest.MonkeyPatch, progress: Any, shown: bool
+) -> None:
+    import tqdm.auto
+
+    class Chosen(tqdm.auto.tqdm):
+        made = 0
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            Chosen.made += 1
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", type(sys)("ipykernel.zmqshell"))
+    monkeypatch.setattr(tqdm.auto, "tqdm", Chosen)
+    monkeypatch.setattr(sys, "stderr", Terminal(False))
+    compute([GOOD] * 3, progress=progress)
+    assert Chosen.made == shown
 
 
 def test_no_bar_without_a_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ class Black(Statistic):
         Number(
             "black_share",
             lambda v: [over(count, n) for count, n in zip(v["count"], v["n"], strict=True)],
-            "share of black pixels",
+            "black pixels",
             "number of pixels that are 0, divided by n",
             power=0,
         ),
@@ -83,8 +83,8 @@ def test_a_run_has_it_everywhere(tmp_path: Path) -> None:
     assert stats.number("black_share").tolist() == shares(some)
     assert "black_share" in dir(stats)
     assert "black_share" in repr(stats)
-    assert "share of black pixels" in repr(stats)
-    assert "share of black pixels" in stats._repr_html_()
+    assert "black pixels" in repr(stats)
+    assert "black pixels" in stats._repr_html_()
     assert json.loads(stats.to_json())["black_share"] == shares(some)
     assert stats.scaled(255).black_share.tolist() == shares(some), "a share has no scale"
     stats.save(tmp_path / "s.json")

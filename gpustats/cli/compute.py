@@ -16,7 +16,7 @@ __all__ = ["compute"]
 
 
 @click.command(epilog="Example: gpustats compute photos/ --json stats.json")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, callback=options.listed)
 @click.option(
     "--statistics",
     metavar="NAME",
@@ -25,7 +25,7 @@ __all__ = ["compute"]
     help=f"Compute these too: {', '.join(name for name in STATISTICS if name != ALWAYS)}. "
     "Several are separated by commas.",
 )
-@click.option("--json", metavar="FILE", help="Write the whole result as JSON to FILE, '-' for standard output.")
+@options.result_file("--json", help="Write the whole result as JSON to FILE, '-' for standard output.")
 @options.export_for(required=False)
 @options.scale
 @options.bgr
@@ -65,6 +65,7 @@ __all__ = ["compute"]
 )
 @click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from.")
 @click.option("--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW.")
+@click.option("--color-order", metavar="ORDER", help="Order of the channels of arrays, such as BGR.")
 @click.option(
     "--resize",
     metavar="N|HxW",
@@ -121,7 +122,7 @@ __all__ = ["compute"]
 @options.verbose
 @options.quiet
 def compute(
-    paths: tuple[str, ...],
+    paths: str | list[str],
     json: str | None,
     quiet: bool,
     export_for: str | None,
@@ -132,10 +133,10 @@ def compute(
 ) -> None:
     """Compute mean, std and more of a dataset, reading it once.
 
-    PATH is a folder, image, archive, shard, table, array, list, URL or glob pattern.
+    PATH is a folder, image, archive, shard, table, array, list, URL or glob pattern; '-' reads paths from standard
+    input, one a line.
 
     Exit codes: 0 every image was read, 1 error, 2 wrong usage, 3 finished but some images failed, 130 interrupted.
     """
-    data = paths[0] if len(paths) == 1 else list(paths)
     shown = Shown(json, form, export_for, scale, bgr)
-    report(lambda: gpustats.compute(data, **given, progress=False if quiet else None), shown, quiet)
+    report(lambda: gpustats.compute(paths, **given, progress=False if quiet else None), shown, quiet)

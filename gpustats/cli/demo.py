@@ -23,6 +23,8 @@ def demo(folder: Path, count: int, workers: int | None, quiet: bool) -> None:
 
     FOLDER is where the images are written, by default gpustats-demo. A folder that exists is computed as it is;
     nothing in it is changed.
+
+    Exit codes: those of 'gpustats compute'.
     """
     if folder.exists():
         say(f"{folder} exists: computing what is in it", quiet)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from importlib import metadata
 
 import click
 
-from gpustats.cli.output import fail
+from gpustats.cli.output import fail, show
 from gpustats.engines.device import open_engine
 from gpustats.errors import GpustatsError
 from gpustats.install import pip_install
@@ -35,10 +34,12 @@ def doctor(device: str) -> None:
     """Show what gpustats finds on this machine: versions, cores, memory, the GPU.
 
     The GPU is tried on a few small images, as it is before a run.
+
+    Exit codes: 0 the device can be used, 1 it cannot, 2 wrong usage.
     """
     try:
         for name, text in _findings(device):
-            click.echo(f"{name:<{_WIDTH}}  {text}")
+            show(f"{name:<{_WIDTH}}  {text}")
     except GpustatsError as error:
         fail(error)
 
@@ -57,6 +58,8 @@ def _findings(device: str) -> Iterator[tuple[str, str]]:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # with what it needs it takes longer to import than all of click
+
     try:
         return f"{distribution} {metadata.version(distribution)}"
     except metadata.PackageNotFoundError:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from gpustats.cli.output import fail
+from gpustats.errors import DataError
+from gpustats.result.saving import check_target
 
 __all__ = [
     "bgr",
     "count_or_share",
     "export_for",
+    "listed",
     "names",
     "numbers",
     "quiet",
+    "result_file",
     "scale",
     "sides",
     "storage_options",
@@ -43,6 +49,20 @@ def quiet(command: _Command) -> _Command:
     """Add ``--quiet`` to a command."""
     add = click.option("--quiet", "-q", is_flag=True, help="Write nothing but errors to standard error.")
     return add(command)
+
+
+def result_file(*names: str, help: str) -> Callable[[_Command], _Command]:
+    """Add an option for the file of a result to a command: it is checked before anything is computed."""
+    return click.option(*names, metavar="FILE", callback=_checked, help=help)
+
+
+def _checked(context: click.Context, parameter: click.Parameter, path: str | None) -> str | None:
+    if path is not None and path != "-":
+        try:
+            check_target(path)
+        except DataError as error:
+            fail(error)
+    return path
 
 
 def export_for(required: bool) -> Callable[[_Command], _Command]:
@@ -93,6 +113,22 @@ def _log(context: click.Context, parameter: click.Parameter, wanted: bool) -> No
         logging.getLogger("gpustats").setLevel(logging.INFO)
 
 
+def listed(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> str | list[str]:
+    """Read paths, where ``-`` stands for those on standard input: one a line, or ended by null characters."""
+    paths: list[str] = []
+    for path in given:
+        paths += _from_input() if path == "-" else [path]
+    if given and not paths:
+        fail("standard input: there is no path in it; give one a line")
+    return paths[0] if given != ("-",) and len(paths) == 1 else paths
+
+
+def _from_input() -> list[str]:
+    data = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+    return [os.fsdecode(line) for line in lines if line.strip()]
+
+
 def names(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """Read names that are separated by commas, or given one by one."""
     return [name for text in given for name in text.split(",")]
@@ -118,16 +154,32 @@ def numbers(context: click.Context, parameter: click.Parameter, text: str | None
         raise click.BadParameter(f"should be a number (-9999), or one for each channel (0,0,0), got {text!r}") from None
 
 
+class _AsTyped(float):
+    """A number that messages show as the user typed it: ``10%``."""
+
+    _text: str
+
+    def __new__(cls, number: float, text: str) -> _AsTyped:
+        typed = super().__new__(cls, number)
+        typed._text = text
+        return typed
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 def count_or_share(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     """Read ``100`` as a count, ``0.01`` and ``1%`` as a share."""
     if text is None:
         return None
     try:
-        if text.endswith("%"):
-            return float(text[:-1]) / 100
-        return int(text) if text.isdecimal() else float(text)
+        if text.isdecimal():
+            return int(text)
+        return _AsTyped(float(text[:-1]) / 100 if text.endswith("%") else float(text), text)
     except ValueError:
-        fail(f"--max-failures should be a count (100) or a share (0.01, 1%), got {text!r}")
+        raise click.UsageError(
+            f"--max-failures should be a count (100) or a share (0.01, 1%), got {text!r}", context
+        ) from None
 
 
 def storage_options(
@@ -138,7 +190,7 @@ def storage_options(
     for text in given:
         name, sign, value = text.partition("=")
         if not name or not sign:
-            fail(f"--storage-option should be NAME=VALUE, got {name!r}")
+            raise click.UsageError(f"--storage-option should be NAME=VALUE, got {name!r}", context)
         try:
             options[name] = json.loads(value)
         except (ValueError, RecursionError):

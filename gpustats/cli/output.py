@@ -2,39 +2,78 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NoReturn, get_args
 
 import click
 
-from gpustats.errors import DataError, DeviceLost, GpustatsError, ImagesFailedWarning
+from gpustats.errors import DataError, DeviceLost, GpustatsError, ImagesFailedWarning, OptionError
 from gpustats.result import exports
+from gpustats.result.saving import descriptor_of
 from gpustats.result.stats import Stats
-from gpustats.result.text import normalize_line
 from gpustats.run import Interrupted, TooManyFailures
 
-__all__ = ["EXIT_DIFFERS", "FORMATS", "Form", "Shown", "fail", "print_table", "report", "say"]
+__all__ = [
+    "EXIT_DIFFERS",
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "FORMATS",
+    "Form",
+    "Shown",
+    "fail",
+    "lose_output",
+    "print_table",
+    "report",
+    "say",
+    "show",
+    "write",
+]
 
 Form = Literal["text", "json", "csv", "markdown"]
 FORMATS: tuple[Form, ...] = get_args(Form)
 
-EXIT_ERROR, EXIT_FAILURES, EXIT_DIFFERS, EXIT_INTERRUPTED = 1, 3, 4, 130
+EXIT_ERROR, EXIT_USAGE, EXIT_FAILURES, EXIT_DIFFERS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 _FAILURES_SHOWN = 20
+_STDOUT = 1  # descriptor
+
+
+def show(text: str) -> None:
+    """Write text to standard output; end the program with an error where that cannot be written."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        lose_output(error)
 
 
 def say(message: str, quiet: bool) -> None:
     """Write a line to standard error, unless `quiet`."""
     if not quiet:
-        click.echo(f"gpustats: {message}", err=True)
+        with suppress(OSError):  # there is nowhere left to say that
+            click.echo(f"gpustats: {message}", err=True)
 
 
-def fail(error: Exception | str) -> NoReturn:
+def fail(error: Exception | str, code: int = EXIT_ERROR) -> NoReturn:
     """End the program with an error."""
-    click.echo(f"gpustats: error: {error}", err=True)
-    raise SystemExit(EXIT_ERROR)
+    say(f"error: {error}", quiet=False)
+    raise SystemExit(EXIT_USAGE if isinstance(error, OptionError) else code)
+
+
+def lose_output(error: OSError) -> NoReturn:
+    """End the program because standard output cannot be written; without a word where its reader has gone."""
+    with suppress(
+        OSError, ValueError, AttributeError
+    ):  # what is left in the buffer goes nowhere, not to the same error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        raise SystemExit(EXIT_ERROR)
+    fail(f"standard output cannot be written: {error.strerror}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,50 +131,63 @@ def report(compute: Callable[[], Stats], shown: Shown, quiet: bool) -> NoReturn:
             code = EXIT_FAILURES
     except Interrupted as interrupt:
         stats, code = interrupt.partial, EXIT_INTERRUPTED
-        say("interrupted: the numbers are those of the images read so far", quiet=False)
+        what = "the numbers are those of the images read so far" if stats.n_images else "no image was read yet"
+        say(f"interrupted: {what}", quiet=False)
     except (TooManyFailures, DeviceLost) as error:
         stats, code = error.partial, EXIT_ERROR
         say(f"error: {error}", quiet=False)
+        if isinstance(error, TooManyFailures) and len(stats.failures) == 1:
+            quiet = True  # the error names it
     except (GpustatsError, ValueError) as error:
         fail(error)
-    _list_failures(stats, quiet)
-    _write(stats, shown)
+    if stats.n_images:
+        _list_failures(stats, quiet)
+        write(stats, shown)
     raise SystemExit(code)
 
 
-def print_table(stats: Stats, shown: Shown = Shown()) -> None:
-    """Print a result and the text to paste into a training script."""
+def print_table(text: str, stats: Stats, shown: Shown = Shown()) -> None:
+    """Print a result, which is given as text as well, and the text to paste into a training script."""
     if shown.form == "csv" or shown.form == "markdown":
-        click.echo(stats.table(shown.form))
+        show(stats.table(shown.form))
         return
-    click.echo(repr(stats))
-    if not stats.n_images:
-        return
+    show(text)
+    if stats.n_images:
+        show(f"\n{_pasted(stats, shown)}")
+
+
+def _pasted(stats: Stats, shown: Shown) -> str:
     if shown.export or shown.scale is not None or shown.bgr:
         try:
-            pasted = stats.export(shown.export or "torchvision", scale=shown.scale, bgr=shown.bgr)
+            return stats.export(shown.export or "torchvision", scale=shown.scale, bgr=shown.bgr)
         except GpustatsError as error:
             fail(error)
-    else:
-        unit = stats.scaled(1)
-        pasted = normalize_line(unit.mean, unit.std)
-        if "covariance" in unit.numbers():
-            pasted += f"\n{unit.lighting()}  # channels {', '.join(unit.channels)}, for images on [0, 1]"
-    click.echo(f"\n{pasted}")
+    unit = stats.scaled(1)
+    if "covariance" not in unit.numbers():
+        return unit.normalize_line()
+    return f"{unit.normalize_line()}\n{unit.lighting()}  # channels {', '.join(unit.channels)}, for images on [0, 1]"
 
 
-def _write(stats: Stats, shown: Shown) -> None:
+def write(stats: Stats, shown: Shown) -> None:
+    """Print the table and save the result to a file, or write the result alone to standard output.
+
+    A result that cannot be saved is printed all the same.
+    """
     if shown.scale is not None:
         stats = stats.scaled(shown.scale)
-    if shown.json is not None and shown.json != "-":
+    alone = shown.json is not None and (shown.json == "-" or descriptor_of(shown.json) == _STDOUT)
+    problem: GpustatsError | None = None
+    if shown.json is not None and not alone:
         try:
             stats.save(shown.json)
         except GpustatsError as error:
-            fail(error)
-    if shown.json == "-" or shown.form == "json":
-        click.echo(stats.to_json())
+            problem = error
+    if alone or shown.form == "json":
+        show(stats.to_json())
     else:
-        print_table(stats, shown)
+        print_table(stats.to_text(), stats, shown)  # the failures are listed on standard error
+    if problem is not None:
+        fail(problem)
 
 
 def _list_failures(stats: Stats, quiet: bool) -> None:

@@ -18,9 +18,12 @@ __all__ = ["show"]
 def show(file: Path) -> None:
     """Show a saved result.
 
-    FILE is a result that --json or Stats.save wrote.
+    FILE is a result that --json, --output or Stats.save wrote.
+
+    Exit codes: 0 it was shown, 1 error, 2 wrong usage.
     """
     try:
-        print_table(Stats.load(file))
+        stats = Stats.load(file)
     except GpustatsError as error:
         fail(error)
+    print_table(repr(stats), stats)

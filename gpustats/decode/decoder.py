@@ -15,7 +15,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
 
 import numpy as np
 import PIL
@@ -25,9 +24,11 @@ from PIL import Image, ImageFile
 
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
+from gpustats.decode.libtiff import silent_libtiff
 from gpustats.decode.transform import Transform
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
+from gpustats.wording import option
 
 __all__ = [
     "PILLOW",
@@ -57,7 +58,7 @@ _NO_TRANSFORM = Transform()
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the decoders and their versions."""
-    return {SIMPLEJPEG: version("simplejpeg"), PILLOW: PIL.__version__}
+    return {SIMPLEJPEG: simplejpeg.__version__, PILLOW: PIL.__version__}
 
 
 _truncated_lock = threading.Lock()
@@ -69,7 +70,8 @@ _warnings = ExitStack()
 @contextmanager
 def whole_images_only() -> Iterator[None]:
     """Keep Pillow strict while a run lasts, also where the program has set ``ImageFile.LOAD_TRUNCATED_IMAGES``, and
-    keep its warnings (about damaged metadata and the like) from deciding, where the program makes errors of them.
+    keep its warnings (about damaged metadata and the like) from deciding, where the program makes errors of them. Nor
+    does libtiff write to the terminal.
 
     Both hold for the whole process; they are put back when the last run ends.
     """
@@ -80,6 +82,7 @@ def whole_images_only() -> Iterator[None]:
             ImageFile.LOAD_TRUNCATED_IMAGES = False
             _warnings.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=r"PIL\b")
+            _warnings.enter_context(silent_libtiff())
         _truncated_depth += 1
     try:
         yield
@@ -274,7 +277,9 @@ def _check_tiles(image: Image.Image, max_pixels: int) -> None:
     tags = image.tag_v2  # type: ignore[attr-defined]  # TIFF images have it
     width, height = tags.get(_TILE_WIDTH, image.width), tags.get(_TILE_HEIGHT, 1)
     if isinstance(width, int) and isinstance(height, int) and width * height > max(max_pixels, 1):
-        raise ImageError("too_large", f"TIFF: tiles of {width} x {height} pixels, more than max_pixels={max_pixels:,}")
+        raise ImageError(
+            "too_large", f"TIFF: tiles of {width} x {height} pixels, more than {option('max_pixels', max_pixels)}"
+        )
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
@@ -284,7 +289,8 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise ImageError(
             "too_large",
-            f"the header gives {width} x {height} = {height * width:,} pixels, more than max_pixels={max_pixels:,}",
+            f"the header gives {width} x {height} = {height * width:,} pixels, "
+            f"more than {option('max_pixels', max_pixels)}",
         )
 
 

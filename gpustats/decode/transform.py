@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpustats.errors import OptionError
 from gpustats.failures import ImageError
+from gpustats.wording import named, option
 
 __all__ = ["INTERPOLATIONS", "RECIPES", "Transform", "transform_of", "turned"]
 
@@ -118,7 +120,7 @@ class Transform:
                 raise ImageError(
                     "too_large",
                     f"the resize gives {width} x {height} = {height * width:,} pixels, more than "
-                    f"max_pixels={max_pixels:,}",
+                    f"{option('max_pixels', max_pixels)}",
                 )
             pixels = self._resized(pixels, height, width)
         if not self.crop:
@@ -176,27 +178,32 @@ def transform_of(
     """
     if recipe is not None:
         if recipe not in RECIPES:
-            raise ValueError(f"recipe should be one of {', '.join(RECIPES)}, got {recipe!r}")
+            raise OptionError(f"{named('recipe')} should be one of {', '.join(RECIPES)}, got {recipe!r}")
         if any(value is not None for value in (resize, crop, crop_pct, interpolation)):
-            raise ValueError("recipe= sets resize, crop and interpolation; give either the recipe or these")
+            raise OptionError(f"{named('recipe')} sets resize, crop and interpolation; give either the recipe or these")
         return RECIPES[recipe]
     if interpolation is not None and interpolation not in INTERPOLATIONS:
-        raise ValueError(f"interpolation should be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
+        raise OptionError(
+            f"{named('interpolation')} should be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}"
+        )
     cut = _sides("crop", crop)
     to = _sides("resize", resize)
     if crop_pct is not None:
         if not isinstance(crop_pct, int | float) or not 0 < crop_pct <= 1:
-            raise ValueError(f"crop_pct should be above 0 and at most 1, got {crop_pct!r}")
+            raise OptionError(f"{named('crop_pct')} should be above 0 and at most 1, got {crop_pct!r}")
         if len(cut) != 1 or to:
-            raise ValueError("crop_pct is what crop takes of the resized image: give one length as crop, and no resize")
+            raise OptionError(
+                f"{named('crop_pct')} is what {named('crop')} takes of the resized image: give one length as "
+                f"{named('crop')}, and no {named('resize')}"
+            )
         to = (math.floor(cut[0] / crop_pct),)
     if len(cut) == 1:
         cut *= 2
     if interpolation is not None and not to:
-        raise ValueError("interpolation says how to resize; give resize, too")
+        raise OptionError(f"{named('interpolation')} says how to resize; give {named('resize')}, too")
     if cut and to and (min(cut) > to[0] if len(to) == 1 else cut[0] > to[0] or cut[1] > to[1]):
         large, small = ("x".join(map(str, pair)) for pair in (cut, to))
-        raise ValueError(f"crop of {large} is larger than the image after resize to {small}")
+        raise OptionError(f"{named('crop')} of {large} is larger than the image after {named('resize')} to {small}")
     return Transform(to, interpolation or "bilinear", cut)
 
 
@@ -206,7 +213,7 @@ def _sides(name: str, value: object) -> tuple[int, ...]:
         return ()
     sides = tuple(value) if isinstance(value, tuple | list) else (value,)
     if len(sides) not in (1, 2) or not all(type(side) is int and 0 < side < 1 << 24 for side in sides):
-        raise ValueError(f"{name} should be a length in pixels or (height, width), got {value!r}")
+        raise OptionError(f"{named(name)} should be a length in pixels or (height, width), got {value!r}")
     return sides
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpustats.decode import decoder as decode
 from gpustats.decode.transform import Transform, turned
-from gpustats.definition import Definition
+from gpustats.definition import RGB, Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
@@ -24,6 +24,7 @@ from gpustats.sources import Batch, load
 from gpustats.sources.items import Pixels
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
+from gpustats.wording import option
 
 __all__ = ["CpuEngine"]
 
@@ -142,6 +143,9 @@ class CpuEngine:
             try:
                 data = load(item, self.max_bytes, decoder.expect_file)
                 if isinstance(data, bytes):
+                    if self._definition.color_order != RGB:
+                        order = option("color_order", self._definition.color_order)
+                        raise ImageError("unsupported", f"{order} is for arrays, and a decoder gives RGB")
                     pixels, name = decoder.decode(data)
                     if self._definition.exif_transpose:
                         pixels = turned(pixels, decode.exif_orientation(data))

@@ -12,10 +12,11 @@ from gpustats.definition import Definition
 from gpustats.engines.base import Engine
 from gpustats.engines.gpu_batch import KIND
 from gpustats.engines.on_gpu import kernel_problem
-from gpustats.errors import DeviceError, first_line
+from gpustats.errors import DeviceError, OptionError, first_line
 from gpustats.install import pip_install
 from gpustats.limits.machine import usable_cpus
 from gpustats.limits.memory import memory_in_flight
+from gpustats.wording import named, option
 
 __all__ = ["gpu_problem", "open_engine"]
 
@@ -60,16 +61,20 @@ def open_engine(
     Raises
     ------
     DeviceError
-        Where `device` is unknown, or a GPU was asked for and cannot be used or has no kernel for a statistic.
+        Where a GPU was asked for and cannot be used or has no kernel for a statistic.
+    OptionError
+        Where `device` or `memory` has a value that is not supported.
     """
     match = _DEVICE.fullmatch(device) if isinstance(device, str) else None
     if match is None and device not in ("auto", "cpu"):
-        raise DeviceError(f"device should be 'auto', 'cpu', 'gpu' or 'cuda:N', got {device!r}")
+        raise OptionError(f"{named('device')} should be 'auto', 'cpu', 'gpu' or 'cuda:N', got {device!r}")
     threads = workers or usable_cpus()
     in_flight = memory_in_flight(memory)
     if isolate:
         if match:
-            raise DeviceError(f"device={device!r} cannot be used: isolate=True decodes on the CPU")
+            raise DeviceError(
+                f"{option('device', device)} cannot be used: {option('isolate', True)} decodes on the CPU"
+            )
         from gpustats.engines.isolated import IsolatedEngine
 
         return IsolatedEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight)
@@ -81,7 +86,7 @@ def open_engine(
             return gpu
         problem = gpu
         if match:
-            raise DeviceError(f"device={device!r} cannot be used: {problem}")
+            raise DeviceError(f"{option('device', device)} cannot be used: {problem}")
         log.info("gpustats: computing on the CPU: %s", problem)
     from gpustats.engines.cpu import CpuEngine
 

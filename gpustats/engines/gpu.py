@@ -24,6 +24,7 @@ from gpustats.engines.spot_check import SpotCheck
 from gpustats.engines.tuning import Tuning
 from gpustats.errors import DeviceLost, GpustatsError, first_line
 from gpustats.sources import Batch
+from gpustats.wording import option
 
 __all__ = ["GpuEngine"]
 
@@ -203,7 +204,8 @@ class GpuEngine:
         if self._required:
             raise DeviceLost(
                 f"the GPU stopped working: {reason}; the numbers are those of the images read until then. Compute "
-                "again; with checkpoint= what was read is kept, and with device='auto' the CPU goes on alone"
+                f"again; with {option('checkpoint')} what was read is kept, and with "
+                f"{option('device', 'auto')} the CPU goes on alone"
             )
         log.warning("gpustats: the GPU is given up, the CPU goes on alone")
         session.give_up()

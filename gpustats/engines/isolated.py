@@ -27,6 +27,7 @@ from gpustats.failures import Failure, ImageError
 from gpustats.sources import Batch, load
 from gpustats.sources.items import Item, travels
 from gpustats.statistics.rows import Rows
+from gpustats.wording import option, options_of
 
 __all__ = ["IsolatedEngine"]
 
@@ -65,9 +66,11 @@ class _Process:
     def prepare(self, definition: Definition, max_pixels: int, limit: int) -> None:
         """Wait until the process runs, and send it what to measure."""
         try:
-            self._ask((definition, max_pixels, limit))
+            self._ask((definition, max_pixels, limit, options_of()))
         except _Crashed as crash:
-            raise DeviceError(f"isolate=True: a decoder process could not be started: it {crash}") from None
+            raise DeviceError(
+                f"{option('isolate', True)}: a decoder process could not be started: it {crash}"
+            ) from None
 
     def measure(self, memory: int, batch: Batch) -> _Answer:
         """Return the outcome, whether an image was refused for its memory, and the decoders used."""

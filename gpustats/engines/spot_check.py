@@ -14,6 +14,7 @@ from gpustats.failures import Failure, ImageError, printable
 from gpustats.limits.memory import MemoryBudget
 from gpustats.statistics.base import Columns
 from gpustats.statistics.moments import moments_u8
+from gpustats.wording import option
 
 __all__ = ["TOLERANCE", "SpotCheck"]
 
@@ -73,7 +74,8 @@ class SpotCheck:
             raise DeviceError(
                 f"{printable(image.key)}: the GPU decoder and the CPU decoder differ by {mean:.3g} grey levels in the "
                 f"mean and {std:.3g} in the std of a channel (tolerance {TOLERANCE}); the run is stopped because its "
-                "numbers could not be trusted. Compute with device='cpu', and please report this with the image"
+                f"numbers could not be trusted. Compute with {option('device', 'cpu')}, and please report this with "
+                "the image"
             )
         return None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
+from gpustats.errors import OptionError
+
 __all__ = ["Tuning", "choose"]
 
 
@@ -66,7 +68,7 @@ class Tuning:
             least = 0 if field.name in _FROM_ZERO else 1
             right_type = isinstance(value, int | float) if field.name == "hw_decoder_load" else type(value) is int
             if not right_type or value < least or (field.name == "hw_decoder_load" and value > 1):
-                raise ValueError(f"gpu_options: {field.name} should be a number of at least {least}, got {value!r}")
+                raise OptionError(f"gpu_options: {field.name} should be a number of at least {least}, got {value!r}")
 
 
 # Part of the device's name -> settings found best on it. NOT ONE ROW WAS MEASURED YET: this table waits for
@@ -88,7 +90,7 @@ def choose(device_name: str, cores: int, overrides: Mapping[str, int | float] | 
 
     Raises
     ------
-    ValueError
+    OptionError
         For an unknown name or a value out of range.
 
     Examples
@@ -100,5 +102,5 @@ def choose(device_name: str, cores: int, overrides: Mapping[str, int | float] | 
     known = [field.name for field in fields(Tuning)]
     for name in overrides or ():
         if name not in known:
-            raise ValueError(f"gpu_options: unknown setting {name!r}; known are {', '.join(known)}")
+            raise OptionError(f"gpu_options: unknown setting {name!r}; known are {', '.join(known)}")
     return replace(tuning, **dict(overrides or {}))  # type: ignore[arg-type]  # checked in __post_init__

@@ -56,12 +56,13 @@ def main() -> None:
     from gpustats.errors import DataError
     from gpustats.limits.memory import MemoryBudget
     from gpustats.sources import Batch
+    from gpustats.wording import spoken
 
     try:
-        definition, max_pixels, limit = receive(requests)
+        definition, max_pixels, limit, options = receive(requests)
         engine = CpuEngine(definition, workers=1, max_pixels=max_pixels, memory=limit, tell_after=math.inf)
         never = threading.Event()
-        with decode.whole_images_only():
+        with decode.whole_images_only(), spoken(options):
             send(replies, "ready")
             while True:
                 memory, keys, groups, items = receive(requests)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import threading
 
+from gpustats.errors import OptionError
 from gpustats.failures import ImageError
 from gpustats.limits.machine import usable_memory
+from gpustats.wording import named
 
 __all__ = ["PROCESS_BYTES", "ByteLimit", "MemoryBudget", "memory_in_flight", "parse_memory"]
 
@@ -29,7 +31,7 @@ def parse_memory(memory: object, usable: int) -> int:
 
     Raises
     ------
-    ValueError
+    OptionError
         For anything else, and for less than 64 MiB.
 
     Examples
@@ -52,9 +54,9 @@ def parse_memory(memory: object, usable: int) -> int:
     elif isinstance(memory, int) and not isinstance(memory, bool):
         size = memory
     if size < _SMALLEST:
-        raise ValueError(
-            f"memory should be at least 64 MiB, as bytes (2_000_000_000), text ('2GB', '512MiB', '25%') or a share of "
-            f"the memory available (0.25), got {memory!r}"
+        raise OptionError(
+            f"{named('memory')} should be at least 64 MiB, as bytes (2_000_000_000), text ('2GB', '512MiB', '25%') or "
+            f"a share of the memory available (0.25), got {memory!r}"
         )
     return int(size)
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from gpustats.failures import FailureLog
-from gpustats.result.text import FAILURES_SHOWN, GroupTable
+from gpustats.result.text import FAILURES_SHOWN, GroupTable, formatted
 
 __all__ = ["table"]
 
@@ -18,14 +18,18 @@ def table(
     failures: FailureLog,
     channels: Sequence[str],
     groups: GroupTable | None = None,
+    last: str = "",
 ) -> str:
-    """Return facts, numbers, groups and failures; the parameters are those of `gpustats.result.text.table`."""
+    """Return facts, numbers, groups, the first failures, and a last line to copy.
+
+    The other parameters are those of `gpustats.result.text.table`.
+    """
     head = "".join(f"<th>{escape(name)}</th>" for name in channels)
     body = "".join(
         f"<tr><th style='text-align:left'>{escape(name)}</th>"
-        + "".join(f"<td>{value:.7g}</td>" for value in values)
+        + "".join(f"<td>{cell.strip()}</td>" for cell in cells)
         + f"<td style='text-align:left'>{escape(note)}</td></tr>"
-        for name, values, note in rows
+        for (name, _, note), cells in zip(rows, formatted([values for _, values, _ in rows]), strict=True)
     )
     listed = "".join(f"<li>{escape(str(failure))}</li>" for failure in list(failures)[:FAILURES_SHOWN])
     return (
@@ -33,6 +37,7 @@ def table(
         f"<table><thead><tr><th></th>{head}<th></th></tr></thead><tbody>{body}</tbody></table>"
         + (_group_table(groups) if groups is not None else "")
         + (f"<ul>{listed}</ul>" if listed else "")
+        + (f"<pre>{escape(last)}</pre>" if last else "")
         + "</div>"
     )
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +22,9 @@ from gpustats.failures import FailureLog
 from gpustats.result import html, text
 from gpustats.result.derived import Derived
 from gpustats.result.groups import Groups, read_groups, rows_of
+from gpustats.result.saving import write_text
 from gpustats.result.version1 import from_version_1
-from gpustats.saved import natural
+from gpustats.saved import checksum, natural
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.grouped import Grouped
@@ -62,7 +64,7 @@ class Stats(Derived):
     """Statistics of an image dataset. All numbers are on [0, 1] (x/255), as torchvision's ``ToTensor`` gives values.
 
     The derived numbers are attributes: ``stats.mean``, ``stats.std``, ``stats.per_image.std`` and the others in
-    `numbers`, each a read-only array. They are derived when they are read.
+    `numbers`, each a new array. They are derived when they are read.
 
     Attributes
     ----------
@@ -71,7 +73,7 @@ class Stats(Derived):
     definition : Definition
         Colour order, transform and the like.
     failures : FailureLog
-        The images that could not be read: ``len(stats.failures)``, ``for failure in stats.failures``.
+        The images that could not be read: ``len(stats.failures)``, ``stats.failures[0]``.
     skipped : Mapping of str to int
         What lay among the images and was passed over, by kind: ``{"non_image": 12, "hidden": 1}``.
     runs : tuple of dict
@@ -192,9 +194,7 @@ class Stats(Derived):
             return np.empty([0 if size == "C" else int(size) for size in number.shape], number.dtype)
         (measured,) = for_kind((statistic,), kind)
         view = measured.view(self.totals[statistic])
-        values = number.evaluate(view, self.scale / kind.max_value if kind.max_value else self.scale)
-        values.flags.writeable = False
-        return values
+        return number.evaluate(view, self.scale / kind.max_value if kind.max_value else self.scale)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name in _FIELDS:
@@ -291,11 +291,30 @@ class Stats(Derived):
         """Pool two results, as if their images had been read in one run."""
         return merge([self, other]) if isinstance(other, Stats) else NotImplemented
 
+    def __radd__(self, other: object) -> Stats:
+        """Return the result itself for ``0 + stats``, with which ``sum(results)`` begins."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether two results say the same: the same integers, failures and scale, from whatever runs."""
+        if not isinstance(other, Stats):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _FIELDS - {"runs"})
+
+    __hash__ = None  # type: ignore[assignment]  # what compares by its content may hold lists
+
     def __repr__(self) -> str:
-        return text.table(self._facts(), self._table(), self.failures, self.channels, self._group_table())
+        listed = text.listed(self.failures)
+        return self.to_text() + (f"\n\n{listed}" if listed else "")
 
     def _repr_html_(self) -> str:
-        return html.table(self._facts(), self._table(), self.failures, self.channels, self._group_table())
+        return html.table(
+            self._facts(), self._table(), self.failures, self.channels, self._group_table(), self.normalize_line()
+        )
+
+    def to_text(self) -> str:
+        """Return the table that `repr` shows, without the list of failures; 80 columns wide."""
+        return text.table(self._facts(), self._table(), self.channels, self._group_table())
 
     def _group_table(self) -> text.GroupTable | None:
         return None if self.grouped is None else text.GroupTable(*rows_of(self.groups), len(self.grouped))
@@ -313,6 +332,17 @@ class Stats(Derived):
             raise ValueError(f"form should be 'csv' or 'markdown', got {form!r}")
         return write(self._facts(), self._table(), self.channels)
 
+    def normalize_line(self) -> str:
+        """Return the line of torchvision for this mean and std, for values on [0, 1]; "" where there are no images.
+
+        >>> import gpustats, numpy
+        >>> images = numpy.full((2, 8, 8, 3), 51, numpy.uint8)
+        >>> gpustats.compute(images).normalize_line()
+        'transforms.Normalize(mean=[0.200000, 0.200000, 0.200000], std=[0.000000, 0.000000, 0.000000])'
+        """
+        unit = self.scaled(1)
+        return text.normalize_line(unit.mean, unit.std) if self.n_images else ""
+
     def _facts(self) -> list[str]:
         """Return what a table says above the numbers."""
         t = self.totals
@@ -321,7 +351,7 @@ class Stats(Derived):
             scale = f"values on [0, {self.scale}]"
         else:
             factor = "" if self.scale == 1 else f", times {self.scale}"
-            scale = f"float values as they are{factor} (float64 sums, not bit-exact)"
+            scale = f"float values as they are{factor} (not bit-exact)"
         facts.append(f"{self.definition.color_order}, {scale}, transform: {self.definition.transform}")
         if (self.valid_share < 1).any():
             facts.append(text.valid(self.valid_share.tolist(), self.channels))
@@ -334,6 +364,27 @@ class Stats(Derived):
             return []
         shown = [number for number in self.numbers().values() if number.in_table]
         return [(number.name, self.number(number.name), number.says) for number in shown]
+
+    def to_pandas(self) -> Any:
+        """Return the numbers that have a value a channel as a pandas DataFrame: a row a number, a column a channel.
+
+        Raises
+        ------
+        ImportError
+            Where pandas is not installed.
+
+        Examples
+        --------
+        >>> import gpustats, numpy
+        >>> stats = gpustats.compute(numpy.full((2, 8, 8, 3), 51, numpy.uint8))
+        >>> stats.to_pandas().loc["mean", "G"]  # doctest: +SKIP
+        0.2
+        """
+        import pandas
+
+        names = [name for name, number in self.numbers().items() if number.shape == ("C",)] if self.n_images else []
+        rows = [self.number(name) for name in names]
+        return pandas.DataFrame(rows, index=names, columns=list(self.channels), dtype="float64")
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number, the provenance and the integers in plain containers (floats, ints, lists, str).
@@ -353,6 +404,7 @@ class Stats(Derived):
             for part in namespace:
                 place = place.setdefault(part, {})
             place[last] = _plain(self.number(name).tolist())
+        totals = self.totals.to_dict()
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -370,7 +422,8 @@ class Stats(Derived):
             "failures": self.failures.to_dict(),
             "skipped": dict(sorted(self.skipped.items())),
             "runs": list(self.runs),
-            "totals": self.totals.to_dict(),
+            "totals": totals,
+            "checksum": checksum(totals),
             **({"left_out": list(self.left_out)} if self.left_out else {}),
         }
 
@@ -392,18 +445,17 @@ class Stats(Derived):
         yield "\n  }\n }\n}"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result as JSON to `path`, whole or not at all; `Stats.load` reads it back exactly."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.writelines(self.json_chunks())
-                file.write("\n")
-            os.replace(temporary, target)
-        except OSError as error:
-            raise DataError(f"{target}: cannot be written: {error.strerror}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
+        """Write the result as JSON to `path`; `Stats.load` reads it back exactly.
+
+        A file is replaced when the result is written whole, and keeps its mode; a symbolic link is followed. A named
+        pipe, a device or ``/dev/stdout`` is written as a stream.
+
+        Raises
+        ------
+        DataError
+            Where it cannot be written.
+        """
+        write_text(path, lambda: chain(self.json_chunks(), ["\n"]))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Stats:
@@ -429,7 +481,13 @@ class Stats(Derived):
 
     @classmethod
     def from_dict(cls, data: Any) -> Stats:
-        """Read what `to_dict` returned. Only the totals count; the derived numbers are computed again."""
+        """Read what `to_dict` returned. Only the totals count; the derived numbers are computed again.
+
+        Raises
+        ------
+        DataError
+            Where it is no result, of a newer version, or damaged; also where the totals were rounded or edited.
+        """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise DataError(f'not a gpustats result (no "format": "{FORMAT}")')
         if data.get("version") == 1:
@@ -450,6 +508,11 @@ class Stats(Derived):
             raise
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise DataError(f"the result is incomplete or damaged: {error!r}") from None
+        if "checksum" in data and data["checksum"] != checksum(totals.to_dict()):
+            raise DataError(
+                "the numbers do not fit their checksum: the file was edited, or written again by a program that rounds "
+                "integers above 2**53, as JavaScript does; use the file that gpustats wrote"
+            )
         if scale <= 0 or not isinstance(complete, bool):
             raise DataError(f"the result is damaged: scale {scale}, complete {complete!r}")
         return cls(

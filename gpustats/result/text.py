@@ -1,17 +1,22 @@
-"""A result as plain text, at most a screen."""
+"""A result as plain text, at most a screen and 80 columns wide."""
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gpustats.failures import FailureLog, printable
+from gpustats.wording import amount
 
 __all__ = [
     "FAILURES_SHOWN",
     "GroupTable",
     "counted",
     "csv",
+    "formatted",
+    "listed",
     "markdown",
     "normalize_line",
     "provenance",
@@ -22,6 +27,26 @@ __all__ = [
 
 FAILURES_SHOWN = 5
 PLACES_SHOWN = 4
+WIDTH = 80
+
+_NAMES = 26  # columns that the names of the numbers take
+_DIGITS = 8  # of the largest number
+_CHANNELS_SHOWN = 15
+_SKIPPED = {
+    "non_image": ("file that is no image", "files that are no images"),
+    "image": ("image of another extension", "images of another extension"),
+    "folder": ("folder", ""),
+    "repeated": ("name that was there before", "names that were there before"),
+    "repeated_other_group": (
+        "name that was there before with another group",
+        "names that were there before with another group (the first one counts)",
+    ),
+    "hidden": ("hidden name", ""),
+    "linked_folder": ("folder seen before", "folders seen before"),
+    "replaced": ("replaced member", ""),
+    "link": ("link", ""),
+    "special": ("special file", ""),
+}
 
 
 class GroupTable(NamedTuple):
@@ -45,22 +70,18 @@ def normalize_line(mean: Sequence[float], std: Sequence[float]) -> str:
 
 
 def skipped(counts: Mapping[str, int]) -> str:
-    """Return what a source passed over, in words."""
-    words = {
-        "non_image": "other than images",
-        "image": "images of another extension",
-        "folder": "folders",
-        "linked_folder": "folders seen before",
-        "repeated": "named again",
-        "repeated_other_group": "named again with another group (the first one counts)",
-    }
-    return ", ".join(f"{n:,} {words.get(kind, kind.replace('_', ' '))}" for kind, n in sorted(counts.items()))
+    """Return what a source passed over, in words.
+
+    >>> skipped({"non_image": 2, "hidden": 1})
+    '1 hidden name, 2 files that are no images'
+    """
+    return ", ".join(amount(n, *_SKIPPED.get(kind, [kind.replace("_", " ")] * 2)) for kind, n in sorted(counts.items()))
 
 
 def counted(images: int, pixels: int, widths: tuple[int, int], heights: tuple[int, int]) -> str:
     """Return how many images and pixels there are, and the range of their sizes."""
     sizes = f", {_span(*widths)} x {_span(*heights)} (width x height)" if images else ""
-    return f"{images:,} image{'' if images == 1 else 's'}, {pixels:,} pixels{sizes}"
+    return f"{amount(images, 'image')}, {amount(pixels, 'pixel')}{sizes}"
 
 
 def valid(shares: Sequence[float], channels: Sequence[str]) -> str:
@@ -109,40 +130,82 @@ def _places(images: Mapping[str, int]) -> str:
 def table(
     facts: Sequence[str],
     rows: Sequence[tuple[str, Any, str]],
-    failures: FailureLog,
     channels: Sequence[str],
     groups: GroupTable | None = None,
 ) -> str:
-    """Return facts, numbers, groups and the first failures.
+    """Return facts, numbers and groups.
 
     Parameters
     ----------
     facts : sequence of str
         Lines above the numbers.
     rows : sequence of (name, values, meaning)
-        A value for each channel.
-    failures : FailureLog
-        Of the result.
+        A value for each channel. The meaning is left out where it does not fit.
     channels : sequence of str
-        Names of the channels.
+        Names of the channels; of many, the first are shown.
     groups : GroupTable, optional
         Where the result has groups.
     """
-    lines = ["gpustats.Stats", *(f"  {fact}" for fact in facts)]
-    if rows:
-        lines.append("")
-        lines.append("  " + " " * 24 + "".join(f"{name:>12}" for name in channels))
-        for name, values, note in rows:
-            lines.append(f"  {name:<24}" + "".join(f"{value:>12.7g}" for value in values) + f"   {note}".rstrip())
+    lines = ["gpustats.Stats"]
+    for fact in facts:
+        lines += textwrap.wrap(
+            fact, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+    if not rows:
+        return "\n".join(lines)
+    cells = formatted([values for _, values, _ in rows])
+    shown = channels[:_CHANNELS_SHOWN]
+    size = max(len(cells[0][0]), *map(len, shown)) + 2
+    together = max((WIDTH - _NAMES) // size, 1)
+    for start in range(0, len(shown), together):
+        block = slice(start, min(start + together, len(shown)))
+        lines += ["", " " * _NAMES + "".join(f"{name:>{size}}" for name in shown[block])]
+        numbers = [
+            f"  {name:<{_NAMES - 2}}" + "".join(f"{cell:>{size}}" for cell in line[block])
+            for (name, _, _), line in zip(rows, cells, strict=True)
+        ]
+        noted = [f"{line}  {note}" for line, (_, _, note) in zip(numbers, rows, strict=True)]
+        lines += [line.rstrip() for line in (noted if max(map(len, noted)) <= WIDTH else numbers)]
+    if len(channels) > len(shown):
+        lines.append(f"  ... and {amount(len(channels) - len(shown), 'more channel')}: stats.mean, stats.std")
     if groups is not None:
         lines += ["", *_group_lines(groups)]
-    listed = list(failures)
-    if listed:
-        lines.append("")
-        lines += [f"  {failure}" for failure in listed[:FAILURES_SHOWN]]
-        if len(failures) > FAILURES_SHOWN:
-            lines.append(f"  ... and {len(failures) - FAILURES_SHOWN:,} more: stats.failures")
     return "\n".join(lines)
+
+
+def listed(failures: FailureLog) -> str:
+    """Return the first failures, a line each; "" where there is none."""
+    lines = [f"  {failure}" for failure in failures.listed[:FAILURES_SHOWN]]
+    if len(failures) > FAILURES_SHOWN:
+        lines.append(f"  ... and {len(failures) - FAILURES_SHOWN:,} more: stats.failures")
+    return "\n".join(lines)
+
+
+def formatted(rows: Sequence[Sequence[float]]) -> list[list[str]]:
+    """Return numbers as text of one length, with the decimal points in the same place.
+
+    >>> formatted([[0.5, 1.0], [0.25, 3e-8]])
+    [['0.5000000', '1.0000000'], ['0.2500000', '3.00e-08 ']]
+    """
+    largest = max((abs(value) for row in rows for value in row if math.isfinite(value)), default=0.0)
+    digits = len(f"{largest:.0f}")
+    decimals = max(_DIGITS - digits, 0)
+
+    def parts(value: float) -> tuple[str, str]:
+        if not math.isfinite(value):
+            text = str(value)
+        elif digits > _DIGITS + 1:
+            text = f"{value:.6e}"
+        elif 0 < abs(value) < 10.0 ** (2 - decimals):  # fewer than three digits would be left
+            text = f"{value:.2e}"
+        else:
+            text = f"{value:.{decimals}f}"
+        whole, point, rest = text.partition(".")
+        return whole, point + rest
+
+    split = [[parts(float(value)) for value in row] for row in rows]
+    before, after = (max((len(cell[i]) for row in split for cell in row), default=0) for i in (0, 1))
+    return [[f"{whole:>{before}}{rest:<{after}}" for whole, rest in row] for row in split]
 
 
 def csv(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channels: Sequence[str]) -> str:

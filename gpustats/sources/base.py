@@ -26,6 +26,7 @@ __all__ = [
     "Within",
     "batched",
     "grouped",
+    "held_until",
     "inside",
     "opened",
     "takes_of_parts",
@@ -253,6 +254,39 @@ def takes_of_parts(parts: Iterable[Entry], given: frozenset[str]) -> frozenset[s
             if given <= takes:
                 break
     return takes
+
+
+def held_until(
+    entries: Iterator[Sample | Failure], seen: Callable[[], bool], refuse: Callable[[], Exception]
+) -> Iterator[Sample | Failure]:
+    """Yield samples as soon as what the user asked for was seen among them.
+
+    Parameters
+    ----------
+    entries : iterator of Sample or Failure
+        The samples of one file.
+    seen : callable
+        Says whether it was seen among the samples so far.
+    refuse : callable
+        Returns the error to raise where it is in none of the first samples (`BATCH_SIZE`, fewer where they are large).
+    """
+    held: list[Sample | Failure] = []
+    samples = size = 0
+    try:
+        for entry in entries:
+            held.append(entry)
+            if isinstance(entry, tuple):
+                samples += 1
+                size += held_bytes(entry[2])
+            if seen() or samples == BATCH_SIZE or size > _BATCH_BYTES:
+                break
+    except Exception:
+        yield from held  # what came before the damage is whole
+        raise
+    if samples and not seen():
+        raise refuse()
+    yield from held
+    yield from entries
 
 
 _READ_ERRORS = (

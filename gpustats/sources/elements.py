@@ -15,6 +15,7 @@ from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.sources.choice import choose_one, listed
 from gpustats.sources.options import SourceOptions
+from gpustats.wording import option
 
 __all__ = ["Elements", "described", "from_module", "is_array", "is_element", "is_image", "is_path", "is_pil"]
 
@@ -132,7 +133,7 @@ class Elements:
                 if usual:
                     shown = usual
                     break
-            self._chosen = choose_one(shown, what="entries", choose_with="column=")
+            self._chosen = choose_one(shown, what="entries", choose_with=option("column"))
             if self._chosen is None:
                 return element, None
         self.place = self._chosen
@@ -157,7 +158,7 @@ def _reach(value: Any, place: str | int | Callable[[Any], Any]) -> Any:
         try:
             return place(value)
         except Exception as error:
-            problem = f"the function given as column= raised {type(error).__name__}: {error}"
+            problem = f"the function given as {option('column')} raised {type(error).__name__}: {error}"
             raise ImageError("unreadable", problem) from error
     if isinstance(place, str):
         entries = _named(value)
@@ -236,7 +237,8 @@ def _begins_as_an_image(value: Any) -> bool:
 def _several(element: Sequence[Any]) -> ImageError:
     shown = listed({str(position): f"({described(part)})" for position, part in enumerate(element)})
     return ImageError(
-        "unsupported", f"several entries may be images: {shown}; choose with column=, a position or a function"
+        "unsupported",
+        f"several entries may be images: {shown}; choose with {option('column')}, a position or a function",
     )
 
 

@@ -8,10 +8,12 @@ import re
 from dataclasses import dataclass
 
 from gpustats.decode.formats import IMAGE_SUFFIXES
+from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.sources.base import ShardSource
 from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions
+from gpustats.wording import option
 
 __all__ = [
     "KINDS",
@@ -105,7 +107,7 @@ KINDS = {
     ),
     "numpy": Kind(
         ".npy and .npz files",
-        ("layout", "column"),
+        ("layout", "color_order", "column"),
         "arrays.numpy.NumpyFileSource",
         (".npy", ".npz"),
         images="the array of an `.npy` file; arrays of an `.npz` file with three or four axes, else with two",
@@ -113,7 +115,7 @@ KINDS = {
     ),
     "hdf5": Kind(
         "HDF5 files",
-        ("layout",),
+        ("layout", "color_order"),
         "arrays.hdf5.Hdf5Source",
         (".h5", ".hdf5", ".he5"),
         images="datasets of numbers with three or four axes that may be images, or of encoded images; else every "
@@ -159,7 +161,7 @@ KINDS = {
     ),
     "zarr": Kind(
         "Zarr arrays",
-        ("layout",),
+        ("layout", "color_order"),
         "arrays.zarr.ZarrSource",
         images="arrays with three or four axes that may be images; of OME-Zarr the one of the full resolution",
         ask="two arrays: `store.zarr::NAME`",
@@ -173,7 +175,7 @@ KINDS = {
     "several": Kind("lists of several of these", ("repeats",)),
     "object": Kind(
         "arrays, tensors and datasets that yield them",
-        ("layout", "column", "group", "picked"),
+        ("layout", "color_order", "column", "group", "picked"),
         images="an array; of an element the entry with an image: by a usual name (`image`, `images`, `img`; "
         "`pixel_values`; `input`, `inputs`), else the only one; of a pair the first",
         ask="two entries with equally good names, or none: `column=`",
@@ -235,12 +237,24 @@ def kind_within(path: str) -> str | None:
     return found
 
 
+_TORCHVISION = ("MNIST", "FashionMNIST", "KMNIST", "raw", "cifar-10-batches-py", "cifar-100-python")
+"""Folders that torchvision makes within the root of a dataset."""
+_BESIDE = ("processed", "cifar-10-python.tar.gz", "cifar-100-python.tar.gz")
+"""What it may leave beside them."""
+
+
 def published(path: str) -> list[str]:
-    """Return the training files of MNIST and CIFAR where a folder holds these as they are published."""
+    """Return the training files of MNIST and CIFAR where a folder holds these as they are published.
+
+    The folder may be the root that was given to torchvision: ``MNIST/raw`` within it, for one.
+    """
     try:
-        names = sorted(os.listdir(path))
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     except OSError:
         return []
+    inner = [name for name in names if name in _TORCHVISION]
+    if len(inner) == 1 and set(names) <= {*inner, *_BESIDE}:
+        return [f"{inner[0]}/{name}" for name in published(os.path.join(path, inner[0]))]
     batches = [name for name in names if name.startswith("data_batch_") and name[11:].isdigit()]
     if batches:
         return batches
@@ -266,12 +280,12 @@ def takes_of(kind: str) -> frozenset[str]:
 
 
 def check_options(options: SourceOptions, label: str, taken: frozenset[str]) -> None:
-    """Raise `ValueError` where an option was given that the source called `label` does not use."""
+    """Raise `DataError` where an option was given that the source called `label` does not use."""
     for name in sorted(options.given - taken):
         *titles, last = (kind.title for kind in KINDS.values() if name in kind.takes)
         takers = f"{', '.join(titles)} and {last}" if titles else last
-        what = "column= as a position or a function" if name == "picked" else f"{name}="
-        raise ValueError(f"{what} is an option for {takers}; {printable(label)} does not use it")
+        what = f"{option('column')} as a position or a function" if name == "picked" else option(name)
+        raise DataError(f"{what} is an option for {takers}; {printable(label)} does not use it")
 
 
 def member_kind(name: str) -> str:

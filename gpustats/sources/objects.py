@@ -27,6 +27,7 @@ from gpustats.sources.kinds import suffix, takes_of
 from gpustats.sources.notes import Notes
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.values import as_array, encoded, pil_reader
+from gpustats.wording import option
 
 __all__ = ["ArraySource", "IterableSource", "MapSource", "as_list", "open_object"]
 
@@ -174,6 +175,7 @@ class IterableSource(Source):
         self._prefix = key + "/" if key else ""
         self._layout = options.layout
         self._max_bytes = options.max_bytes
+        self._order = options.color_order
         self._elements_of = Elements(options, label)
 
     def parts(self) -> Iterator[Sample | Failure]:
@@ -212,6 +214,10 @@ class IterableSource(Source):
     def _images(self, element: Any, number: int) -> Iterator[tuple[str, Item | ImageError]]:
         for image, label in self._elements_of.parted(element, number):
             if is_pil(image):
+                if self._order is not None:
+                    raise DataError(
+                        f"{self.label}: {option('color_order')} is for arrays; a PIL image says what it has"
+                    )
                 yield _label(label), pil_reader(image)
             elif is_array(image):
                 yield from self._arrays(image, label, number)

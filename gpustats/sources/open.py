@@ -14,7 +14,6 @@ from gpustats.sources.base import Part, Source
 from gpustats.sources.files.endings import with_ending
 from gpustats.sources.files.file import LocalFile, public_url
 from gpustats.sources.kinds import (
-    KINDS,
     check_options,
     kind_of,
     kind_of_content,
@@ -34,7 +33,7 @@ from gpustats.sources.places.patterns import BraceSource, GlobSource, has_braces
 __all__ = ["open_source", "open_url"]
 
 
-def open_source(data: object, options: SourceOptions | None = None) -> Source:
+def open_source(data: object, options: SourceOptions | None = None, key: str = "") -> Source:
     """Return the source for what the user gave.
 
     Parameters
@@ -43,16 +42,17 @@ def open_source(data: object, options: SourceOptions | None = None) -> Source:
         See `gpustats.compute`.
     options : SourceOptions, optional
         How to read it.
+    key : str
+        What the keys of its images begin with.
 
     Raises
     ------
     DataError
-        Where it does not exist or is of no kind that can be read.
-    ValueError
-        Where an option was given that this kind of source does not use.
+        Where it does not exist or is of no kind that can be read, and where an option was given that it does not
+        use.
     """
     options = options or SourceOptions()
-    source = _open(data, "", options)
+    source = _open(data, key, options)
     check_options(options, source.label, source.takes)
     return source if options.repeats == "count" or source.names_once or source.holder() is not None else Once(source)
 
@@ -103,12 +103,7 @@ def _open_path(path: str, key: str, options: SourceOptions) -> Source:
     ending = suffix(file.name)
     if ending in IMAGE_SUFFIXES or not ending or _is_image(file):
         return FileSource(path, key)
-    containers = (end for kind, entry in KINDS.items() if kind != "list" for end in entry.endings)
-    raise DataError(
-        f"{printable(path)}: files ending in '{ending}' are not read; give a folder, an image "
-        f"({', '.join(sorted(IMAGE_SUFFIXES))}), a container ({', '.join(containers)}) or a text file with "
-        f"one path a line ({', '.join(KINDS['list'].endings)})"
-    )
+    raise DataError(f"{printable(path)}: files ending in '{ending}' are not read")
 
 
 def _is_image(file: LocalFile) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
-from gpustats.errors import DataError
+from gpustats.errors import DataError, OptionError
 from gpustats.failures import printable
 from gpustats.install import pip_install
+from gpustats.wording import named
 
-__all__ = ["LAYOUTS", "SourceOptions", "missing_extra"]
+__all__ = ["LAYOUTS", "Layout", "SourceOptions", "missing_extra"]
 
-LAYOUTS = ("auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW")
+Layout = Literal["auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class SourceOptions:
         `column` of `gpustats.compute` where it is no name: the position of the image in an element, or a function.
     repeats : {"once", "count"}
         How often a file counts that is named more than once.
+    color_order : str, optional
+        A letter for each channel of arrays.
     storage_options : mapping, optional
         For the fsspec file system of a URL. Never shown.
     max_bytes : int
@@ -42,6 +46,7 @@ class SourceOptions:
     layout: str = "auto"
     picked: int | Callable[[Any], Any] | None = None
     repeats: str = "once"
+    color_order: str | None = None
     storage_options: Mapping[str, Any] | None = None
     max_bytes: int = 1 << 32
 
@@ -49,17 +54,22 @@ class SourceOptions:
         for name in ("column", "feature", "group", "root"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
-                raise ValueError(f"{name} should be a name or None, got {value!r}")
+                raise OptionError(f"{named(name)} should be a name or None, got {value!r}")
         if self.picked is not None and (
             isinstance(self.picked, bool) or not (isinstance(self.picked, int) or callable(self.picked))
         ):
-            raise ValueError(f"column should be a name, a position, a function or None, got {self.picked!r}")
+            raise OptionError(
+                f"{named('column')} should be a name, a position, a function or None, got {self.picked!r}"
+            )
         if self.layout not in LAYOUTS:
-            raise ValueError(f"layout should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+            raise OptionError(f"{named('layout')} should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        order = self.color_order
+        if order is not None and not (isinstance(order, str) and order.isalpha() and len(set(order)) == len(order)):
+            raise OptionError(f"{named('color_order')} should be a letter for each channel, such as BGR, got {order!r}")
         if self.repeats not in ("once", "count"):
-            raise ValueError(f"repeats should be 'once' or 'count', got {self.repeats!r}")
+            raise OptionError(f"{named('repeats')} should be 'once' or 'count', got {self.repeats!r}")
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
-            raise ValueError(f"storage_options should be a dict, got {type(self.storage_options).__name__}")
+            raise OptionError(f"{named('storage_options')} should be a dict, got {type(self.storage_options).__name__}")
 
     @property
     def given(self) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from gpustats.errors import DataError
+from gpustats.errors import DataError, OptionError
 from gpustats.statistics.base import Kind, Number, Statistic
 from gpustats.statistics.covariance import Covariance
 from gpustats.statistics.float_moments import FloatMoments
@@ -30,7 +30,7 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
 
     Raises
     ------
-    ValueError
+    OptionError
         For a name that is not known.
 
     Examples
@@ -43,7 +43,7 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     asked = {ALWAYS, *names}
     for name in asked:
         if name not in STATISTICS:
-            raise ValueError(f"unknown statistic {name!r}; known are {', '.join(STATISTICS)}")
+            raise OptionError(f"unknown statistic {name!r}; known are {', '.join(STATISTICS)}")
     return tuple(name for name in STATISTICS if name in asked)
 
 

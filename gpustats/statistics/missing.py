@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpustats.errors import OptionError
 from gpustats.failures import ImageError
+from gpustats.wording import named, option
 
 __all__ = ["check_nodata", "present", "valid_values"]
 
@@ -31,7 +33,9 @@ def check_nodata(nodata: object) -> tuple[float, ...]:
     numbers = all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in values)
     if not values or not numbers or not all(np.isfinite(value) for value in values):
         hint = "; NaN and infinity are always left out" if numbers and values else ""
-        raise ValueError(f"nodata should be a number, or one for each channel of a pixel, got {nodata!r}{hint}")
+        raise OptionError(
+            f"{named('nodata')} should be a number, or one for each channel of a pixel, got {nodata!r}{hint}"
+        )
     return tuple(float(value) for value in values)
 
 
@@ -62,7 +66,7 @@ def present(pixels: NDArray[Any], nodata: tuple[float, ...]) -> NDArray[np.bool_
             equal = np.broadcast_to(whole[:, :, None], values.shape)
         else:
             raise ImageError(
-                "unsupported", f"nodata has {len(wanted)} numbers, and the image {values.shape[2]} channels"
+                "unsupported", f"{named('nodata')} has {len(wanted)} numbers, and the image {values.shape[2]} channels"
             )
         missing = equal if missing is None else missing | equal
     return None if missing is None or not missing.any() else ~missing
@@ -77,7 +81,7 @@ def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:
             return stored
     elif value.is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
         return dtype.type(int(value))
-    raise ImageError("unsupported", f"nodata={value:g} cannot occur among pixels of type {dtype}")
+    raise ImageError("unsupported", f"{option('nodata', value)} cannot occur among pixels of type {dtype}")
 
 
 def valid_values(values: NDArray[Any], valid: NDArray[np.bool_], whole_pixels: bool) -> list[NDArray[Any]]:

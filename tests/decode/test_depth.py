@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -179,18 +178,16 @@ def test_what_libjpeg_reads_without_a_warning_is_whole() -> None:
 @pytest.mark.parametrize("mode", ["I", "LAB", "I;16B"])
 def test_pil_images(mode: str) -> None:
     image = Image.new("I" if mode == "I" else mode, (5, 4), 3000 if mode.startswith("I") else 0)
-    with pytest.warns(gpustats.ImagesFailedWarning) if mode in ("I", "LAB") else nullcontext():
-        stats = gpustats.compute([image], progress=False)
     if mode in ("I", "LAB"):
-        [failure] = stats.failures
-        assert (failure.reason, failure.message.partition(";")[0]) == ("unsupported", f"PIL image of mode {mode}")
+        with pytest.raises(gpustats.AllImagesFailed, match=f"0: unsupported: PIL image of mode {mode};"):
+            gpustats.compute([image], progress=False)
     else:
-        assert stats.totals["moments"]["sum"] == [3000 * 20]
+        assert gpustats.compute([image], progress=False).totals["moments"]["sum"] == [3000 * 20]
 
 
 def test_a_pil_image_that_is_not_decoded_yet_and_has_16_bits_a_sample(tmp_path: Any) -> None:
     tifffile: Any = pytest.importorskip("tifffile", reason="tifffile is not installed")
     tifffile.imwrite(tmp_path / "a.tif", pattern("uint16", 3), photometric="rgb")
-    with Image.open(tmp_path / "a.tif") as image, pytest.warns(gpustats.ImagesFailedWarning):
-        [failure] = gpustats.compute([image], progress=False).failures
-    assert failure.message == "PIL image of 16 bits a sample, of which Pillow would give 8"
+    message = "PIL image of 16 bits a sample, of which Pillow would give 8"
+    with Image.open(tmp_path / "a.tif") as image, pytest.raises(gpustats.AllImagesFailed, match=message):
+        gpustats.compute([image], progress=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gpustats import DeviceError
+from gpustats import DeviceError, OptionError
 from gpustats.engines import device
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import gpu_problem, open_engine
@@ -174,7 +174,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(cuda: types.SimpleNam
 
 @pytest.mark.parametrize("name", ["tpu", "", "gpu:", "cuda:x", "cuda:-1", "CPU", "mygpu", "gpu:0:1", None, 0])
 def test_unknown_devices(name: Any) -> None:
-    with pytest.raises(DeviceError) as caught:
+    with pytest.raises(OptionError) as caught:
         engine(name)
     assert str(caught.value) == f"device should be 'auto', 'cpu', 'gpu' or 'cuda:N', got {name!r}"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gpustats
-from gpustats import DataError, ImagesFailedWarning
+from gpustats import AllImagesFailed, DataError, ImagesFailedWarning
 from gpustats.cuda.outputs import Outputs, finish
 from gpustats.cuda.tiles import LaunchPlan
 from gpustats.engines import device_arrays
@@ -145,7 +145,7 @@ def test_what_no_kernel_does_is_done_on_the_host(launches: list[LaunchPlan]) -> 
 
 
 def test_other_types_are_failures(launches: list[LaunchPlan]) -> None:
-    with pytest.warns(ImagesFailedWarning, match="pixels of type int32 are not measured"):
+    with pytest.raises(AllImagesFailed, match="pixels of type int32 are not measured"):
         run(on_device(np.ones((2, 5, 5, 3), np.int32)))
 
 

@@ -13,19 +13,20 @@ _OUTPUT = "gpustats/cli/output.py"
 _OPTIONS = "tests/test_cli_options.py::"
 _HASH = _OPTIONS + "test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content"
 _INTERRUPTS = "tests/robust/test_interrupts.py::"
+_WRONG = "tests/test_wrong_inputs.py::test_"
 _RESOURCES = "tests/test_resources.py::"
 
 FAULTS = [
     Fault(
         _PARSE,
-        "return float(text[:-1]) / 100",
-        "return float(text[:-1])",
+        "float(text[:-1]) / 100",
+        "float(text[:-1])",
         _OPTIONS + "test_max_failures_as_a_count_and_as_a_share",
     ),
     Fault(
         _PARSE,
-        "return int(text) if text.isdecimal() else float(text)",
-        "return float(text)",
+        "        if text.isdecimal():\n            return int(text)\n",
+        "",
         _OPTIONS + "test_max_failures_as_a_count_and_as_a_share",
     ),
     Fault(
@@ -53,9 +54,9 @@ FAULTS = [
         _OPTIONS + "test_storage_options_reach_the_file_system_by_name_and_type",
     ),
     Fault(
-        _COMPUTE,
-        "paths[0] if len(paths) == 1 else list(paths)",
-        "paths[0]",
+        _PARSE,
+        "return paths[0] if given",
+        "return paths[0] if paths",
         _OPTIONS + "test_one_path_and_several",
     ),
     Fault(_PARSE, '"--workers",\n', '"--workers",\n        expose_value=False,\n', _OPTIONS + "test_workers"),
@@ -78,11 +79,48 @@ FAULTS = [
     ),
     Fault(
         _OUTPUT,
-        'if shown.json is not None and shown.json != "-":',
-        "if shown.json is not None:",
+        '(shown.json == "-" or descriptor_of(shown.json) == _STDOUT)',
+        "descriptor_of(shown.json) == _STDOUT",
         _OPTIONS + "test_json_to_a_file_beside_the_table_and_to_standard_output_alone",
     ),
-    Fault(_OUTPUT, "unit = stats.scaled(1)", "unit = stats", _OPTIONS + "test_show"),
+    Fault("gpustats/result/stats.py", "unit = self.scaled(1)", "unit = self", _OPTIONS + "test_show"),
+    Fault(
+        _OUTPUT,
+        "        print_table(stats.to_text(), stats)\n        fail(error)",
+        "        fail(error)",
+        "tests/test_saving.py::test_what_cannot_be_saved_is_printed",
+    ),
+    Fault(
+        _PARSE,
+        "            check_target(path)\n",
+        "            str(path)\n",
+        "tests/test_saving.py::test_a_path_that_cannot_be_written_is_found_before_the_run",
+    ),
+    Fault(_OUTPUT, "EXIT_USAGE if isinstance(error, OptionError) else code", "code", _WRONG + "a_mistake_is_one_line"),
+    Fault(
+        "gpustats/run.py",
+        "        if not read:\n            raise AllImagesFailed",
+        "        if read is None:\n            raise AllImagesFailed",
+        _WRONG + "in_python_the_error_carries_the_failures",
+    ),
+    Fault(
+        "gpustats/sources/base.py",
+        "    if samples and not seen():\n        raise refuse()\n",
+        "",
+        _WRONG + "a_group_that_comes_late_in_a_shard_is_found",
+    ),
+    Fault(
+        "gpustats/engines/worker.py",
+        "decode.whole_images_only(), spoken(options):",
+        "decode.whole_images_only():",
+        _WRONG + "an_isolated_decoder_uses_the_words_of_the_command_line",
+    ),
+    Fault(
+        "gpustats/failures.py",
+        "key=lambda item: (-item[1], item[0])",
+        "key=lambda item: (item[1], item[0])",
+        _WRONG + "the_three_commonest_reasons",
+    ),
     Fault(_OUTPUT, "_FAILURES_SHOWN = 20", "_FAILURES_SHOWN = 21", _OPTIONS + "test_twenty_failures_are_listed"),
     Fault(_OUTPUT, "    if not quiet:\n", "    if True:\n", _OPTIONS + "test_quiet"),
     Fault(_OUTPUT, "    if not stats.n_images:\n", "    if False:\n", _OPTIONS + "test_twenty_failures_are_listed"),

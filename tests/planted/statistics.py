@@ -13,6 +13,7 @@ _HISTOGRAM = "tests/test_histogram.py::test_"
 _COVARIANCE = "tests/test_covariance.py::test_"
 _ROWS = "tests/test_rows.py::test_"
 _STATS = "tests/test_stats.py::test_"
+_SAVING = "tests/test_saving.py::test_"
 _DISPLAY = "tests/test_display.py::test_"
 _RUN = "tests/test_run.py::test_"
 _MEMORY = "tests/test_memory.py::test_"
@@ -360,16 +361,71 @@ FAULTS = [
         _COVARIANCE + "floats_stop_the_run_before_any_counts",
     ),
     Fault(
-        "gpustats/result/stats.py",
-        'with temporary.open("w", encoding="utf-8") as file:',
-        'with target.open("w", encoding="utf-8") as file:',
+        "gpustats/result/saving.py",
+        "temporary = _new_file(os.path.dirname(target), data())",
+        'open(target, "wb").writelines(data())',
         _STATS + "a_write_that_fails_leaves_the_old_file_and_nothing_else",
     ),
     Fault(
-        "gpustats/result/stats.py",
-        "        finally:\n            temporary.unlink(missing_ok=True)\n",
-        "",
+        "gpustats/result/saving.py",
+        "    finally:\n        if temporary:\n",
+        "    finally:\n        if not temporary:\n",
         _STATS + "a_file_that_cannot_be_put_in_place_leaves_the_old_one",
+    ),
+    Fault(
+        "gpustats/result/saving.py",
+        "os.chmod(temporary, stat.S_IMODE(status.st_mode))",
+        "pass",
+        _SAVING + "the_mode_of_a_file_is_kept_and_a_new_one_follows_the_umask",
+    ),
+    Fault("gpustats/result/saving.py", "_replace(os.path.realpath(", "_replace(str(", _SAVING + "links_are_followed"),
+    Fault(
+        "gpustats/result/saving.py",
+        "os.path.exists(target) and not os.path.isfile(target)",
+        "not target",
+        _SAVING + "a_named_pipe_stays_one",
+    ),
+    Fault(
+        "gpustats/result/saving.py",
+        "                stream.flush()\n",
+        "                pass\n",
+        _SAVING + "open_descriptors_share_their_position",
+    ),
+    Fault(
+        "gpustats/result/stats.py",
+        '"checksum" in data and',
+        "False and",
+        _SAVING + "integers_that_were_rounded_are_noticed",
+    ),
+    Fault(
+        "gpustats/result/stats.py",
+        '_FIELDS - {"runs"}',
+        '_FIELDS - {"runs", "scale"}',
+        _STATS + "results_are_equal_by_what_they_say",
+    ),
+    Fault(
+        "gpustats/result/text.py",
+        "if max(map(len, noted)) <= WIDTH else numbers",
+        "",
+        _DISPLAY + "any_number_of_channels_fits_into_80_columns",
+    ),
+    Fault(
+        "gpustats/accumulator.py",
+        "        totals.merge(self._totals)\n        never",
+        "        totals = self._totals\n        never",
+        "tests/test_accumulator.py::test_an_update_that_raises_adds_nothing",
+    ),
+    Fault(
+        "gpustats/engines/cpu.py",
+        "if self._definition.color_order != RGB:",
+        "if not self._definition.color_order:",
+        "tests/test_accumulator.py::test_bgr_is_never_called_rgb",
+    ),
+    Fault(
+        "gpustats/run.py",
+        "    if decoded and given != RGB:\n",
+        "    if decoded and not given:\n",
+        "tests/test_accumulator.py::test_what_a_decoder_gave_is_not_renamed",
     ),
     Fault("gpustats/result/stats.py", "skipped.update(part.skipped)", "pass", _STATS + "every_counter_is_merged"),
     Fault("gpustats/result/stats.py", "runs.extend(part.runs)", "pass", _STATS + "every_counter_is_merged"),

@@ -88,9 +88,9 @@ def test_a_folder_named_like_an_image_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
     (tmp_path / "x.jpg" / "y.jpg").write_bytes(encoded(photo()))
     assert gpustats.compute(tmp_path, progress=False).n_images == 1
-    with pytest.warns(gpustats.ImagesFailedWarning):
-        stats = gpustats.compute([str(tmp_path / "x.jpg"), str(tmp_path / "gone.jpg")], progress=False)
-    assert [failure.reason for failure in stats.failures] == ["missing", "unreadable"]
+    with pytest.raises(gpustats.AllImagesFailed) as caught:
+        gpustats.compute([str(tmp_path / "x.jpg"), str(tmp_path / "gone.jpg")], progress=False)
+    assert [failure.reason for failure in caught.value.partial.failures] == ["missing", "unreadable"]
 
 
 def test_a_file_that_vanishes_while_the_run_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

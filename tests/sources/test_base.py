@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -233,11 +234,23 @@ def test_published_folders(tmp_path: Path) -> None:
     assert contents(mnist).keys == ["train-images.idx3-ubyte/0"]
     (mnist / "train-images-idx3-ubyte").write_bytes(image + b"3")
     assert contents(mnist).keys == ["train-images-idx3-ubyte/0"], "one of them, the plain one first"
+    for root in ("one/MNIST/raw", "two/raw"):
+        shutil.copytree(mnist, tmp_path / root)
+        top = tmp_path / root.partition("/")[0]
+        assert contents(top).keys == ["train-images-idx3-ubyte/0"], "the root that torchvision was given"
+        (top / "processed").mkdir()
+        (top / ".hidden").mkdir()
+        assert contents(top).keys == ["train-images-idx3-ubyte/0"]
+        (top / "more.jpg").write_bytes(b"x")
+        assert contents(top).keys == ["more.jpg"], "a folder of images that has others beside them"
     cifar = tmp_path / "cifar"
     cifar.mkdir()
     for name in ("data_batch_2", "data_batch_1", "test_batch", "data_batch_x", "batches.meta"):
         (cifar / name).write_bytes(b"\x80\x02N.")
     assert contents(cifar).failures == [("data_batch_1", "unsupported"), ("data_batch_2", "unsupported")]
+    shutil.copytree(cifar, tmp_path / "root" / "cifar-10-batches-py")
+    (tmp_path / "root" / "cifar-10-python.tar.gz").write_bytes(b"x")
+    assert [key for key, _ in contents(tmp_path / "root").failures] == ["data_batch_1", "data_batch_2"]
     hundred = tmp_path / "hundred"
     hundred.mkdir()
     for name in ("train", "test", "file.txt~"):

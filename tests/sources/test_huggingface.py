@@ -224,3 +224,25 @@ def test_where_a_dataset_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.Dataset, "iter", broken)
     with pytest.raises(DataError, match=r"Hugging Face Dataset raised OSError after 32 rows: the disk is gone"):
         contents(rows(40))
+
+
+@pytest.mark.parametrize("form", ["with", "set"])
+def test_a_transform_that_is_set_is_applied(stored: Any, form: str) -> None:
+    def darker(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {"pixels": [np.asarray(image) // 2 for image in rows["image"]], "label": rows["label"]}
+
+    data = stored.with_transform(darker)
+    if form == "set":
+        data = stored.select(range(len(stored)))
+        data.set_transform(darker)
+    expected = [np.asarray(row["image"]) // 2 for row in stored]
+    stats = compute(data)
+    assert integers(stats) == integers(compute(iter(expected)))
+    assert integers(stats) != integers(compute(stored))
+    assert groups(data) == {"cat", "dog"}
+    assert integers(compute(data.with_format(None))) == integers(compute(stored))
+    with pytest.raises(DataError, match=r"there is no column 'image'; there are: pixels, label"):
+        compute(data, column="image")
+    broken = stored.with_transform(lambda rows: 1 / 0)
+    with pytest.raises(DataError, match="raised ZeroDivisionError after 0 images"):
+        compute(broken)

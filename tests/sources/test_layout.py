@@ -78,7 +78,9 @@ def test_a_layout_that_is_said(layout: str) -> None:
         elif layout[0] != "N" and axes == len(layout) + 1:
             assert resolve(shape, layout, "x") == whole[layout], "a batch of them"
         else:
-            with pytest.raises(DataError, match=rf"x: an array of shape .* has not the axes of layout='{layout}'"):
+            with pytest.raises(
+                DataError, match=rf"x: an array of shape .* does not have the axes of layout='{layout}'"
+            ):
                 resolve(shape, layout, "x")
 
 

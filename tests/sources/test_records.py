@@ -116,7 +116,9 @@ def test_which_feature_is_the_label(first: int, tmp_path: Path) -> None:
     assert found.groups == [GROUP_FEATURES[first]]
     found = records(tmp_path, framed(example(image=as_bytes(A), other=as_ints(3), **features)), group="other")
     assert found.groups == ["3"]
-    assert records(tmp_path, framed(example(image=as_bytes(A), other=as_ints(3))), group="gone").groups == [""]
+    assert records(tmp_path, framed(example(image=as_bytes(A), other=as_ints(3)))).groups == [""]
+    refused = records(tmp_path, framed(example(image=as_bytes(A), other=as_ints(3))), group="gone")
+    assert refused.messages == ["there is no feature 'gone' for the group; there are: image, other"]
 
 
 @pytest.mark.parametrize(

@@ -133,14 +133,15 @@ def test_what_is_shown_holds_no_credentials(
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.jpg").write_bytes(b"no image")
     base = serve(tmp_path)
-    with caplog.at_level(logging.INFO), pytest.warns(ImagesFailedWarning) as caught:
-        stats = gpustats.compute([base + "/a", base + "/gone.tar?token=hunter2"], progress=False)
+    with caplog.at_level(logging.INFO), pytest.raises(gpustats.AllImagesFailed) as caught:
+        gpustats.compute([base + "/a", base + "/gone.tar?token=hunter2"], progress=False)
+    stats = caught.value.partial
     assert len(stats.failures) == 2
     with pytest.raises(DataError) as error:
         gpustats.compute(base + "/nowhere/at/all?token=hunter2", progress=False)
     single = gpustats.sources.open_source(base + "/gone.tar?token=hunter2")
     texts = [stats.to_json(), repr(stats), str(error.value), single.label, caplog.text]
-    texts += [str(warning.message) for warning in caught]
+    texts.append(str(caught.value))
     assert not [text for text in texts if "hunter2" in text or "user:" in text]
     assert error.value.__cause__ is None
 

@@ -434,7 +434,8 @@ def test_the_label_of_a_sample(tar: Tar) -> None:
     texts = [b'{"label": "cat"}', b'{"label": 3}', b'{"other": 1}', b"[1]", b"{", b"[" * 9000, b'{"label": null}']
     assert groups(*texts, group="json.label") == ["cat", "3", "", "", "", "", "None"]
     assert groups(b'{"a": 1}', group="json") == ['{"a": 1}']
-    assert groups(b"x", group="text", field=b"txt") == [""]
+    refused = contents(tar(member(b"0.txt", b"x") + member(b"0.jpg", A)), group="text")
+    assert (refused.keys, refused.messages) == ([], ["no sample has a member 'text'; there are: jpg, txt"])
     assert groups(b"caf\xe9", "日本".encode(), group=None, field=b"cls") == ["caf\udce9", "日本"]
     assert groups(b" " * (MIB - 1) + b"x", b" " * MIB + b"x", group=None, field=b"cls") == ["x", ""]
 

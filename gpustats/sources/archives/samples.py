@@ -13,6 +13,7 @@ from collections.abc import Iterable, Set
 from functools import lru_cache
 
 from gpustats.failures import ImageError, printable
+from gpustats.wording import option
 
 __all__ = ["Extensions", "parted"]
 
@@ -111,8 +112,8 @@ class Extensions:
         shortest = printable(min(extensions, key=lambda text: (len(text), text)))
         return ImageError(
             "unsupported",
-            f"samples hold several images, such as '{printable(sample)}' with {listed}; choose with column= "
-            f"(column='{shortest}'), or read all with column='*'",
+            f"samples hold several images, such as '{printable(sample)}' with {listed}; choose with {option('column')} "
+            f"({option('column', shortest)}), or read all with {option('column', '*')}",
         )
 
     def finish(self) -> None:

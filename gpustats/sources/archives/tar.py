@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeAlias, cast
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.archives.samples import Extensions, parted
 from gpustats.sources.archives.tarwalk import Member, walk
-from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.base import Sample, ShardSource, held_until
 from gpustats.sources.files.file import File
 from gpustats.sources.files.shared import SharedFile
 from gpustats.sources.items import Item
@@ -24,6 +24,7 @@ from gpustats.sources.options import SourceOptions
 __all__ = ["TarSource"]
 
 _FIELD_LIMIT = 1 << 20  # bytes of a label
+_FIELDS_SHOWN = 20
 _MOST_IMAGES = 64  # of a sample that is held in memory until its label is known
 
 _Image: TypeAlias = "tuple[str, str, Item]"  # name, extension and item
@@ -50,6 +51,9 @@ class TarSource(ShardSource):
         self._max_bytes = options.max_bytes
         self._column = options.column
         self._group_field = options.group or "cls"
+        self._must_group = options.group is not None
+        self._grouped = False  # a sample had what names the group
+        self._fields: set[str] = set()
 
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the images sample by sample."""
@@ -60,7 +64,10 @@ class TarSource(ShardSource):
                 stream = stack.enter_context(wrap(stream))
             handle = SharedFile(stream.fileno()) if wrap is None and self.file.path is not None else None
             try:
-                yield from self._samples(stream, handle)
+                samples = self._samples(stream, handle)
+                if self._must_group:
+                    samples = held_until(samples, lambda: self._grouped, lambda: self._lacks(self._group_field))
+                yield from samples
             except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
                 if isinstance(error, OSError) and error.errno is not None:  # bz2 and gzip give damage no number
                     raise
@@ -83,6 +90,8 @@ class TarSource(ShardSource):
                     images = []
                     sample, label = (stem, None) if stem != sample else (sample, label)
                 key = f"{self.key}/{name}"
+                if member.kind == "file" and field and len(self._fields) < _FIELDS_SHOWN:
+                    self._fields.add(field)
                 kind = member_kind(name) if member.kind in ("file", "sparse") else member.kind
                 if kind == "outside":
                     yield Failure(key, "unsupported", OUTSIDE)
@@ -104,6 +113,7 @@ class TarSource(ShardSource):
                 elif kind != "folder":
                     if (field == self._group_field or self._group_field.startswith(field + ".")) and field:
                         label = self._read_label(stream, member, field)
+                        self._grouped |= label is not None
                     self.skipped[kind] += 1
         except (ImageError, EOFError, OSError, zlib.error, lzma.LZMAError):
             yield from self._flush(images, label, extensions, held)  # what came before the damage is whole
@@ -113,6 +123,10 @@ class TarSource(ShardSource):
         extensions.settle()
         yield from held
         extensions.finish()
+
+    def _lacks(self, name: str) -> ImageError:
+        found = ", ".join(sorted(filter(None, self._fields))) or "none"
+        return ImageError("unsupported", f"no sample has a member '{name}'; there are: {found}")
 
     def _flush(
         self, images: list[_Image], label: str | None, extensions: Extensions, held: list[Sample]

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpustats.errors import DataError
+from gpustats.wording import option
 
 __all__ = ["image_view", "may_hold_images", "resolve"]
 
@@ -58,7 +59,7 @@ def resolve(shape: tuple[int, ...], layout: str, label: str, channels_first: boo
             return layout if len(layout) == len(shape) else layout[1:]
         if "N" + layout in _AXES.get(len(shape), ()):
             return "N" + layout
-        raise DataError(f"{label}: an array of shape {shape} has not the axes of layout={layout!r}")
+        raise DataError(f"{label}: an array of shape {shape} does not have the axes of {option('layout', layout)}")
     if len(shape) not in _AXES:
         raise DataError(f"{label}: an array of shape {shape} is no image and no batch of images")
     if len(shape) == 2:
@@ -73,7 +74,7 @@ def resolve(shape: tuple[int, ...], layout: str, label: str, channels_first: boo
         return "NHW"
     problem = "two axes could be" if last and first else "no axis looks like"
     raise DataError(
-        f"{label}: {problem} the channels in shape {shape}; say which with layout=, one of "
+        f"{label}: {problem} the channels in shape {shape}; say which with {option('layout')}, one of "
         f"{', '.join(repr(name) for name in _AXES[len(shape)])}"
     )
 

@@ -91,7 +91,9 @@ class NumpyFileSource(ShardSource):
             self.skipped["non_image"] += others
         if self._options.column is None:
             batches = {name: shape for name in images if (shape := shapes[name]) and self._holds_many(shape)}
-            choose_one(batches, what="arrays", choose_with="column=, or read all with column='*'")
+            choose_one(
+                batches, what="arrays", choose_with=f"{option('column')}, or read all with {option('column', '*')}"
+            )
         return images
 
     def _holds_many(self, shape: tuple[int, ...]) -> bool:

@@ -10,6 +10,7 @@ from gpustats.sources.files.endings import with_ending
 from gpustats.sources.files.file import File
 from gpustats.sources.items import Item
 from gpustats.sources.options import SourceOptions
+from gpustats.wording import option
 
 __all__ = ["Root"]
 
@@ -48,8 +49,9 @@ class Root:
         if "://" in path:
             if self._base and path.startswith(self._base):
                 return self._reader.item(path[len(self._base) :])  # type: ignore[no-any-return]
+            example = option("root", "https://...")
             return Failure(
-                key, "unsupported", "a list may name URLs only below root=; give root='https://...' or the like"
+                key, "unsupported", f"a list may name URLs only below {option('root')}; give {example} or the like"
             )
         if self._base:
             if path.startswith("/") or ".." in path.split("/"):

@@ -16,11 +16,12 @@ from typing import BinaryIO, cast
 
 from gpustats.decode.formats import sniff
 from gpustats.failures import Failure, ImageError
-from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.base import Sample, ShardSource, held_until
 from gpustats.sources.choice import choose_one, listed
 from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions, missing_extra
 from gpustats.sources.records.protobuf import fields, varint
+from gpustats.wording import option
 
 __all__ = ["TFRecordSource"]
 
@@ -48,6 +49,8 @@ class TFRecordSource(ShardSource):
         self._max_bytes = options.max_bytes
         self._feature = options.feature
         self._group = options.group
+        self._grouped = options.group is None  # a record had the feature that names the group
+        self._names: set[str] = set()
         try:
             import google_crc32c
         except ImportError:
@@ -64,7 +67,7 @@ class TFRecordSource(ShardSource):
             else:
                 stream.seek(0)
             try:
-                yield from self._records(stream)
+                yield from held_until(self._records(stream), lambda: self._grouped, self._no_group)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise ImageError("corrupt", f"the compressed file is damaged: {error}") from None
 
@@ -96,6 +99,10 @@ class TFRecordSource(ShardSource):
             position += _HEAD.size + size + 4
             number += 1
 
+    def _no_group(self) -> ImageError:
+        names = ", ".join(sorted(self._names))
+        return ImageError("unsupported", f"there is no feature '{self._group}' for the group; there are: {names}")
+
     def _sample(self, key: str, record: memoryview) -> Sample | Failure:
         try:
             features = _example(record)
@@ -118,6 +125,8 @@ class TFRecordSource(ShardSource):
             )
         labels = (self._group,) if self._group is not None else _GROUP_FEATURES
         label = next((_first(features[name]) for name in labels if name in features), None)
+        self._grouped |= self._group in features
+        self._names.update(features)
         group = label.decode("utf-8", "replace") if isinstance(label, bytes) else "" if label is None else str(label)
         return key, group, value
 
@@ -132,7 +141,9 @@ class TFRecordSource(ShardSource):
                 wanted = [
                     name for name in features if isinstance(value := _first(features[name]), bytes) and sniff(value)
                 ]
-        found = choose_one(dict.fromkeys(wanted, ""), what="features", choose_with="feature=", usual=_IMAGE_FEATURES)
+        found = choose_one(
+            dict.fromkeys(wanted, ""), what="features", choose_with=option("feature"), usual=_IMAGE_FEATURES
+        )
         if found is None or not isinstance(_first(features[found]), bytes):
             there = listed({name: f"({_described(features[name])})" for name in sorted(features)})
             what = (
@@ -140,7 +151,7 @@ class TFRecordSource(ShardSource):
                 if found is None
                 else f"the feature '{found}' holds {_described(features[found])}, not an encoded image"
             )
-            raise ImageError("missing", f"{what}; there are: {there}; choose with feature=")
+            raise ImageError("missing", f"{what}; there are: {there}; choose with {option('feature')}")
         return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from gpustats.failures import ImageError
 from gpustats.sources.choice import choose_one
+from gpustats.wording import option
 
 __all__ = [
     "GROUP_COLUMNS",
@@ -103,7 +104,7 @@ def _image_column(schema: Any, layouts: dict[str, str]) -> str:
     # A struct of bytes and path is an image; bytes may be anything.
     for wanted in (("struct",), ("binary", "list", "array")):
         found = {name: types[name] for name, layout in layouts.items() if layout in wanted and name not in tables}
-        image = choose_one(found, what="columns", choose_with="column=", usual=IMAGE_COLUMNS)
+        image = choose_one(found, what="columns", choose_with=option("column"), usual=IMAGE_COLUMNS)
         if image is not None:
             return image
     image = pick(layouts, None, PATH_COLUMNS, "column")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gpustats.errors import DataError
@@ -18,6 +18,7 @@ from gpustats.sources.notes import Notes
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.tables.columns import GROUP_COLUMNS, IMAGE_COLUMNS, TableColumns, choose_columns, pick
 from gpustats.sources.tables.rows import table_samples
+from gpustats.wording import option
 
 __all__ = ["HuggingFaceSource", "check_dataset", "decoded_rows"]
 
@@ -62,7 +63,9 @@ def saved_dataset(folder: str) -> Any | None:
 def decoded_rows(
     data: Any, key: str, options: SourceOptions, notes: Notes
 ) -> Iterator[Failure | tuple[Any, Any]] | None:
-    """Return the rows of a dataset of which no stored images can be had, None for any other.
+    """Return the rows of a dataset whose images are not the stored ones, None for any other.
+
+    A transform that was set (``with_transform``, ``set_transform``) is applied.
 
     An `IterableDataset` decodes images before it hands them to the function of ``map`` or ``filter``. Asked for stored
     bytes after that, it would compress the pixels again, as JPEG with loss. So they are taken as a loop over the
@@ -84,17 +87,21 @@ def decoded_rows(
     iterator of Failure or (image, label), or None
         Images are PIL images, arrays or encoded bytes. Raises `DataError` where no column holds images.
     """
+    if (getattr(data, "format", None) or {}).get("type") == "custom":
+        return _rows(data, data, key or "row", options, notes)
     # There is no public way to ask. Without the attribute the rows are right, but slower.
     stored = getattr(getattr(data, "_ex_iterable", None), "iter_arrow", None)
     if stored or not isinstance(data, sys.modules["datasets"].IterableDataset):
         return None
-    return _rows(data, key or "row", options, notes)
+    return _rows(data, data.with_format(None), key or "row", options, notes)
 
 
-def _rows(data: Any, key: str, options: SourceOptions, notes: Notes) -> Iterator[Failure | tuple[Any, Any]]:
+def _rows(
+    data: Any, rows: Iterable[Any], key: str, options: SourceOptions, notes: Notes
+) -> Iterator[Failure | tuple[Any, Any]]:
     columns: tuple[str, str | None] | None = None
     features = data.features or {}
-    for number, row in enumerate(data.with_format(None)):
+    for number, row in enumerate(rows):
         if columns is None:
             columns = _choose(row, options)
         notes.choose("column", columns[0])
@@ -121,9 +128,10 @@ def _choose(row: dict[str, Any], options: SourceOptions) -> tuple[str, str | Non
     images = {name: f"({type(value).__name__})" for name, value in row.items() if _may_be_image(value)}
     try:
         image = pick(row, options.column, (), "column")
-        image = image or choose_one(images, what="columns", choose_with="column=", usual=IMAGE_COLUMNS)
+        image = image or choose_one(images, what="columns", choose_with=option("column"), usual=IMAGE_COLUMNS)
         if image is None:
-            raise ImageError("unsupported", f"no column of {', '.join(row)} may hold images; choose with column=")
+            listed = ", ".join(row)
+            raise ImageError("unsupported", f"no column of {listed} may hold images; choose with {option('column')}")
         return image, pick([name for name in row if name != image], options.group, GROUP_COLUMNS, "column")
     except ImageError as error:
         raise DataError(f"Hugging Face IterableDataset: {error}") from None

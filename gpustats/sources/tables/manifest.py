@@ -16,6 +16,7 @@ from gpustats.sources.kinds import suffix
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.tables.columns import GROUP_COLUMNS, PATH_COLUMNS, pick
 from gpustats.sources.tables.inline import inline_image
+from gpustats.wording import option
 
 __all__ = ["ManifestSource"]
 
@@ -56,9 +57,9 @@ class ManifestSource(ShardSource):
                     pick(row, self._options.group, GROUP_COLUMNS, "column"),
                 )
                 if columns[0] is None:
+                    names = ", ".join(map(str, row)) or "none"
                     raise ImageError(
-                        "unsupported",
-                        f"no column with paths among {', '.join(map(str, row)) or 'none'}; name it with column=",
+                        "unsupported", f"no column with paths among {names}; name it with {option('column')}"
                     )
             path_column, group_column = columns
             path = row.get(path_column or "")
