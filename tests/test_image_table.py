@@ -177,7 +177,9 @@ def test_rows_are_written_while_the_run_goes_on(tmp_path: Path, monkeypatch: pyt
         for i in range(8):
             table.add(Failure(f"bad{i}", "corrupt", "x"))
         assert len((tmp_path / "t.csv").read_text().splitlines()) == 20
-        table.fold(built(images[10:], NAMES, first=10))
+        table.fold(built(images[10:15], NAMES, first=10))
+        assert len((tmp_path / "t.csv").read_text().splitlines()) == 20
+        table.fold(built(images[15:], NAMES, first=15))
     text = (tmp_path / "t.csv").read_text()
     assert len(list(csv.reader(io.StringIO(text)))) == 30
     assert len({len(row) for row in csv.reader(io.StringIO(text))}) == 1
