@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gpustats.definition import UNNAMED, color_order
-from gpustats.errors import DataError
+from gpustats.errors import DataError, OptionError
 from gpustats.failures import Failure, printable
 from gpustats.install import pip_install
 from gpustats.statistics import for_kind

@@ -20,6 +20,7 @@ from gpustats.sources.choice import choose_one
 from gpustats.sources.files.file import File
 from gpustats.sources.items import check_bytes
 from gpustats.sources.options import SourceOptions
+from gpustats.wording import option
 
 __all__ = ["NumpyFileSource"]
 
