@@ -43,8 +43,8 @@ class Grouping:
     def __init__(self, by: str | Callable[[str], object] | None, column: str | None = None) -> None:
         if by is not None and not callable(by) and (not isinstance(by, str) or not by):
             raise OptionError(
-                f"{named('group_by')} should be 'folder', 'label', the name of a column, a function of the key or None, "
-                f"got {by!r}"
+                f"{named('group_by')} should be 'folder', 'label', the name of a column, a function of the key or "
+                f"None, got {by!r}"
             )
         self._by = by
         self.function = by if callable(by) else None
