@@ -17,7 +17,19 @@ import gpustats
 from tests.command_line import commands
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("cupy", "nvidia", "numba", "PIL", "simplejpeg", "tqdm", "click", "torch", "pyarrow", "matplotlib")
+HEAVY = (
+    "cupy",
+    "nvidia",
+    "numba",
+    "PIL",
+    "simplejpeg",
+    "imagecodecs",
+    "tqdm",
+    "click",
+    "torch",
+    "pyarrow",
+    "matplotlib",
+)
 
 
 def test_import_is_light() -> None:

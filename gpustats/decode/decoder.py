@@ -1,9 +1,11 @@
-"""CPU decoding of one image to 8-bit RGB: simplejpeg for JPEG, Pillow for everything else and for every doubtful JPEG.
+"""CPU decoding of one image to 8-bit RGB: simplejpeg for JPEG, imagecodecs for PNG and WebP, Pillow for everything else
+and for every file in doubt.
 
 The pixels are those of Pillow's ``convert("RGB")``: first frame, no EXIF turn, alpha dropped, greyscale repeated
 three times.
-The verdict is Pillow's too: a JPEG about which libjpeg warns is handed to Pillow, which refuses truncated files and
-keeps what it can read whole.
+The verdict is Pillow's too: a JPEG about which libjpeg warns, and a PNG or WebP file that imagecodecs refuses or that
+is not plain (`gpustats.decode.plain`), is handed to Pillow, which refuses truncated files and keeps what it can read
+whole.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 
+import imagecodecs
 import numpy as np
 import PIL
 import simplejpeg
@@ -25,14 +28,26 @@ from PIL import Image, ImageFile
 
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
+from gpustats.decode.plain import Plain
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 
-__all__ = ["PILLOW", "SIMPLEJPEG", "Decoder", "check_size", "jpeg_header", "versions", "whole_images_only"]
+__all__ = [
+    "IMAGECODECS",
+    "PILLOW",
+    "SIMPLEJPEG",
+    "Decoder",
+    "check_size",
+    "jpeg_header",
+    "versions",
+    "whole_images_only",
+]
 
 SIMPLEJPEG = "simplejpeg"
+IMAGECODECS = "imagecodecs"
 PILLOW = "pillow"
 
+_START_OF_IMAGE = b"\xff\xd8"
 _COEFFICIENT_BYTES = 6
 
 _ENDS_EARLY = ("premature end of data segment", "found marker 0xd9 instead of RST")
@@ -45,7 +60,7 @@ _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the decoders and their versions."""
-    return {SIMPLEJPEG: version("simplejpeg"), PILLOW: PIL.__version__}
+    return {SIMPLEJPEG: version("simplejpeg"), IMAGECODECS: version("imagecodecs"), PILLOW: PIL.__version__}
 
 
 _truncated_lock = threading.Lock()
@@ -117,7 +132,7 @@ class Decoder:
         pixels : ndarray of uint8, shape (H, W, 3)
             C-contiguous, RGB. Overwritten by the next call.
         decoder : str
-            Which decoder made them: `SIMPLEJPEG` or `PILLOW`.
+            Which decoder made them: `SIMPLEJPEG`, `IMAGECODECS` or `PILLOW`.
 
         Raises
         ------
@@ -126,7 +141,7 @@ class Decoder:
         """
         header = jpeg_header(data)
         if header is None:
-            return self._decode_with_pillow(data), PILLOW
+            return self._decode_by_format(data)
         height, width, color_space = header
         size = height * width * 3
         check_size(height, width, self._max_pixels)
@@ -134,7 +149,7 @@ class Decoder:
             self._admit(height * width * (3 + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)))
         # Of files with another precision, libjpeg gives RGB only for lossless ones that are stored as RGB.
         if color_space in ("CMYK", "YCCK") or (color_space == "RGB" and jpeg_precision(data) != 8):
-            return self._decode_with_pillow(data), PILLOW
+            return self._decode_by_format(data)
         if size > self._buffer.nbytes and size <= self._memory.share // 3:  # room for coefficients, too
             self._buffer = np.empty(size, np.uint8)
         try:
@@ -142,7 +157,7 @@ class Decoder:
             return simplejpeg.decode_jpeg(data, "RGB", buffer=target), SIMPLEJPEG
         except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed: Pillow decides
             target = self._buffer  # a large one is given back before Pillow takes as much
-            return self._decode_with_pillow(data), PILLOW
+            return self._decode_by_format(data)
 
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
@@ -158,7 +173,7 @@ class Decoder:
             self.release()
             self._reserved = self._memory.reserve(size)
 
-    def _decode_with_pillow(self, data: bytes) -> NDArray[np.uint8]:
+    def _decode_by_format(self, data: bytes) -> tuple[NDArray[np.uint8], str]:
         kind = sniff(data)
         if kind is None:
             raise ImageError(
@@ -167,24 +182,12 @@ class Decoder:
         try:
             if kind.misfit is not None and (misfit := kind.misfit(data)):
                 raise ImageError("unsupported", f"{kind.name} with {misfit}")
-            if kind.size is not None:
-                self._admit_pixels(kind, data, *kind.size(data))
-            with _open(kind, data) as image:
-                self._admit_pixels(kind, data, image.height, image.width)
-                if image.mode not in EIGHT_BIT_MODES:
-                    raise ImageError(
-                        "unsupported", f"{kind.name} of mode {image.mode}; only 8-bit grey and RGB can be read"
-                    )
-                if kind.name == "TIFF":
-                    _check_tiles(image, self._max_pixels)
-                if kind.name == "JPEG":
-                    _check_scan(data, image.mode)
-                image.load()
-                if kind.damage is not None and (damage := kind.damage(data)):
-                    raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"{kind.name}: {damage}")
-                # Pillow warns about transparency that the RGB result does not have anyway.
-                image.info.pop("transparency", None)
-                return _as_rgb(image)
+            if kind.plain is not None and (plain := kind.plain(data)) is not None:
+                self._admit_pixels(kind, data, plain.height, plain.width)
+                pixels = _decode_with_imagecodecs(kind, plain)
+                if pixels is not None:
+                    return pixels, IMAGECODECS
+            return self._decode_with_pillow(kind, data), PILLOW
         except ImageError:
             raise
         except MemoryError:
@@ -193,6 +196,26 @@ class Decoder:
             raise ImageError("unsupported", f"{kind.name}: {error}") from None
         except Exception as error:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; one image, named
             raise _verdict(kind, error, data) from None
+
+    def _decode_with_pillow(self, kind: Format, data: bytes) -> NDArray[np.uint8]:
+        if kind.size is not None:
+            self._admit_pixels(kind, data, *kind.size(data))
+        with _open(kind, data) as image:
+            self._admit_pixels(kind, data, image.height, image.width)
+            if image.mode not in EIGHT_BIT_MODES:
+                raise ImageError(
+                    "unsupported", f"{kind.name} of mode {image.mode}; only 8-bit grey and RGB can be read"
+                )
+            if kind.name == "TIFF":
+                _check_tiles(image, self._max_pixels)
+            if kind.name == "JPEG":
+                _check_scan(data, image.mode)
+            image.load()
+            if kind.damage is not None and (damage := kind.damage(data)):
+                raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"{kind.name}: {damage}")
+            # Pillow warns about transparency that the RGB result does not have anyway.
+            image.info.pop("transparency", None)
+            return _as_rgb(image)
 
     def _admit_pixels(self, kind: Format, data: bytes, height: int, width: int) -> None:
         check_size(height, width, self._max_pixels)
@@ -204,8 +227,9 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
 
     None means that the file is no JPEG, or one that Pillow has to decode. simplejpeg raises `ValueError` for most of
     these, but also `KeyError` for a chroma subsampling that it does not know, so every exception counts.
-    It refuses other formats in 2 microseconds.
     """
+    if data[:2] != _START_OF_IMAGE:  # simplejpeg takes 2 microseconds to say so
+        return None
     try:
         height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
     except Exception:  # noqa: BLE001 - see above
@@ -220,6 +244,29 @@ def _check_scan(data: bytes, mode: str) -> None:
     except Exception as error:  # noqa: BLE001 - for this one question; Pillow decides about everything else
         if any(words in str(error) for words in _ENDS_EARLY):
             raise ImageError("truncated", "JPEG: the compressed data end before the last row") from None
+
+
+def _decode_with_imagecodecs(kind: Format, plain: Plain) -> NDArray[np.uint8] | None:
+    """Return the pixels as RGB, None where Pillow should have the file."""
+    try:
+        pixels = getattr(imagecodecs, kind.codec)(plain.data)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - Pillow decides what is damaged, and says how
+        return None
+    if pixels.dtype != np.uint8 or pixels.shape[:2] != (plain.height, plain.width):
+        return None
+    return _rgb(pixels if pixels.ndim == 3 else pixels[:, :, None])
+
+
+def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return grey or colour, with or without alpha, as RGB: alpha dropped, grey three times."""
+    samples = pixels.shape[2]
+    if samples == 3:
+        return pixels
+    rgb = np.empty((*pixels.shape[:2], 3), np.uint8)
+    rgb[...] = pixels[:, :, : 1 if samples < 3 else 3]
+    return rgb
 
 
 def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:

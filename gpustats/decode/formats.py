@@ -15,6 +15,7 @@ from gpustats.decode.depth import (
     tiff_misfit,
 )
 from gpustats.decode.headers import jpeg_peak_bytes, png_damage, webp_size
+from gpustats.decode.plain import Plain, plain_png, plain_webp
 
 __all__ = ["EIGHT_BIT_MODES", "FORMATS", "IMAGE_SUFFIXES", "Format", "looks_cut_off", "sniff"]
 
@@ -50,6 +51,10 @@ class Format:
         What the file holds that does not fit into 8-bit grey or RGB, None where nothing; see `gpustats.decode.depth`.
     damage : callable, optional
         What is wrong with a file that Pillow decodes all the same, None where nothing is.
+    plain : callable, optional
+        What of the file imagecodecs can decode, None where it is Pillow's; see `gpustats.decode.plain`.
+    codec : str
+        The function of imagecodecs that decodes it.
     is_cut_off : callable
         Whether a file of at least 26 bytes ends before its header says so.
     """
@@ -63,6 +68,8 @@ class Format:
     size: Callable[[bytes], tuple[int, int]] | None = None
     misfit: Callable[[bytes], str | None] | None = None
     damage: Callable[[bytes], str | None] | None = None
+    plain: Callable[[bytes], Plain | None] | None = None
+    codec: str = ""
     is_cut_off: Callable[[bytes], bool] = field(default=lambda data: False)
 
     def peak(self, data: bytes, pixels: int) -> int:
@@ -93,6 +100,8 @@ FORMATS = {
             "PngImagePlugin.PngImageFile",
             misfit=png_misfit,
             damage=png_damage,
+            plain=plain_png,
+            codec="spng_decode",  # with every error, png_decode of imagecodecs 2026.3.6 releases None once too often
             is_cut_off=lambda data: b"IEND" not in data[-64:],
         ),
         Format(
@@ -102,6 +111,8 @@ FORMATS = {
             "WebPImagePlugin.WebPImageFile",
             peak_bytes=20,
             size=webp_size,
+            plain=lambda data: plain_webp(data, webp_size(data)),
+            codec="webp_decode",
             is_cut_off=lambda data: len(data) < 8 + _number(data, 4),
         ),
         Format(

@@ -258,9 +258,9 @@ def test_a_file_that_ends_early_is_truncated_whatever_the_error() -> None:
 @pytest.mark.parametrize(
     ("error", "reason", "message"),
     [
-        (MemoryError(), "too_large", "not enough memory to decode this PNG"),
-        (NotImplementedError("layers"), "unsupported", "PNG: layers"),
-        (RecursionError("deep"), "corrupt", "PNG: deep"),
+        (MemoryError(), "too_large", "not enough memory to decode this BMP"),
+        (NotImplementedError("layers"), "unsupported", "BMP: layers"),
+        (RecursionError("deep"), "corrupt", "BMP: deep"),
         (ImageError("missing", "passed on"), "missing", "passed on"),
     ],
 )
@@ -268,8 +268,8 @@ def test_what_pillow_raises(error: Exception, reason: str, message: str, monkeyp
     def fails(self: Any) -> None:
         raise error
 
-    data = encoded(PHOTO, "PNG")
-    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fails)
+    data = encoded(PHOTO, "BMP")
+    monkeypatch.setattr("PIL.BmpImagePlugin.BmpImageFile.load", fails)
     with pytest.raises(ImageError) as caught:
         Decoder(10**6, MemoryBudget(1 << 30, 1)).decode(data)
     assert (caught.value.reason, str(caught.value)) == (reason, message)
@@ -373,6 +373,11 @@ def test_warnings_of_pillow_do_not_decide() -> None:
 
 
 def test_the_names_of_the_decoders() -> None:
+    import imagecodecs
     import simplejpeg
 
-    assert versions() == {"simplejpeg": simplejpeg.__version__, "pillow": Image.__version__}
+    assert versions() == {
+        "simplejpeg": simplejpeg.__version__,
+        "imagecodecs": imagecodecs.__version__,
+        "pillow": Image.__version__,
+    }

@@ -8,6 +8,7 @@ __all__ = ["FAULTS"]
 
 _VERDICTS = "tests/decode/test_verdicts.py"
 _HEADERS = "tests/decode/test_headers.py"
+_PLAIN = "tests/decode/test_plain.py"
 
 
 def _decode(old: str, new: str, test: str) -> Fault:
@@ -22,7 +23,37 @@ def _formats(old: str, new: str, test: str, file: str = _HEADERS) -> Fault:
     return Fault("gpustats/decode/formats.py", old, new, f"{file}::{test}")
 
 
+def _plain(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/decode/plain.py", old, new, f"{_PLAIN}::{test}")
+
+
 FAULTS = [
+    _plain(
+        "        if zlib.crc32(view[position + 4 : end]) != _CHECKSUM",
+        "        if False and _CHECKSUM",
+        "test_chunks_that_pillow_looks_at",
+    ),
+    _plain("if pixels_end not in (0, start):", "if False:", "test_what_is_left_to_pillow"),
+    _plain("others > _MOST_OTHERS or", "", "test_what_is_left_to_pillow"),
+    _plain(" and name not in _ANIMATION", "", "test_what_is_left_to_pillow"),
+    _plain("return not stream.unconsumed_tail", "return True", "test_chunks_that_pillow_looks_at"),
+    _plain("palette or pixels_end or size % 3", "size % 3", "test_what_is_left_to_pillow"),
+    _plain("not 0 < colors <= 1 << depth", "not 0 < colors", "test_headers_that_are_left_to_pillow"),
+    _plain("    if end > len(data):\n        return None\n", "", "test_webp_that_is_left_to_pillow"),
+    _plain("data[position + 8] & _ANIMATED", "False", "test_webp_that_is_left_to_pillow"),
+    _plain("if name not in _ONCE or name in found:", "if name not in _ONCE:", "test_webp_that_is_left_to_pillow"),
+    Fault(
+        "gpustats/decode/decoder.py",
+        "    if pixels.dtype != np.uint8 or pixels.shape[:2] != (plain.height, plain.width):\n        return None\n",
+        "",
+        f"{_PLAIN}::test_pixels_of_another_size_than_the_header_are_left_to_pillow",
+    ),
+    Fault(
+        "gpustats/decode/formats.py",
+        'codec="spng_decode"',
+        'codec="png_decode"',
+        f"{_PLAIN}::test_png",
+    ),
     _formats("peak_bytes=16", "peak_bytes=7", "test_a_format_asks_for_its_peak", _VERDICTS),
     _formats("peak_bytes=20", "peak_bytes=8", "test_a_format_asks_for_its_peak", _VERDICTS),
     _formats("            size=webp_size,\n", "", "test_webp_asks_before_its_decoder_allocates", _VERDICTS),
@@ -35,7 +66,7 @@ FAULTS = [
     ),
     _decode("        except ImageError:\n            raise\n", "", "test_what_pillow_raises"),
     _decode(
-        "                self._admit_pixels(kind, data, image.height, image.width)\n",
+        "            self._admit_pixels(kind, data, image.height, image.width)\n",
         "",
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
@@ -117,7 +148,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/decode/decoder.py",
-        '                if kind.name == "JPEG":\n                    _check_scan(data, image.mode)\n',
+        '            if kind.name == "JPEG":\n                _check_scan(data, image.mode)\n',
         "",
         "tests/decode/test_depth.py::test_a_scan_that_ends_too_early_is_truncated_also_with_an_end_marker",
     ),
