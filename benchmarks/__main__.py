@@ -27,6 +27,7 @@ SUITES = {
     "scaling": "benchmarks.scaling",
     "sources": "benchmarks.sources",
     "robust": "benchmarks.robust",
+    "formats": "benchmarks.formats",
     "host": "benchmarks.host",
     "million": "benchmarks.million",
     "gpu": "benchmarks.gpu",
