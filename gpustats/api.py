@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
-from gpustats.definition import Definition
+from gpustats.definition import MODES, Definition
 from gpustats.engines.device import open_engine
 from gpustats.failures import FailureFile, FailureLimit
 from gpustats.progress import reported
@@ -26,6 +26,7 @@ def compute(
     device: str = "auto",
     workers: int | None = None,
     statistics: Sequence[str] = (),
+    mode: Literal["RGB", "L", "native"] = "RGB",
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -63,6 +64,11 @@ def compute(
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
         (8-bit images) and ``"covariance"`` (8- and 16-bit images).
+    mode : {"RGB", "L", "native"}
+        What encoded images are measured as. ``"RGB"`` and ``"L"`` are Pillow's conversions to 8 bits; what they would
+        clip is refused. ``"native"`` takes channels and depth as they are stored: grey, alpha and any number of bands,
+        8 and 16 bits and floats, from PNG, TIFF, PNM and JPEG 2000; a palette counts as its colours. Arrays, tensors
+        and PIL images are always taken as they are.
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -150,9 +156,9 @@ def compute(
     >>> gpustats.compute(folder, progress=False).mean.tolist()
     [1.0, 0.0, 0.2]
     """
-    _check_options(workers, on_error, max_pixels, changed)
+    _check_options(workers, on_error, max_pixels, changed, mode)
     limit = FailureLimit(max_failures)
-    definition = Definition(statistics=check_names(statistics))
+    definition = Definition(mode=mode, statistics=check_names(statistics))
     engine = open_engine(
         device,
         definition=definition,
@@ -190,11 +196,13 @@ def compute(
         ).stats()
 
 
-def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str) -> None:
+def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, mode: str) -> None:
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise ValueError(f"workers should be a positive integer or None, got {workers!r}")
     if on_error not in ("skip", "raise"):
         raise ValueError(f"on_error should be 'skip' or 'raise', got {on_error!r}")
+    if mode not in MODES:
+        raise ValueError(f"mode should be 'RGB', 'L' or 'native', got {mode!r}")
     if changed not in ("mtime", "hash"):
         raise ValueError(f"changed should be 'mtime' or 'hash', got {changed!r}")
     if not isinstance(max_pixels, int) or max_pixels < 1:

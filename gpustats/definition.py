@@ -7,7 +7,10 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["UNNAMED", "Definition", "color_order"]
+__all__ = ["MODES", "UNNAMED", "Definition", "color_order"]
+
+MODES = ("RGB", "L", "native")
+"""What encoded images are measured as."""
 
 UNNAMED = "unnamed"
 """The colour order of arrays whose channels have no letter."""
@@ -32,6 +35,9 @@ class Definition:
         Whether images were turned as their EXIF orientation says.
     frame : int
         The frame of an animation that counts.
+    mode : str
+        What encoded images were measured as: ``"RGB"`` and ``"L"`` are Pillow's 8-bit conversions, ``"native"`` the
+        channels and the depth that are stored.
     statistics : tuple of str
         What is computed. Results that differ in nothing else can be added: they keep what both have.
     """
@@ -40,6 +46,7 @@ class Definition:
     transform: str = "none"
     exif_transpose: bool = False
     frame: int = 0
+    mode: str = "RGB"
     statistics: tuple[str, ...] = field(default=("moments",), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,7 +56,7 @@ class Definition:
 
     @classmethod
     def from_dict(cls, data: Any) -> Definition:
-        """Read what `to_dict` wrote.
+        """Read what `to_dict` wrote; results of earlier versions have no mode, which was ``"RGB"``.
 
         Raises
         ------
@@ -57,11 +64,14 @@ class Definition:
             For anything else.
         """
         expected = cls().to_dict()
+        if isinstance(data, dict):
+            data = {"mode": "RGB", **data}
         if (
             not isinstance(data, dict)
             or data.keys() != expected.keys()
             or any(type(data[name]) is not type(value) for name, value in expected.items())
             or not all(isinstance(name, str) for name in data["statistics"])
+            or data["mode"] not in MODES
         ):
             raise DataError(f"'definition' should hold {', '.join(expected)}, got {data!r:.200}")
         return cls(**{**data, "statistics": tuple(data["statistics"])})

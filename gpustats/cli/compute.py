@@ -9,6 +9,7 @@ import click
 import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import report
+from gpustats.definition import MODES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -27,6 +28,12 @@ __all__ = ["compute"]
 @click.option("--json", metavar="FILE", help="Write the whole result as JSON to FILE, '-' for standard output.")
 @click.option("--device", metavar="auto|cpu|gpu|cuda:N", default="auto", help="The device that decodes and computes.")
 @options.workers
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="RGB",
+    help="Measure encoded images as 8-bit RGB, as 8-bit grey (L), or with the channels and depth that are stored.",
+)
 @click.option(
     "--on-error", type=click.Choice(["skip", "raise"]), default="skip", help="Leave a bad image out, or stop there."
 )

@@ -89,7 +89,7 @@ class CpuEngine:
         stop = threading.Event()
 
         def work() -> None:
-            decoder = decode.Decoder(self._max_pixels, self._memory)
+            decoder = decode.Decoder(self._max_pixels, self._memory, self._definition.mode)
             batch: SharedBatch | None = None
             try:
                 while not stop.is_set() and (batch := batch or pool.take()) is not None:
@@ -141,6 +141,7 @@ class CpuEngine:
                 else:
                     name = "none"
                     decode.check_size(data.shape[0], data.shape[1], self._max_pixels)
+                    decode.check_array(data, self._definition.mode)
                     if is_on_device(data):
                         on_device.append((key, group, data))
                         continue

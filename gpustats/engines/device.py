@@ -88,6 +88,10 @@ def open_engine(
     return CpuEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight, gpu_not_used=problem)
 
 
+def _mode_problem(mode: str) -> str | None:
+    return None if mode == "RGB" else f"mode={mode!r} is decoded on the CPU"
+
+
 def gpu_problem(device_id: int = 0) -> str | None:
     """Return why CUDA device `device_id` cannot be used, None where it can."""
     for module, name in (("cupy", "CuPy"), ("nvidia.dali", "DALI")):
@@ -138,7 +142,7 @@ def _open_gpu(
     required: bool,
 ) -> Engine | str:
     """Return the engine, or what does not work on the GPU."""
-    problem = kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)
+    problem = _mode_problem(definition.mode) or kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)
     if problem is not None:
         return problem
     from gpustats.engines.cpu import CpuEngine

@@ -65,7 +65,7 @@ def main() -> None:
             while True:
                 memory, keys, groups, items = receive(requests)
                 budget = MemoryBudget(memory, workers=1)
-                decoder = decode.Decoder(max_pixels, budget)
+                decoder = decode.Decoder(max_pixels, budget, definition.mode)
                 try:
                     outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never)
                 except DataError as error:  # images that cannot be pooled end the run, not this process

@@ -73,13 +73,13 @@ def of_chunks(parts: Chunks) -> bytes:
 
 
 def interlaced(pixels: Any) -> bytes:
-    """Encode (H, W, 1 to 4) with Adam7, without filters."""
+    """Encode (H, W, 1 to 4) of uint8 or uint16 with Adam7, without filters."""
     height, width, channels = pixels.shape
     rows = b""
     for x, y, dx, dy in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]:  # noqa: E501 # fmt: skip
-        part = pixels[y::dy, x::dx]
+        part = pixels[y::dy, x::dx].astype(pixels.dtype.newbyteorder(">"))
         rows += b"".join(b"\0" + row.tobytes() for row in part) if part.size else b""
-    header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 1)
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 1)
     return of_chunks([(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")])
 
 
