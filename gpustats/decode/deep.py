@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.decode.depth import BIG_ENDIAN_BIGTIFF, TiffTags, jpeg2000_components, tiff_end, tiff_tags
+from gpustats.decode.headers import png_damage
 from gpustats.decode.plain import plain_png
 from gpustats.failures import ImageError
 
@@ -70,7 +71,11 @@ def deep_png(data: bytes) -> Deep:
     """Return a PNG of 16 bits a sample; its tRNS chunk is no channel."""
     plain = plain_png(data)
     if plain is None:
-        raise ImageError("unsupported", "PNG with 16 bits a sample that is damaged or animated, or has odd chunks")
+        if damage := png_damage(data):
+            raise ImageError("corrupt", f"PNG: {damage}")
+        if b"IEND" not in data[-64:]:
+            raise ImageError("truncated", "PNG: the file ends before its last chunk")
+        raise ImageError("unsupported", "PNG with 16 bits a sample that is animated or has chunks of odd kinds")
     return Deep(plain.height, plain.width, plain.samples, _UINT16, partial(_decode_png, plain.data, plain.samples))
 
 

@@ -239,6 +239,10 @@ def test_a_png_of_16_bits_whose_rows_are_damaged() -> None:
             decoded(data)
         assert caught.value.reason == "corrupt"
     animated = file(2 * row)
+    for data, reason in [(animated[:-20], "truncated"), (animated[:-13] + b"\0" + animated[-12:], "corrupt")]:
+        with pytest.raises(ImageError) as caught:
+            decoded(data)
+        assert caught.value.reason == reason
     animated = animated[:33] + chunk(b"acTL", struct.pack(">II", 1, 0)) + animated[33:]
     assert "animated" in refused(animated)
 
