@@ -1,9 +1,9 @@
-"""Run one suite or all, keep the JSON, draw it; or draw a JSON again, or write README's figures from one.
+"""Run one suite or all, keep the JSON, draw it; or draw a JSON again, or write the figures of README and docs from one.
 
 python -m benchmarks cpu --data FOLDER --out DIR
 python -m benchmarks all --data FOLDER --out DIR
 python -m benchmarks draw DIR/cpu.json
-python -m benchmarks readme DIR
+python -m benchmarks figures DIR
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SUITES = {
     "sources": "benchmarks.sources",
     "robust": "benchmarks.robust",
     "formats": "benchmarks.formats",
+    "recipe": "benchmarks.recipe",
     "host": "benchmarks.host",
     "million": "benchmarks.million",
     "gpu": "benchmarks.gpu",
@@ -45,10 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
         for path in options.json:
             print(*report.draw(path, SUITES), sep="\n")
         return 0
-    if options.suite == "readme":
-        from benchmarks import readme  # needs the decoders that a GPU machine may lack
+    if options.suite == "figures":
+        from benchmarks import figures  # needs the decoders that a GPU machine may lack
 
-        return readme.main(options.results)
+        return figures.main(options.results)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         data = options.data
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
             )
     drawing = commands.add_parser("draw", help="tables and plots from the JSON of a suite")
     drawing.add_argument("json", type=Path, nargs="+")
-    writing = commands.add_parser("readme", help="rewrite README's figures from the JSON of the suite cpu")
+    writing = commands.add_parser("figures", help="rewrite the figures of README and docs from the JSON")
     writing.add_argument("results", type=Path, help="folder below benchmarks/results")
     return parser
 

@@ -5,6 +5,9 @@
 >>> stats.mean, stats.std                # doctest: +SKIP
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gpustats.api import compute
 from gpustats.errors import (
     DataError,
@@ -19,7 +22,15 @@ from gpustats.result.stats import Stats, merge
 from gpustats.run import Interrupted, TooManyFailures
 from gpustats.version import __version__
 
+if TYPE_CHECKING:
+    from gpustats.result.compare import compare
+    from gpustats.result.comparison import Comparison
+    from gpustats.result.export_table import EXPORTS
+    from gpustats.result.presets import presets
+
 __all__ = [
+    "EXPORTS",
+    "Comparison",
     "DataError",
     "DeviceError",
     "DeviceLost",
@@ -31,6 +42,22 @@ __all__ = [
     "Stats",
     "TooManyFailures",
     "__version__",
+    "compare",
     "compute",
     "merge",
+    "presets",
 ]
+
+_LATER = {
+    "Comparison": "gpustats.result.comparison",
+    "EXPORTS": "gpustats.result.export_table",
+    "compare": "gpustats.result.compare",
+    "presets": "gpustats.result.presets",
+}
+"""What is imported when it is used, so that ``import gpustats`` stays light."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

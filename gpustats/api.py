@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
 
+from gpustats.decode.transform import transform_of
 from gpustats.definition import MODES, Definition
 from gpustats.engines.device import open_engine
 from gpustats.failures import FailureFile, FailureLimit
+from gpustats.grouping import Grouping
 from gpustats.progress import reported
 from gpustats.result.stats import Stats
 from gpustats.run import Run
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
 from gpustats.statistics import check_names
+from gpustats.statistics.missing import check_nodata
 
 __all__ = ["compute"]
 
@@ -37,11 +40,20 @@ def compute(
     changed: Literal["mtime", "hash"] = "mtime",
     progress: bool | Callable[[int], None] | None = None,
     gpu_options: Mapping[str, int | float] | None = None,
-    column: str | None = None,
+    column: str | int | Callable[[Any], Any] | None = None,
     feature: str | None = None,
     group: str | None = None,
+    group_by: str | Callable[[str], object] | None = None,
     root: str | os.PathLike[str] | None = None,
     layout: str = "auto",
+    resize: int | tuple[int, int] | None = None,
+    crop: int | tuple[int, int] | None = None,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
+    recipe: str | None = None,
+    exif: Literal["ignore", "turn"] = "ignore",
+    nodata: float | tuple[float, ...] | None = None,
+    repeats: Literal["once", "count"] = "once",
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -53,8 +65,9 @@ def compute(
         (``shard-{000000..000127}.tar``), zip, Parquet, TFRecord, LMDB, ``.npy`` and ``.npz``, HDF5
         (``file.h5::images``), Zarr, MNIST and CIFAR files; a text file with one path a line, a CSV, TSV, JSON-lines or
         COCO manifest; an fsspec URL of any of these (``s3://bucket/shards/``); a NumPy or CuPy array, a tensor, a PIL
-        image, a Hugging Face dataset, a PyTorch ``Dataset`` or ``DataLoader``, an iterable of images or (image, label);
-        or a list of these. Encoded images are measured as RGB, arrays and tensors with the channels they have.
+        image, encoded bytes, an open file, a Hugging Face dataset, a PyTorch ``Dataset`` or ``DataLoader``, an iterable
+        of images, (image, label), dicts or paths, a column of a table; or a list of these. Encoded images are measured
+        as RGB, arrays and tensors with the channels they have.
     device : {"auto", "cpu", "gpu", "cuda:N"}
         Where to decode and reduce. ``"auto"`` takes the GPU where CuPy, DALI and a CUDA device are there, else the
         CPU, and says why in one line of the log ``gpustats``.
@@ -103,20 +116,55 @@ def compute(
         Settings of the GPU engine by name: ``batch_size``, ``batch_bytes``, ``threads``, ``readers``,
         ``hw_decoder_load``, ``hybrid_huffman_threshold``, ``preallocate_width_hint``, ``preallocate_height_hint``,
         ``prefetch``, ``cpu_workers`` and ``max_gpu_pixels``.
-    column : str, optional
+    column : str, int or callable, optional
         Where several columns hold images or paths, the one to read: of a Parquet file, a Hugging Face dataset or a
-        manifest; the extension in WebDataset shards (``"jpg"``), the array in an ``.npz`` file.
+        manifest; the extension in tar and zip archives (``"jpg"``, ``"left.jpg;right.jpg"``, ``"*"`` for all), the
+        array in an ``.npz`` file (``"*"`` for all). In the elements of a dataset, a loader or an iterable: the name of
+        the entry, with dots for deeper levels (``"observation.images.top"``), its position, or a function that returns
+        the image.
     feature : str, optional
         The feature of a TFRecord example that holds the encoded image, by default ``image/encoded``.
     group : str, optional
         The column, feature or WebDataset extension that names the group of an image, by default one that is called
         label, class or the like; in WebDataset shards ``cls``.
+    group_by : str or callable, optional
+        Compute the statistics of each group too, as ``stats.groups``: ``"folder"`` for the first-level subfolder,
+        ``"label"`` for the group that the data names (see `group`), the name of a column (as `group`), or a function of
+        the key that returns the group. Where the function raises, the image is a failure. Images without a group (None
+        or an empty text) are in ``stats.groups[""]``.
     root : str or PathLike, optional
         The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own
         folder.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
         the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
+    resize : int or (int, int), optional
+        Resize every image before it is measured: the shorter side, or height and width. The pixels are those of
+        torchvision's ``Resize`` on PIL images. For encoded images and for uint8 arrays with 1 or 3 channels.
+    crop : int or (int, int), optional
+        Then measure the center only, as torchvision's ``CenterCrop`` cuts it. A smaller image fails as ``unsupported``.
+    crop_pct : float, optional
+        The share of the resized shorter side that `crop` takes, as timm gives it: the image is resized to
+        ``floor(crop / crop_pct)``.
+    interpolation : {"bilinear", "bicubic", "lanczos", "hamming", "box", "nearest"}, optional
+        Pillow's filter for `resize`, by default bilinear.
+    recipe : str, optional
+        `resize`, `crop` and `interpolation` that published weights were evaluated with: ``"torchvision-imagenet"``
+        (256, 224, bilinear), ``"timm-imagenet"`` (256, 224, bicubic), ``"clip"`` (224, 224, bicubic) or
+        ``"inception"`` (341, 299, bicubic).
+    exif : {"ignore", "turn"}
+        Whether to turn an image as its EXIF orientation says, before all else.
+    nodata : float or tuple of float, optional
+        A value that stands for no data, such as -9999: values equal to it are left out, channel by channel. A tuple
+        with a number for each channel leaves out the pixels that are equal to it. NaN, infinity and the masked values
+        of NumPy's masked arrays are always left out. ``stats.valid_share`` says how much is left; an image with a
+        channel of which nothing is left fails as ``unsupported``.
+    repeats : {"once", "count"}
+        How often a file counts that a list, a manifest or several paths together name more than once, for example a
+        table with a row for each box: once, with its first group, and the result says how many names were passed over
+        (``stats.skipped["repeated"]``, or ``"repeated_other_group"`` where the group was another); or as often as it
+        is named. Two names are one file where their folders, with links followed, and last parts are the same. What
+        is in the program already, such as arrays, counts as it is given.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -156,9 +204,15 @@ def compute(
     >>> gpustats.compute(folder, progress=False).mean.tolist()
     [1.0, 0.0, 0.2]
     """
-    _check_options(workers, on_error, max_pixels, changed, mode)
+    _check_options(workers, on_error, max_pixels, changed, exif, mode)
     limit = FailureLimit(max_failures)
-    definition = Definition(mode=mode, statistics=check_names(statistics))
+    definition = Definition(
+        transform=str(transform_of(resize, crop, crop_pct, interpolation, recipe)),
+        exif_transpose=exif == "turn",
+        mode=mode,
+        nodata=check_nodata(nodata),
+        statistics=check_names(statistics),
+    )
     engine = open_engine(
         device,
         definition=definition,
@@ -168,16 +222,19 @@ def compute(
         isolate=isolate,
         gpu_options=gpu_options,
     )
+    grouping = Grouping(group_by, group)
     options = SourceOptions(
-        column=column,
+        column=column if isinstance(column, str) else None,
+        picked=None if isinstance(column, str) else column,
         feature=feature,
-        group=group,
+        group=grouping.column,
         root=None if root is None else os.fspath(root),
         layout=layout,
+        repeats=repeats,
         storage_options=storage_options,
         max_bytes=engine.max_bytes,
     )
-    source = open_source(data, options)
+    source = grouping.checked(lambda: open_source(data, options))
     with ExitStack() as stack:
         on_failure = [stack.enter_context(FailureFile(failures)).add] if failures is not None else []
         if checkpoint is not None:
@@ -193,10 +250,12 @@ def compute(
             stop_at_first=on_error == "raise",
             advance=stack.enter_context(reported(progress, source)),
             on_failure=on_failure,
+            grouped=grouping.totals(definition.statistics),
+            group_of=grouping.function,
         ).stats()
 
 
-def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, mode: str) -> None:
+def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, exif: str, mode: str) -> None:
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise ValueError(f"workers should be a positive integer or None, got {workers!r}")
     if on_error not in ("skip", "raise"):
@@ -205,11 +264,17 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
         raise ValueError(f"mode should be 'RGB', 'L' or 'native', got {mode!r}")
     if changed not in ("mtime", "hash"):
         raise ValueError(f"changed should be 'mtime' or 'hash', got {changed!r}")
+    if exif not in ("ignore", "turn"):
+        raise ValueError(f"exif should be 'ignore' or 'turn', got {exif!r}")
     if not isinstance(max_pixels, int) or max_pixels < 1:
         raise ValueError(f"max_pixels should be a positive integer, got {max_pixels!r}")
 
 
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
-    names = ("column", "feature", "group", "root", "layout")
-    return {name: key_of(str(value)) for name in names if (value := getattr(options, name)) is not None}
+    names = ("column", "picked", "feature", "group", "root", "layout", "repeats")
+    return {
+        name: key_of(getattr(value, "__qualname__", str(value)))
+        for name in names
+        if (value := getattr(options, name)) is not None
+    }

@@ -38,6 +38,8 @@ class Definition:
     mode : str
         What encoded images were measured as: ``"RGB"`` and ``"L"`` are Pillow's 8-bit conversions, ``"native"`` the
         channels and the depth that are stored.
+    nodata : tuple of float
+        Values that were left out: one number for every channel, or one a channel for a whole pixel; empty for none.
     statistics : tuple of str
         What is computed. Results that differ in nothing else can be added: they keep what both have.
     """
@@ -47,16 +49,17 @@ class Definition:
     exif_transpose: bool = False
     frame: int = 0
     mode: str = "RGB"
+    nodata: tuple[float, ...] = ()
     statistics: tuple[str, ...] = field(default=("moments",), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers for JSON."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        return {**values, "statistics": list(self.statistics)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, data: Any) -> Definition:
-        """Read what `to_dict` wrote; results of earlier versions have no mode, which was ``"RGB"``.
+        """Read what `to_dict` wrote; what an older version did not know has its default.
 
         Raises
         ------
@@ -64,14 +67,14 @@ class Definition:
             For anything else.
         """
         expected = cls().to_dict()
-        if isinstance(data, dict):
-            data = {"mode": "RGB", **data}
         if (
             not isinstance(data, dict)
-            or data.keys() != expected.keys()
-            or any(type(data[name]) is not type(value) for name, value in expected.items())
-            or not all(isinstance(name, str) for name in data["statistics"])
-            or data["mode"] not in MODES
+            or not data.keys() <= expected.keys()
+            or any(type(value) is not type(expected[name]) for name, value in data.items())
+            or not all(isinstance(name, str) for name in data.get("statistics", ()))
+            or data.get("mode", "RGB") not in MODES
+            or not all(type(value) is float for value in data.get("nodata", ()))
         ):
             raise DataError(f"'definition' should hold {', '.join(expected)}, got {data!r:.200}")
-        return cls(**{**data, "statistics": tuple(data["statistics"])})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        return cls(**fields)

@@ -18,10 +18,14 @@ from gpustats.result.stats import Stats
 from gpustats.result.text import skipped
 from gpustats.sources import Source
 from gpustats.sources.reader import Reader
+from gpustats.statistics.grouped import Grouped, regrouped
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
 from gpustats.version import __version__
 
 __all__ = ["Interrupted", "Run", "TooManyFailures"]
+
+
+_PLACES_LISTED = 20
 
 
 class TooManyFailures(GpustatsError, RuntimeError):
@@ -71,6 +75,10 @@ class Run:
         Called with the number of images done since the last call.
     on_failure : sequence of callable
         Called with every failure as it happens.
+    grouped : Grouped, optional
+        Takes the rows by group, and is part of the result.
+    group_of : callable, optional
+        Says the group of a key, in place of the source.
     sinks : sequence of Sink
         Take the rows, in addition to the totals of the result.
     """
@@ -85,6 +93,8 @@ class Run:
         stop_at_first: bool,
         advance: Callable[[int], None],
         on_failure: Sequence[Callable[[Failure], None]] = (),
+        grouped: Grouped | None = None,
+        group_of: Callable[[str], object] | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
         self._source = source
@@ -96,7 +106,9 @@ class Run:
         self._failures = FailureLog()
         self._on_failure = (self._failures.add, *on_failure)
         self._totals = Totals(definition.statistics)
-        self._buffer = RowBuffer(self._totals, *sinks)
+        self._grouped = grouped
+        self._group_of = group_of
+        self._buffer = RowBuffer(self._totals, *([] if grouped is None else [grouped]), *sinks)
         self._started = time.monotonic()
 
     def stats(self) -> Stats:
@@ -126,6 +138,9 @@ class Run:
             return self._result(complete=True)
 
     def _account(self, outcome: Outcome) -> None:
+        if self._group_of is not None:
+            rows, failures = regrouped(outcome.rows, self._group_of)
+            outcome = Outcome(rows, outcome.failures + failures)
         self._buffer.add(outcome.rows)
         for failure in outcome.failures:
             for sink in self._on_failure:
@@ -162,6 +177,11 @@ class Run:
                 stacklevel=4,
             )
 
+    def _places(self) -> dict[str, dict[str, int]]:
+        """Return where images were found, if the source had to choose; the most frequent first."""
+        places = sorted(self._source.notes.images_from.items(), key=lambda place: (-place[1], place[0]))
+        return {"images_from": dict(places[:_PLACES_LISTED])} if places else {}
+
     def _result(self, complete: bool) -> Stats:
         self._buffer.flush()
         kind = self._totals.kind
@@ -169,6 +189,7 @@ class Run:
             "source": printable(self._source.label),
             "gpustats": __version__,
             **self._engine.report(),
+            **self._places(),
             "seconds": round(time.monotonic() - self._started, 3),
         }
         return Stats(
@@ -178,4 +199,5 @@ class Run:
             skipped=dict(self._source.skipped),
             runs=(run,),
             complete=complete,
+            grouped=self._grouped,
         )

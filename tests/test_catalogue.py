@@ -1,4 +1,4 @@
-"""README's table of definitions is that of the catalogue: nobody else spells a formula."""
+"""The table of docs/definitions.md is that of the catalogue: nobody else spells a formula."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpustats.statistics import catalogue
 from gpustats.statistics.totals import Totals
 from tests.rows import random_images, rows_of
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "definitions.md"
 
 
 def lines() -> list[str]:
@@ -22,8 +22,8 @@ def lines() -> list[str]:
     return head + [f"| `{n.name}` | {n.formula} | {n.used_by} |" for n in numbers]
 
 
-def test_the_table_of_definitions_is_in_the_readme() -> None:
-    assert "\n".join(lines()) in README.read_text(encoding="utf-8")
+def test_the_table_of_definitions_is_in_the_docs() -> None:
+    assert "\n".join(lines()) in PAGE.read_text(encoding="utf-8")
 
 
 def test_every_number_has_its_words() -> None:

@@ -153,7 +153,19 @@ def test_ctrl_c_keeps_the_partial_result(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("one.jpg\n" * 8 + "gone.jpg\n" + "one.jpg\n" * 200_000)
     failed = tmp_path / "failed.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "gpustats", "compute", "list.txt", "--json", "-", "--failures", "failed.jsonl"],
+        [
+            sys.executable,
+            "-m",
+            "gpustats",
+            "compute",
+            "list.txt",
+            "--json",
+            "-",
+            "--failures",
+            "failed.jsonl",
+            "--repeats",
+            "count",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

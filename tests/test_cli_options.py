@@ -289,7 +289,7 @@ def test_feature(tmp_path: Path) -> None:
 
 @case("compute", "--group", "--changed", "--checkpoint")
 def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
-    """A group is not shown, but it is a part of what a checkpoint is held against."""
+    """The column of the group is a part of what a checkpoint is compared with."""
     flat(tmp_path / "a.png", 51)
     (tmp_path / "list.csv").write_text("path,kind,other\na.png,cat,x\n")
     command = [tmp_path / "list.csv", "--checkpoint", tmp_path / "run", "--group"]
@@ -299,6 +299,21 @@ def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
     assert other.code == 1
     assert "group" in other.err
     assert "no_such" in invoke("compute", tmp_path / "list.csv", "--group", "no_such").err
+
+
+@case("compute", "--group-by")
+def test_group_by(tmp_path: Path) -> None:
+    for name, value in (("a", 51), ("b", 102)):
+        flat(tmp_path / "set" / name / "x.png", value)
+    (tmp_path / "list.csv").write_text("path,kind\nset/a/x.png,cat\nset/b/x.png,dog\n")
+
+    def groups(*arguments: object) -> dict[str, float]:
+        return {name: mean_of(group) for name, group in compute(*arguments)["groups"]["groups"].items()}
+
+    assert groups(tmp_path / "set", "--group-by", "folder") == {"a": 51, "b": 102}
+    assert groups(tmp_path / "list.csv", "--group-by", "kind") == {"cat": 51, "dog": 102}
+    assert "groups" not in compute(tmp_path / "set")
+    assert "\n  group by folder " in invoke("compute", tmp_path / "set", "--group-by", "folder").out
 
 
 def test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content(tmp_path: Path) -> None:
@@ -330,6 +345,19 @@ def test_layout(tmp_path: Path) -> None:
         integers = compute(tmp_path / "a.npy", "--layout", layout)["totals"]
         assert len(integers["moments"]["sum"]) == channels
         assert (integers["height_max"], integers["width_max"]) == size
+
+
+@case("compute", "--repeats")
+def test_repeats(tmp_path: Path) -> None:
+    flat(tmp_path / "a" / "51.png", 51)
+    flat(tmp_path / "102.png", 102)
+    paths = [tmp_path, tmp_path / "a"]
+    once = compute(*paths)
+    assert (once["images"], once["skipped"], mean_of(once)) == (2, {"repeated": 1}, 76.5)
+    assert compute(*paths, "--repeats", "once")["totals"] == once["totals"]
+    counted = compute(*paths, "--repeats", "count")
+    assert (counted["images"], counted["skipped"], mean_of(counted)) == (3, {}, 68)
+    assert "1 named again" in invoke("compute", *paths).out
 
 
 @case("compute", "--storage-option")
@@ -519,3 +547,185 @@ def test_sigterm_does_what_the_handler_of_ctrl_c_does() -> None:
 def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "ü☃.jpg").write_bytes(encoded(photo())[:200])
     assert "ü☃.jpg: truncated" in invoke("compute", tmp_path).err
+
+
+@case("compute", "--resize", "--crop", "--crop-pct", "--interpolation", "--recipe")
+def test_resize_and_crop(tmp_path: Path) -> None:
+    photo(300, 400).save(tmp_path / "a.png")
+
+    def done(*options: object) -> str:
+        data = compute(tmp_path / "a.png", *options)
+        transform: str = data["definition"]["transform"]
+        return f"{transform}: {data['totals']['height_min']}x{data['totals']['width_min']}"
+
+    assert done() == "none: 300x400"
+    assert done("--resize", 30) == "resize 30 bilinear: 30x40"
+    assert done("--resize", "30x30", "--interpolation", "lanczos") == "resize 30x30 lanczos: 30x30"
+    assert done("--crop", "10x20") == "center crop 10x20: 10x20"
+    assert done("--crop", 45, "--crop-pct", 0.9) == "resize 50 bilinear, center crop 45x45: 45x45"
+    assert done("--recipe", "clip") == "resize 224 bicubic, center crop 224x224: 224x224"
+
+
+@pytest.mark.parametrize("given", ["3x", "x3", "1x2x3", "-4", "big", "2.5"])
+def test_sizes_that_are_none(folder: Path, given: str) -> None:
+    done = invoke("compute", folder, f"--resize={given}")
+    assert done.code == 2
+    assert "--resize" in done.err
+    assert "256x512" in done.err
+
+
+@case("compute", "--exif")
+def test_exif(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "a.jpg").write_bytes(encoded(photo(20, 30), exif=exif))
+    assert [compute(tmp_path, "--exif", how)["totals"]["height_min"] for how in ("ignore", "turn")] == [20, 30]
+
+
+@case("compute", "--nodata")
+def test_nodata(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 3), 51, np.uint8)
+    pixels[0] = 0
+    pixels[1, :, 0] = 0
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert compute(tmp_path, "--nodata=0")["mean"] == [0.2] * 3
+    assert compute(tmp_path, "--nodata", "0,0,0")["mean"] == [0.2 * 8 / 12, 0.2, 0.2]
+    assert compute(tmp_path)["mean"] == [0.1, 0.15, 0.15]
+    done = invoke("compute", tmp_path, "--nodata=black")
+    assert (done.code, "0,0,0" in done.err) == (2, True)
+
+
+@case("compute", "--for", "--bgr", "--scale", "--format")
+def test_the_text_to_paste_and_the_form_of_the_table(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.jpg").unlink()
+    Image.new("RGB", (4, 4), (0, 51, 204)).save(folder / "blue.png")
+    stats = gpustats.compute(folder, progress=False)
+
+    def pasted(*options: str) -> str:
+        done = invoke("compute", folder, *options)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith(repr(stats.scaled(255 if "--scale" in options else 1)))
+        return done.out.partition("largest value\n\n")[2].removesuffix("\n")
+
+    assert pasted().startswith("transforms.Normalize(mean=[0.3"), "one line, without --for"
+    assert pasted("--for", "detectron2") == stats.export("detectron2")
+    assert pasted("--for", "jax", "--bgr") == stats.export("jax", bgr=True)
+    assert pasted("--scale", "255") == stats.export("torchvision", scale=255)
+    assert pasted("--bgr") == stats.export("torchvision", bgr=True)
+
+    printed = {form: invoke("compute", folder, "--format", form) for form in ("text", "json", "csv", "markdown")}
+    assert {done.code for done in printed.values()} == {0}
+    assert printed["text"].out == invoke("compute", folder).out
+    assert json.loads(printed["json"].out)["totals"] == stats.totals.to_dict()
+    assert "\nmean,0.3" in printed["csv"].out
+    assert "\n| `mean` | 0.3" in printed["markdown"].out
+    scaled = invoke("compute", folder, "--format", "csv", "--scale", "255", "--json", tmp_path / "s.json")
+    assert "values on [0, 255]" in scaled.out
+    assert gpustats.Stats.load(tmp_path / "s.json").scale == 255
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--for", "kera"], "there is no export 'kera'. Did you mean 'keras'?"),
+        (["--scale", "0"], "scale should be a positive number such as 255, got 0.0"),
+        (
+            ["--for", "keras", "--format", "csv"],
+            "--for is about the text to paste, which is printed with --format text",
+        ),
+        (["--bgr", "--json", "-"], "--bgr is about the text to paste, which is printed with --format text only"),
+        (["--json", "-", "--format", "csv"], "--json - and --format csv both write to standard output; choose one"),
+    ],
+)
+def test_options_of_what_is_printed_that_make_no_sense(folder: Path, options: list[str], message: str) -> None:
+    """They are found before anything is read."""
+    (folder / "bad.jpg").unlink()
+    done = invoke("compute", folder, *options)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"gpustats: error: {message}")
+
+
+def test_a_text_that_cannot_be_written_leaves_the_table(folder: Path) -> None:
+    done = invoke("compute", folder / "51.png", "--for", "keras")
+    assert done.code == 1
+    assert "1 image," in done.out
+    assert done.err == "gpustats: error: channel R is constant (std 0): nothing can be divided by its std\n"
+
+
+@case("export", "file", "--for", "--scale", "--bgr")
+def test_export(folder: Path, tmp_path: Path) -> None:
+    stats = gpustats.compute(folder / "51.png", progress=False) + gpustats.compute(folder / "102.png", progress=False)
+    file = tmp_path / "stats.json"
+    stats.save(file)
+    for options, expected in [
+        (["keras"], stats.export("keras")),
+        (["plain", "--scale", "255"], stats.export("plain", scale=255)),
+        (["plain", "--bgr"], stats.export("plain", bgr=True)),
+    ]:
+        assert invoke("export", file, "--for", *options) == Done(0, expected + "\n", "")
+    assert invoke("export", file).code == 2, "without --for"
+    for options, message in [
+        (["--for", "keas"], "there is no export 'keas'. Did you mean 'keras'?"),
+        (["--for", "timm", "--bgr"], "timm is for RGB images with values on [0, 1]"),
+    ]:
+        done = invoke("export", file, *options)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"gpustats: error: {message}")
+    lost = invoke("export", tmp_path / "none.json", "--for", "keras")
+    assert (lost.code, last_line(lost)) == (
+        1,
+        f"gpustats: error: {tmp_path / 'none.json'}: cannot be read: No such file or directory",
+    )
+    listed = invoke("export", "--help").out
+    for name, export in gpustats.EXPORTS.items():
+        assert f"  {name:<16}{export.what}\n" in listed
+
+
+@case("compare", "a", "b", "--json", "--fail-above")
+def test_compare(folder: Path, tmp_path: Path) -> None:
+    first = gpustats.compute([folder / "51.png", folder / "102.png"], progress=False)
+    second = gpustats.compute([folder / "102.png", folder / "153.png"], progress=False)
+    for name, stats in (("a.json", first), ("b.json", second)):
+        stats.save(tmp_path / name)
+    found = gpustats.compare(first, second)
+    done = invoke("compare", "a.json", "b.json", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("gpustats.Comparison: a.json with b.json\n")
+    assert "the network sees mean" in done.out
+    assert "  frozen: Normalize with the numbers of b.json" in done.out
+    piped = invoke("compare", "a.json", "b.json", "--json", "-", cwd=tmp_path)
+    assert json.loads(piped.out)["seen_mean"] == found.seen_mean.tolist()
+    beside = invoke("compare", "a.json", "b.json", "--json", "c.json", cwd=tmp_path)
+    assert beside.out == done.out
+    assert json.loads((tmp_path / "c.json").read_text()) == json.loads(piped.out)
+    assert "imagenet" in invoke("compare", "--help").out
+    assert found.shift == 2
+    for limit, code in (("1.99", 4), ("2", 0), ("2.1", 0)):
+        judged = invoke("compare", "a.json", "b.json", "--fail-above", limit, cwd=tmp_path)
+        assert judged.code == code
+        assert judged.out == done.out
+        assert judged.err == ("gpustats: the shift of 2 is above --fail-above 1.99\n" if code else "")
+    assert invoke("compare", "a.json", "imagenet", "--fail-above", "0.01", cwd=tmp_path).code == 4
+    assert invoke("compare", "a.json", "b.json", "--fail-above", "-1", cwd=tmp_path).code == 2
+    for arguments, message in [
+        (["a.json", "inception", "--fail-above", "1"], "--fail-above has nothing to judge: there is no shift between"),
+        (["a.json", "imagenet", "--fail-above", "nan"], "--fail-above should be a number such as 0.5, got nan"),
+        (["a.json", "imagnet"], "there is no preset and no file 'imagnet'. Did you mean 'imagenet'?"),
+        (["none.json", "imagenet"], "none.json: cannot be read: No such file or directory"),
+        (["a.json", "mnist"], "a.json has 3 channels (R, G, B), mnist has 1 channel (L)"),
+        (["a.json", "b.json", "--json", "nowhere/x.json"], "nowhere/x.json: cannot be written: No such file"),
+    ]:
+        lost = invoke("compare", *arguments, cwd=tmp_path)
+        assert lost.code == 1
+        assert lost.err.startswith(f"gpustats: error: {message}")
+
+
+@case("verify", "path", "--dataset", "--column", "--workers", "--quiet")
+def test_verify(folder: Path) -> None:
+    """What its options do is shown in tests/answers/test_verify.py, on datasets that can be verified."""
+    assert "15 of 15 values agree" in invoke("verify").out
+    loud = invoke("verify", folder / "51.png", "--quiet", "--workers", "1")
+    assert (loud.code, loud.out) == (1, "")
+    assert "1 images of 4-4 x 4-4 (3 channels of 8 bits) are not the training images of CIFAR-10" in loud.err
+    assert "option for" in invoke("verify", folder, "--column", "x").err
+    assert invoke("verify", "--workers", "0").code == 2

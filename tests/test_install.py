@@ -65,7 +65,7 @@ def test_the_name_of_the_distribution_is_that_of_pyproject() -> None:
 
 def test_nothing_names_the_other_project_as_something_to_install() -> None:
     files = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "pyproject.toml")]
-    for folder in ("gpustats", "benchmarks", ".ci"):
+    for folder in ("gpustats", "benchmarks", "docs", ".ci"):
         files += [file for file in (ROOT / folder).rglob("*") if file.suffix in (".py", ".md", "") and file.is_file()]
     wrong = re.compile(r"pip install[^\n&]*['\" ]gpustats(?![-\w/])|gpustats\[")
     for file in files:

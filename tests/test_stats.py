@@ -204,7 +204,8 @@ def test_a_result_without_one_of_its_parts_is_refused(name: str) -> None:
         ({"totals": None}, "the numbers are incomplete or damaged"),
         (
             {"definition": None},
-            "'definition' should hold color_order, transform, exif_transpose, frame, mode, statistics, got None",
+            "'definition' should hold color_order, transform, exif_transpose, frame, mode, nodata, "
+            "statistics, got None",
         ),
         *(
             ({"failures": bad}, "the list of failures in the file is damaged")
@@ -266,12 +267,13 @@ def test_a_damaged_definition_is_refused(change: dict[str, Any]) -> None:
         "exif_transpose": True,
         "frame": 3,
         "mode": "RGB",
+        "nodata": [],
         "statistics": ["moments"],
     }
     assert Definition.from_dict(data) == Definition("BGR", "resize", True, 3)
     with pytest.raises(
         DataError,
-        match="'definition' should hold color_order, transform, exif_transpose, frame, mode, statistics, got ",
+        match="'definition' should hold color_order, transform, exif_transpose, frame, mode, nodata, statistics, got ",
     ):
         Definition.from_dict(data | change)
 
@@ -411,6 +413,7 @@ def test_everything_is_in_the_json() -> None:
             "exif_transpose": False,
             "frame": 0,
             "mode": "RGB",
+            "nodata": [],
             "statistics": ["moments"],
         },
         "failures": stats.failures.to_dict(),

@@ -14,7 +14,8 @@ import pytest
 import gpustats
 from gpustats.statistics import STATISTICS, for_kind
 from gpustats.statistics.base import Column, Columns, Number, Part, Statistic, over
-from gpustats.statistics.totals import Grouped, Totals
+from gpustats.statistics.grouped import Grouped
+from gpustats.statistics.totals import Totals
 from tests.rows import built, random_images
 
 # The file.
@@ -115,14 +116,14 @@ def test_parts_merge_to_the_whole_and_groups_too() -> None:
         rows = built(some[start : start + 7], NAMES, first=start)
         rows.groups[:] = [f"g{(start + i) % 61}" for i in range(len(rows))]  # type: ignore[index]
         groups.fold(rows)
-    assert len(groups.groups) == 61
+    assert len(groups) == 61
     other = Grouped(NAMES)
-    for name in sorted(groups.groups, reverse=True):
+    for name in sorted(groups, reverse=True):
         part = Grouped(NAMES)
-        part.groups[name] = groups.groups[name]
+        part.add(name, groups[name])
         other.merge(part)
     assert groups.whole() == other.whole() == whole
-    assert gpustats.Stats(groups.groups["g3"]).black_share.tolist() == shares([some[3], some[64]])
+    assert gpustats.Stats(groups["g3"]).black_share.tolist() == shares([some[3], some[64]])
 
 
 def test_results_without_it_merge_to_what_both_have(tmp_path: Path) -> None:

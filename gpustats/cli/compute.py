@@ -8,7 +8,8 @@ import click
 
 import gpustats
 from gpustats.cli import options
-from gpustats.cli.output import report
+from gpustats.cli.output import FORMATS, Form, Shown, report
+from gpustats.decode.transform import INTERPOLATIONS, RECIPES
 from gpustats.definition import MODES
 from gpustats.statistics import ALWAYS, STATISTICS
 
@@ -26,6 +27,16 @@ __all__ = ["compute"]
     "Several are separated by commas.",
 )
 @click.option("--json", metavar="FILE", help="Write the whole result as JSON to FILE, '-' for standard output.")
+@options.export_for(required=False)
+@options.scale
+@options.bgr
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="text",
+    help="How standard output is written; csv and markdown hold the table only, json the whole result.",
+)
 @click.option("--device", metavar="auto|cpu|gpu|cuda:N", default="auto", help="The device that decodes and computes.")
 @options.workers
 @click.option(
@@ -44,13 +55,48 @@ __all__ = ["compute"]
     help="Stop when more images have failed: a count, or a share (0.01, 1%).",
 )
 @click.option("--failures", metavar="FILE", help="Write every failure to FILE as it happens, one JSON object a line.")
-@click.option("--column", metavar="NAME", help="Column, WebDataset extension or .npz array of images or their paths.")
+@click.option(
+    "--column", metavar="NAME", help="Column, extension in an archive, or .npz array that holds images or their paths."
+)
 @click.option("--feature", metavar="NAME", help="TFRecord feature that holds the encoded image.")
 @click.option(
     "--group", metavar="NAME", help="Column, feature or WebDataset extension that names the group of an image."
 )
+@click.option(
+    "--group-by",
+    metavar="folder|label|NAME",
+    help="Compute each group too: by first-level folder, by the label that the data names, or by this column.",
+)
 @click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from.")
 @click.option("--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW.")
+@click.option(
+    "--resize",
+    metavar="N|HxW",
+    callback=options.sides,
+    help="Resize before measuring: the shorter side to N, or to height x width.",
+)
+@click.option("--crop", metavar="N|HxW", callback=options.sides, help="Then measure only the center.")
+@click.option("--crop-pct", metavar="SHARE", type=float, help="Resize to --crop divided by this, as timm does.")
+@click.option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How to resize; by default bilinear.")
+@click.option("--recipe", type=click.Choice(tuple(RECIPES)), help="The resize and crop of published weights.")
+@click.option(
+    "--exif",
+    type=click.Choice(["ignore", "turn"]),
+    default="ignore",
+    help="Turn images as their EXIF orientation says.",
+)
+@click.option(
+    "--nodata",
+    metavar="VALUE",
+    callback=options.numbers,
+    help="Leave this value out: -9999, or 0,0,0 for pixels with these channels.",
+)
+@click.option(
+    "--repeats",
+    type=click.Choice(["once", "count"]),
+    default="once",
+    help="How often a file counts that is named more than once, by a list, a manifest or several PATHs.",
+)
 @click.option(
     "--storage-option",
     "storage_options",
@@ -78,7 +124,16 @@ __all__ = ["compute"]
 )
 @options.verbose
 @options.quiet
-def compute(paths: tuple[str, ...], json: str | None, quiet: bool, **given: Any) -> None:
+def compute(
+    paths: tuple[str, ...],
+    json: str | None,
+    quiet: bool,
+    export_for: str | None,
+    scale: float | None,
+    bgr: bool,
+    form: Form,
+    **given: Any,
+) -> None:
     """Compute mean, std and more of a dataset, reading it once.
 
     PATH is a folder, image, archive, shard, table, array, list, URL or glob pattern.
@@ -86,4 +141,5 @@ def compute(paths: tuple[str, ...], json: str | None, quiet: bool, **given: Any)
     Exit codes: 0 every image was read, 1 error, 2 wrong usage, 3 finished but some images failed, 130 interrupted.
     """
     data = paths[0] if len(paths) == 1 else list(paths)
-    report(lambda: gpustats.compute(data, **given, progress=False if quiet else None), json, quiet)
+    shown = Shown(json, form, export_for, scale, bgr)
+    report(lambda: gpustats.compute(data, **given, progress=False if quiet else None), shown, quiet)

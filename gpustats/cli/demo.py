@@ -8,7 +8,7 @@ import click
 
 import gpustats
 from gpustats.cli import options
-from gpustats.cli.output import fail, report, say
+from gpustats.cli.output import Shown, fail, report, say
 
 __all__ = ["demo"]
 
@@ -34,4 +34,4 @@ def demo(folder: Path, count: int, workers: int | None, quiet: bool) -> None:
             write_images(folder, count)
         except OSError as error:
             fail(f"{folder}: cannot be written: {error.strerror}")
-    report(lambda: gpustats.compute(folder, workers=workers, progress=False if quiet else None), None, quiet)
+    report(lambda: gpustats.compute(folder, workers=workers, progress=False if quiet else None), Shown(), quiet)

@@ -11,7 +11,19 @@ import click
 
 from gpustats.cli.output import fail
 
-__all__ = ["count_or_share", "names", "quiet", "storage_options", "verbose", "workers"]
+__all__ = [
+    "bgr",
+    "count_or_share",
+    "export_for",
+    "names",
+    "numbers",
+    "quiet",
+    "scale",
+    "sides",
+    "storage_options",
+    "verbose",
+    "workers",
+]
 
 _Command = Callable[..., None]
 
@@ -30,6 +42,35 @@ def workers(command: _Command) -> _Command:
 def quiet(command: _Command) -> _Command:
     """Add ``--quiet`` to a command."""
     add = click.option("--quiet", "-q", is_flag=True, help="Write nothing but errors to standard error.")
+    return add(command)
+
+
+def export_for(required: bool) -> Callable[[_Command], _Command]:
+    """Return what adds ``--for`` to a command."""
+    return click.option(
+        "--for",
+        "export_for",
+        metavar="NAME",
+        required=required,
+        help="The library whose syntax is wanted; 'gpustats export --help' lists them.",
+    )
+
+
+def scale(command: _Command) -> _Command:
+    """Add ``--scale`` to a command."""
+    add = click.option(
+        "--scale",
+        metavar="N",
+        type=float,
+        help="The value that the largest pixel value is shown as: 255 for the values of 8 bits. By default 1, and in "
+        "the text of --for what its library uses.",
+    )
+    return add(command)
+
+
+def bgr(command: _Command) -> _Command:
+    """Add ``--bgr`` to a command."""
+    add = click.option("--bgr", is_flag=True, help="Print mean and std to paste in the order blue, green, red.")
     return add(command)
 
 
@@ -55,6 +96,26 @@ def _log(context: click.Context, parameter: click.Parameter, wanted: bool) -> No
 def names(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """Read names that are separated by commas, or given one by one."""
     return [name for text in given for name in text.split(",")]
+
+
+def sides(context: click.Context, parameter: click.Parameter, text: str | None) -> int | tuple[int, int] | None:
+    """Read ``256``, or ``256x512`` as height and width."""
+    if text is None:
+        return None
+    lengths = text.lower().split("x")
+    if len(lengths) > 2 or not all(length.isdecimal() for length in lengths):
+        raise click.BadParameter(f"should be a length (256) or height x width (256x512), got {text!r}")
+    return int(text) if len(lengths) == 1 else (int(lengths[0]), int(lengths[1]))
+
+
+def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """Read ``-9999``, or ``0,0,0`` as one number for each channel."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"should be a number (-9999), or one for each channel (0,0,0), got {text!r}") from None
 
 
 def count_or_share(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:

@@ -6,10 +6,13 @@ import sys
 
 import click
 
+from gpustats.cli.compare import compare
 from gpustats.cli.compute import compute
 from gpustats.cli.demo import demo
 from gpustats.cli.doctor import doctor
+from gpustats.cli.export import export
 from gpustats.cli.show import show
+from gpustats.cli.verify import verify
 from gpustats.limits.interrupts import interrupt_on_terminate
 from gpustats.version import __version__
 
@@ -18,7 +21,7 @@ __all__ = ["main", "program"]
 
 @click.group(
     epilog="Example: gpustats compute photos/",
-    commands=[compute, show, demo, doctor],
+    commands=[compute, show, compare, export, verify, demo, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name="gpustats", message="%(prog)s %(version)s")

@@ -28,8 +28,9 @@ from gpustats.decode.deep import Deep
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
 from gpustats.decode.modes import check_array, image_pixels, in_mode
-from gpustats.decode.pillow import check_scan, check_tiles, open_image, too_large_tiles, verdict
+from gpustats.decode.pillow import check_scan, check_tiles, exif_orientation, open_image, too_large_tiles, verdict
 from gpustats.decode.plain import Plain
+from gpustats.decode.transform import Transform
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 
@@ -41,6 +42,7 @@ __all__ = [
     "Decoder",
     "check_array",
     "check_size",
+    "exif_orientation",
     "jpeg_header",
     "versions",
     "whole_images_only",
@@ -53,6 +55,8 @@ PILLOW = "pillow"
 
 _START_OF_IMAGE = b"\xff\xd8"
 _COEFFICIENT_BYTES = 6
+
+_NO_TRANSFORM = Transform()
 
 
 @functools.cache
@@ -106,14 +110,19 @@ class Decoder:
         An image whose header gives more fails before anything is allocated.
     memory : MemoryBudget
         Asked before pixels are allocated.
+    transform : Transform, optional
+        What is done to the pixels afterwards, for the memory that it takes.
     mode : {"RGB", "L", "native"}
         What comes out, see `gpustats.definition.Definition`.
     """
 
-    def __init__(self, max_pixels: int, memory: MemoryBudget, mode: str = "RGB") -> None:
+    def __init__(
+        self, max_pixels: int, memory: MemoryBudget, transform: Transform = _NO_TRANSFORM, mode: str = "RGB"
+    ) -> None:
         self._mode = mode
         self._max_pixels = max_pixels
         self._memory = memory
+        self._transform = transform
         self._reserved = 0
         self._file_alone = 0
         self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
@@ -154,12 +163,10 @@ class Decoder:
         channels = 1 if target == "GRAY" else 3
         size = height * width * channels
         check_size(height, width, self._max_pixels)
-        if size > self._buffer.nbytes or may_hide_scans(data, height * width):
-            self._admit(
-                height
-                * width
-                * (channels + (self._mode == "L") + _COEFFICIENT_BYTES * jpeg_scans(data, height * width))
-            )
+        later = self._transform.peak_bytes(height, width)
+        if max(size, later // 3) > self._buffer.nbytes or may_hide_scans(data, height * width):
+            each = channels + (self._mode == "L") + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)
+            self._admit(max(height * width * each, later))
         # Of files with another precision, libjpeg gives only lossless ones that are stored in the colours asked for.
         as_stored = color_space == "RGB" or target == "GRAY"
         if color_space in ("CMYK", "YCCK") or (as_stored and jpeg_precision(data) != 8):
@@ -237,12 +244,12 @@ class Decoder:
         check_size(deep.height, deep.width, self._max_pixels)
         if deep.largest_piece > max(self._max_pixels, 1):
             raise too_large_tiles(f"of {deep.largest_piece:,} pixels", self._max_pixels)
-        self._admit(deep.peak())
+        self._admit(max(deep.peak(), self._transform.peak_bytes(deep.height, deep.width)))
         return deep.pixels()
 
     def _admit_pixels(self, kind: Format, data: bytes, height: int, width: int) -> None:
         check_size(height, width, self._max_pixels)
-        self._admit(kind.peak(data, height * width))
+        self._admit(max(kind.peak(data, height * width), self._transform.peak_bytes(height, width)))
 
 
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:

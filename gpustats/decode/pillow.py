@@ -8,15 +8,16 @@ import io
 import simplejpeg
 from PIL import Image, ImageFile
 
-from gpustats.decode.formats import Format, looks_cut_off
+from gpustats.decode.formats import Format, looks_cut_off, sniff
 from gpustats.failures import ImageError
 
-__all__ = ["check_scan", "check_tiles", "open_image", "too_large_tiles", "verdict"]
+__all__ = ["check_scan", "check_tiles", "exif_orientation", "open_image", "too_large_tiles", "verdict"]
 
 _ENDS_EARLY = ("premature end of data segment", "found marker 0xd9 instead of RST")
 """libjpeg's warnings JWRN_HIT_MARKER and JWRN_MUST_RESYNC: a marker, or the end of the image, where data should be."""
 
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
+_ORIENTATION = 274  # a tag of EXIF
 
 
 def open_image(kind: Format, data: bytes) -> ImageFile.ImageFile:
@@ -64,3 +65,21 @@ def verdict(kind: Format, error: Exception, data: bytes) -> ImageError:
     if "unknown pixel mode" in lower or "not supported" in lower or "unsupported" in lower or "cannot handle" in lower:
         return ImageError("unsupported", f"{kind.name}: {message}")
     return ImageError("corrupt", f"{kind.name}: {message}")
+
+
+def exif_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of an encoded image, 1 where it has none, as Pillow reads it.
+
+    Raises
+    ------
+    ImageError
+        Where the metadata are damaged.
+    """
+    kind = sniff(data)
+    if kind is None or kind.name == "TIFF":  # Pillow turns a TIFF when it loads the pixels
+        return 1
+    try:
+        with open_image(kind, data) as image:
+            return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception as error:  # noqa: BLE001 - damaged metadata make Pillow raise nearly anything; one image, named
+        raise ImageError("corrupt", f"{kind.name}: the EXIF orientation cannot be read: {error}") from None

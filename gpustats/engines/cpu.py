@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpustats.decode import decoder as decode
+from gpustats.decode.transform import Transform, turned
 from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
@@ -20,6 +21,7 @@ from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.failures import Failure, ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
+from gpustats.sources.items import Pixels
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
 
@@ -64,6 +66,9 @@ class CpuEngine:
         gpu_not_used: str | None = None,
     ) -> None:
         self._definition = definition
+        self._transform = Transform.parse(definition.transform)
+        self._transforms = self._transform != Transform()
+        self._only_on_host = self._transforms or bool(definition.nodata)
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -89,7 +94,7 @@ class CpuEngine:
         stop = threading.Event()
 
         def work() -> None:
-            decoder = decode.Decoder(self._max_pixels, self._memory, self._definition.mode)
+            decoder = decode.Decoder(self._max_pixels, self._memory, self._transform, self._definition.mode)
             batch: SharedBatch | None = None
             try:
                 while not stop.is_set() and (batch := batch or pool.take()) is not None:
@@ -123,11 +128,12 @@ class CpuEngine:
 
         `stop` ends it after the current image.
         """
-        rows = RowBuilder(len(batch), self._definition.statistics)
+        rows = RowBuilder(len(batch), self._definition.statistics, self._definition.nodata)
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
         until = time.monotonic() + self._tell_after
+        pixels: Pixels
         while not stop.is_set():
             try:
                 key, group, item = batch.samples.popleft()
@@ -137,15 +143,20 @@ class CpuEngine:
                 data = load(item, self.max_bytes, decoder.expect_file)
                 if isinstance(data, bytes):
                     pixels, name = decoder.decode(data)
-                    rows.add(key, group, pixels)
+                    if self._definition.exif_transpose:
+                        pixels = turned(pixels, decode.exif_orientation(data))
                 else:
-                    name = "none"
+                    name, pixels = "none", data
                     decode.check_size(data.shape[0], data.shape[1], self._max_pixels)
                     decode.check_array(data, self._definition.mode)
                     if is_on_device(data):
-                        on_device.append((key, group, data))
-                        continue
-                    rows.add(key, group, data)
+                        if not self._only_on_host:
+                            on_device.append((key, group, data))
+                            continue
+                        pixels = data.get()  # type: ignore[attr-defined]  # CuPy's
+                if self._transforms:
+                    pixels = self._transform.apply(pixels, self._max_pixels)
+                rows.add(key, group, pixels)
                 by_decoder[name] += 1
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
@@ -156,6 +167,11 @@ class CpuEngine:
                 break
         if not on_device:
             return Outcome(rows.rows(), failures), by_decoder
-        parts, bad = measure_on_device(on_device, self._definition.statistics)
+        parts, bad, others = measure_on_device(on_device, self._definition.statistics)
+        for key, group, image in others:
+            try:
+                rows.add(key, group, image.get())
+            except ImageError as error:
+                bad.append(Failure(key, error.reason, str(error)))
         by_decoder["none"] += len(on_device) - len(bad)
         return Outcome(Rows.joined([rows.rows(), *parts]), failures + bad), by_decoder

@@ -88,10 +88,6 @@ def open_engine(
     return CpuEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight, gpu_not_used=problem)
 
 
-def _mode_problem(mode: str) -> str | None:
-    return None if mode == "RGB" else f"mode={mode!r} is decoded on the CPU"
-
-
 def gpu_problem(device_id: int = 0) -> str | None:
     """Return why CUDA device `device_id` cannot be used, None where it can."""
     for module, name in (("cupy", "CuPy"), ("nvidia.dali", "DALI")):
@@ -128,6 +124,17 @@ def _driver(runtime: Any) -> str:
     return f"; the driver supports CUDA {found}, CuPy was built for {needed}: update the driver or {_install()}"
 
 
+def _cpu_only(definition: Definition) -> str | None:
+    """Return what the GPU engine does not do."""
+    if definition.mode != "RGB":
+        return f"mode={definition.mode!r} is decoded on the CPU"
+    if definition.transform != "none":
+        return f"images are transformed on the CPU ({definition.transform})"
+    if definition.nodata:
+        return "values that stand for no data are left out on the CPU"
+    return "images are turned by their EXIF orientation on the CPU" if definition.exif_transpose else None
+
+
 def _install() -> str:
     return f"{pip_install('cuda13')} (or [cuda12] for CUDA 12)"
 
@@ -142,7 +149,7 @@ def _open_gpu(
     required: bool,
 ) -> Engine | str:
     """Return the engine, or what does not work on the GPU."""
-    problem = _mode_problem(definition.mode) or kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)
+    problem = _cpu_only(definition) or kernel_problem(definition.statistics, KIND) or gpu_problem(device_id)
     if problem is not None:
         return problem
     from gpustats.engines.cpu import CpuEngine

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpustats.cuda.outputs import Outputs
 from gpustats.cuda.tiles import LaunchPlan, Layout, plan_batch
@@ -20,6 +21,9 @@ __all__ = ["Launch", "is_on_device", "measure"]
 Launch: TypeAlias = "Callable[[int, LaunchPlan], Outputs]"
 """Runs a plan on a device and waits for its result."""
 
+Image: TypeAlias = "tuple[str, str, Any]"
+"""Key, group and array of an image."""
+
 _KERNEL_DTYPES = {"uint8": "uint8", "uint16": "uint16", "float16": "float32", "float32": "float32"}
 _VALUES_AT_ONCE = 1 << 24
 
@@ -30,8 +34,8 @@ def is_on_device(item: object) -> bool:
 
 
 def measure(
-    images: Sequence[tuple[str, str, Any]], statistics: tuple[str, ...] = ("moments",), launch: Launch | None = None
-) -> tuple[list[Rows], list[Failure]]:
+    images: Sequence[Image], statistics: tuple[str, ...] = ("moments",), launch: Launch | None = None
+) -> tuple[list[Rows], list[Failure], list[Image]]:
     """Measure images of a batch, one launch for those of one type, shape of memory and device.
 
     Parameters
@@ -49,13 +53,15 @@ def measure(
     rows : list
         Rows of one kind each; several where the images differ.
     failures : list of Failure
-        Images with values that are not finite, of no pixels, or of a type that cannot be measured.
+        Images of no pixels, or of a type that cannot be measured.
+    others : list of (key, group, array)
+        Images with values that are not finite, which the CPU leaves out.
     """
     launch = launch or _launch_with_cupy
     # Whoever makes the values may still be at work, on a stream of its own that no other stream waits for.
     for device in {int(image.device.id): image.device for _, _, image in images}.values():
         device.synchronize()
-    batches: dict[tuple[int, str, int, str], list[tuple[str, str, Any]]] = {}
+    batches: dict[tuple[int, str, int, str], list[Image]] = {}
     failures: list[Failure] = []
     for key, group, image in images:
         image = image[:, :, None] if image.ndim == 2 else image
@@ -68,6 +74,7 @@ def measure(
             place = (int(image.device.id), image.dtype.name, int(image.shape[2]), layout)
             batches.setdefault(place, []).append((key, group, image))
     rows: list[Rows] = []
+    others: list[Image] = []
     for (device_id, dtype, channels, layout), batch in batches.items():
         kind = Kind(channels, "float64" if dtype.startswith("float") else dtype)
         measured = for_kind(statistics, kind)
@@ -84,10 +91,10 @@ def measure(
                 columns = columns_of(measured, launch(device_id, plan))
         keys, groups = [key for key, _, _ in batch], [group for _, group, _ in batch]
         whole = Rows(kind, keys, groups, np.array(heights, np.uint64), np.array(widths, np.uint64), columns)
-        part, bad = _usable(whole, measured)
-        failures += bad
-        rows.append(part)
-    return rows, failures
+        good = _finite(whole, measured)
+        others += [image for image, usable in zip(batch, good.tolist(), strict=True) if not usable]
+        rows.append(whole if good.all() else whole.take(good))
+    return rows, failures, others
 
 
 def _contiguous(image: Any) -> tuple[Any, str]:
@@ -114,18 +121,13 @@ def _columns_of_float64(images: Sequence[Any], statistics: Sequence[Statistic]) 
     return {f"{statistic.name}.{name}": column for name, column in named.items()}
 
 
-def _usable(rows: Rows, statistics: Sequence[Statistic]) -> tuple[Rows, list[Failure]]:
-    """Take out the images that cannot be measured, now that their rows are there."""
-    failures: list[Failure] = []
+def _finite(rows: Rows, statistics: Sequence[Statistic]) -> NDArray[np.bool_]:
+    """Return which images have finite values only."""
     good = np.ones(len(rows), np.bool_)
     for statistic in statistics:
         columns = rows.of(statistic.name)
-        for row in np.flatnonzero(good).tolist():
-            problem = statistic.row_problem(columns, row)
-            if problem:
-                failures.append(Failure(rows.keys[row], "corrupt", problem))
-                good[row] = False
-    return (rows if good.all() else rows.take(good)), failures
+        good &= [statistic.row_problem(columns, row) is None for row in range(len(rows))]
+    return good
 
 
 _reducers: dict[int, Any] = {}

@@ -50,6 +50,7 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
     from gpustats.decode import decoder as decode
+    from gpustats.decode.transform import Transform
     from gpustats.engines.cpu import CpuEngine
     from gpustats.engines.shared_batches import SharedBatch
     from gpustats.errors import DataError
@@ -65,7 +66,8 @@ def main() -> None:
             while True:
                 memory, keys, groups, items = receive(requests)
                 budget = MemoryBudget(memory, workers=1)
-                decoder = decode.Decoder(max_pixels, budget, definition.mode)
+                transform = Transform.parse(definition.transform)
+                decoder = decode.Decoder(max_pixels, budget, transform, definition.mode)
                 try:
                     outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never)
                 except DataError as error:  # images that cannot be pooled end the run, not this process

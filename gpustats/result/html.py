@@ -7,15 +7,19 @@ from html import escape
 from typing import Any
 
 from gpustats.failures import FailureLog
-from gpustats.result.text import FAILURES_SHOWN
+from gpustats.result.text import FAILURES_SHOWN, GroupTable
 
 __all__ = ["table"]
 
 
 def table(
-    facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], failures: FailureLog, channels: Sequence[str]
+    facts: Sequence[str],
+    rows: Sequence[tuple[str, Any, str]],
+    failures: FailureLog,
+    channels: Sequence[str],
+    groups: GroupTable | None = None,
 ) -> str:
-    """Return facts, numbers and the first failures; the parameters are those of `gpustats.result.text.table`."""
+    """Return facts, numbers, groups and failures; the parameters are those of `gpustats.result.text.table`."""
     head = "".join(f"<th>{escape(name)}</th>" for name in channels)
     body = "".join(
         f"<tr><th style='text-align:left'>{escape(name)}</th>"
@@ -27,6 +31,18 @@ def table(
     return (
         f"<div><b>gpustats.Stats</b><br>{'<br>'.join(escape(fact) for fact in facts)}"
         f"<table><thead><tr><th></th>{head}<th></th></tr></thead><tbody>{body}</tbody></table>"
+        + (_group_table(groups) if groups is not None else "")
         + (f"<ul>{listed}</ul>" if listed else "")
         + "</div>"
     )
+
+
+def _group_table(groups: GroupTable) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in groups.head)
+    body = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for name, *cells in groups.rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{escape(groups.rest)}"

@@ -6,11 +6,11 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,19 @@ from gpustats.definition import UNNAMED, Definition
 from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
 from gpustats.result import html, text
+from gpustats.result.derived import Derived
+from gpustats.result.groups import Groups, read_groups, rows_of
 from gpustats.result.version1 import from_version_1
 from gpustats.saved import natural
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
+from gpustats.statistics.grouped import Grouped
 from gpustats.statistics.totals import Totals
 from gpustats.version import __version__
+
+if TYPE_CHECKING:
+    from gpustats.result.comparison import Comparison
+    from gpustats.result.presets import Preset
 
 __all__ = ["Namespace", "Stats", "merge"]
 
@@ -51,7 +58,7 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stats:
+class Stats(Derived):
     """Statistics of an image dataset. All numbers are on [0, 1] (x/255), as torchvision's ``ToTensor`` gives values.
 
     The derived numbers are attributes: ``stats.mean``, ``stats.std``, ``stats.per_image.std`` and the others in
@@ -73,6 +80,10 @@ class Stats:
         False where the run was interrupted.
     scale : Fraction
         The value that 1.0 of [0, 1] is shown as; see `scaled`.
+    grouped : Grouped or None
+        The totals by group, where they were asked for; read them as `groups`.
+    left_out : tuple of str
+        What some of the pooled results had, and some had not: ``"groups"``.
     """
 
     totals: Totals = field(default_factory=Totals)
@@ -82,6 +93,17 @@ class Stats:
     runs: tuple[dict[str, Any], ...] = ()
     complete: bool = True
     scale: Fraction = Fraction(1)
+    grouped: Grouped | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> Groups:
+        """The results by group: ``stats.groups["cat"].mean``; ``""`` is the group of images that have none.
+
+        Each is a `Stats` of the images of the group. Failures have no group, so they are listed in the whole alone.
+        """
+        alone = replace(self, grouped=None, left_out=(), failures=FailureLog(), skipped={})
+        return Groups(self.grouped, lambda totals: replace(alone, totals=totals))
 
     @property
     def n_images(self) -> int:
@@ -92,6 +114,12 @@ class Stats:
     def n_pixels(self) -> int:
         """Pixels measured (height times width, summed over images)."""
         return self.totals.pixels
+
+    @property
+    def valid_share(self) -> NDArray[np.float64]:
+        """Share of the pixels of each channel that count, of shape (C,): less than 1 where values are missing."""
+        counts = self.totals["moments"]["n"] if self.n_pixels else []
+        return np.array([count / self.n_pixels for count in counts])
 
     @property
     def height_range(self) -> tuple[int, int]:
@@ -141,9 +169,19 @@ class Stats:
         statistic, number = catalogue().get(name, (None, None))
         if number is None or statistic is None:
             raise AttributeError(f"a result has no number {name!r}; it has {', '.join(self.numbers())}")
+        return self.evaluate(statistic, number)
+
+    def evaluate(self, statistic: str, number: Number) -> NDArray[Any]:
+        """Return a number that is derived from a statistic, in the scale of the result.
+
+        Raises
+        ------
+        AttributeError
+            Where the statistic was not computed.
+        """
         if statistic not in self.totals.statistics:
             raise AttributeError(
-                f"{name!r} was not computed: it needs statistics=[{statistic!r}]"
+                f"{number.name!r} was not computed: it needs statistics=[{statistic!r}]"
                 + (" in every result that was pooled" if statistic in self.totals.left_out else "")
             )
         kind = self.totals.kind
@@ -177,15 +215,100 @@ class Stats:
             raise ValueError(f"scale should be a positive number such as 255, got {scale!r}")
         return replace(self, scale=Fraction(scale))
 
+    def export(self, name: str, *, scale: float | None = None, bgr: bool = False) -> str:
+        """Return mean and std as text to paste, in the syntax of a library.
+
+        Parameters
+        ----------
+        name : str
+            One of `gpustats.EXPORTS`: ``"torchvision"``, ``"keras"``, ``"mmdetection"`` and so on.
+        scale : float, optional
+            The scale of the values that the text is for, where that is not what the library is used with: 255 for
+            pixel values of 8 bits.
+        bgr : bool
+            Whether the text is for images in the order BGR.
+
+        Returns
+        -------
+        str
+            Python, except for ``"lerobot"``, which is JSON. Numbers have nine significant digits.
+
+        Raises
+        ------
+        DataError
+            For an unknown name, and where the library cannot take this result: too many or few channels, 16 bits, a
+            channel that is constant, no images.
+
+        Examples
+        --------
+        >>> import gpustats, numpy
+        >>> stats = gpustats.compute(numpy.arange(12, dtype="uint8").reshape(1, 2, 2, 3), progress=False)
+        >>> print(stats.export("plain", scale=255))
+        # RGB, values on [0, 255]; mean and std of all pixels of 1 image
+        mean = [4.5, 5.5, 6.5]
+        std = [3.35410197, 3.35410197, 3.35410197]
+        """
+        from gpustats.result import exports
+
+        return exports.text(name, self, scale=scale, bgr=bgr)
+
+    def to(self, name: str, *, scale: float | None = None, bgr: bool = False) -> Any:
+        """Return the object of a library that normalizes with these numbers: ``stats.to("torchvision")``.
+
+        Where a library takes plain values, these are returned: a dict, or arrays of mean and std. The parameters are
+        those of `export`.
+
+        Raises
+        ------
+        DataError
+            As `export` does, and where the library is not installed.
+
+        Examples
+        --------
+        >>> import gpustats, numpy
+        >>> stats = gpustats.compute(numpy.arange(12, dtype="uint8").reshape(1, 2, 2, 3), progress=False)
+        >>> stats.to("plain", scale=255)[0]
+        [4.5, 5.5, 6.5]
+        """
+        from gpustats.result import exports
+
+        return exports.build(name, self, scale=scale, bgr=bgr)
+
+    def compare(self, other: Stats | Preset | str | os.PathLike[str]) -> Comparison:
+        """Compare with another result, a file of one, or a preset: ``stats.compare("imagenet")``.
+
+        See `gpustats.compare`.
+        """
+        from gpustats.result.comparison import comparison
+        from gpustats.result.sides import side_of
+
+        return comparison(side_of(self, Stats.load, "this result"), side_of(other, Stats.load, "the other"))
+
     def __add__(self, other: object) -> Stats:
         """Pool two results, as if their images had been read in one run."""
         return merge([self, other]) if isinstance(other, Stats) else NotImplemented
 
     def __repr__(self) -> str:
-        return text.table(self._facts(), self._table(), self.failures, self.channels)
+        return text.table(self._facts(), self._table(), self.failures, self.channels, self._group_table())
 
     def _repr_html_(self) -> str:
-        return html.table(self._facts(), self._table(), self.failures, self.channels)
+        return html.table(self._facts(), self._table(), self.failures, self.channels, self._group_table())
+
+    def _group_table(self) -> text.GroupTable | None:
+        return None if self.grouped is None else text.GroupTable(*rows_of(self.groups), len(self.grouped))
+
+    def table(self, form: Literal["csv", "markdown"]) -> str:
+        """Return the numbers that have a value a channel as a table: CSV with all digits, or Markdown.
+
+        Raises
+        ------
+        ValueError
+            For another form.
+        """
+        write = {"csv": text.csv, "markdown": text.markdown}.get(form)
+        if write is None:
+            raise ValueError(f"form should be 'csv' or 'markdown', got {form!r}")
+        return write(self._facts(), self._table(), self.channels)
 
     def _facts(self) -> list[str]:
         """Return what a table says above the numbers."""
@@ -197,7 +320,10 @@ class Stats:
             factor = "" if self.scale == 1 else f", times {self.scale}"
             scale = f"float values as they are{factor} (float64 sums, not bit-exact)"
         facts.append(f"{self.definition.color_order}, {scale}, transform: {self.definition.transform}")
-        return facts + text.provenance(self.runs, self.complete, t.left_out, self.failures, self.skipped)
+        if (self.valid_share < 1).any():
+            facts.append(text.valid(self.valid_share.tolist(), self.channels))
+        left_out = (*t.left_out, *self.left_out)
+        return facts + text.provenance(self.runs, self.complete, left_out, self.failures, self.skipped)
 
     def _table(self) -> list[tuple[str, NDArray[Any], str]]:
         """Return name, values and meaning of every number that has a value a channel."""
@@ -211,6 +337,12 @@ class Stats:
 
         NaN (an empty result) is given as None, so that the JSON is valid for every reader.
         """
+        data = self._without_groups()
+        if self.grouped is not None:
+            data["groups"] = {"by": self.grouped.by, "groups": _plain(dict(self.groups.to_dict()))}
+        return data
+
+    def _without_groups(self) -> dict[str, Any]:
         derived: dict[str, Any] = {}
         for name in self.numbers():
             *namespace, last = name.split(".")
@@ -236,18 +368,34 @@ class Stats:
             "skipped": dict(sorted(self.skipped.items())),
             "runs": list(self.runs),
             "totals": self.totals.to_dict(),
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
         }
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON text. Integers are written in full; a reader must not turn them into floats."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        return "".join(self.json_chunks())
+
+    def json_chunks(self) -> Iterator[str]:
+        """Yield the text of `to_json` in pieces, one group at a time: 100,000 of them need not be in memory."""
+        whole = json.dumps(self._without_groups(), indent=1, allow_nan=False)
+        if self.grouped is None:
+            yield whole
+            return
+        yield whole.removesuffix("\n}") + f',\n "groups": {{\n  "by": {json.dumps(self.grouped.by)},\n  "groups": {{'
+        comma = "\n"
+        for name, group in self.groups.to_dict():
+            yield f"{comma}   {json.dumps(name)}: {json.dumps(_plain(group), allow_nan=False)}"
+            comma = ",\n"
+        yield "\n  }\n }\n}"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON to `path`, whole or not at all; `Stats.load` reads it back exactly."""
         target = Path(path)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_text(self.to_json() + "\n", encoding="utf-8")
+            with temporary.open("w", encoding="utf-8") as file:
+                file.writelines(self.json_chunks())
+                file.write("\n")
             os.replace(temporary, target)
         except OSError as error:
             raise DataError(f"{target}: cannot be written: {error.strerror}") from None
@@ -294,6 +442,7 @@ class Stats:
             scale = Fraction(data["scale"])
             definition, failures, complete = data["definition"], data["failures"], data["complete"]
             totals = Totals.from_dict(data["totals"])
+            left_out = tuple(str(name) for name in data.get("left_out", ()))
         except DataError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -308,6 +457,8 @@ class Stats:
             runs=runs,
             complete=complete,
             scale=scale,
+            grouped=read_groups(data["groups"], totals) if "groups" in data else None,
+            left_out=left_out,
         )
 
 
@@ -348,6 +499,8 @@ def merge(results: Iterable[Stats]) -> Stats:
         failures = failures.merged(part.failures)
         skipped.update(part.skipped)
         runs.extend(part.runs)
+    grouped = _merged_groups([part for part in parts if part.n_images], totals.statistics)
+    lost = grouped is None and any(part.grouped is not None or "groups" in part.left_out for part in parts)
     return replace(
         first,
         totals=totals,
@@ -355,7 +508,21 @@ def merge(results: Iterable[Stats]) -> Stats:
         skipped=dict(skipped),
         runs=tuple(runs),
         complete=all(part.complete for part in parts),
+        grouped=grouped,
+        left_out=("groups",) if lost else (),
     )
+
+
+def _merged_groups(parts: Sequence[Stats], statistics: tuple[str, ...]) -> Grouped | None:
+    """Return the groups of all results; None where some have none, or other ones."""
+    by = {None if part.grouped is None else part.grouped.by for part in parts}
+    if len(by) != 1 or None in by:
+        return None
+    merged = Grouped(statistics, str(*by))
+    for part in parts:
+        if part.grouped is not None:
+            merged.merge(part.grouped)
+    return merged
 
 
 _FIELDS = frozenset(item.name for item in fields(Stats))
@@ -364,4 +531,6 @@ _FIELDS = frozenset(item.name for item in fields(Stats))
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

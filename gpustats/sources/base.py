@@ -13,6 +13,7 @@ from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.files.file import File
 from gpustats.sources.items import Item, held_bytes
+from gpustats.sources.notes import Notes
 
 __all__ = [
     "BATCH_SIZE",
@@ -25,6 +26,8 @@ __all__ = [
     "Within",
     "batched",
     "grouped",
+    "inside",
+    "opened",
     "takes_of_parts",
     "within",
 ]
@@ -101,24 +104,37 @@ class Source:
     ----------
     label : str
         What is read, for messages and the provenance of a result.
-    skipped : Counter
-        What was passed over, by kind. Complete once everything was read.
+    notes : Notes
+        What was passed over, and what was chosen. Complete once everything was read.
     takes : frozenset of str
         The options of `compute` that mean something to this source.
+    names_once : bool
+        Whether no file can be named twice.
     """
+
+    names_once = False
 
     def __init__(self, label: str, takes: frozenset[str] = frozenset()) -> None:
         self.label = label
         self.takes = takes
-        self.skipped: Counter[str] = Counter()
+        self.notes = Notes()
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """What was passed over, by kind."""
+        return self.notes.skipped
 
     def parts(self) -> Iterator[Entry]:
         """Yield samples, parts that are not open yet, and failures, in an order that is the same in every run."""
         raise NotImplementedError
 
+    def holder(self) -> str | None:
+        """Return what identifies the file that all images are in; None where they are files in other places."""
+        return None
+
     def samples(self) -> Iterator[Sample | Failure | Within]:
         """Yield the samples and failures of all parts in order."""
-        return _flat(self.parts(), self.skipped)
+        return _flat(self.parts(), self.notes)
 
     def batches(self) -> Generator[Batch, None, None]:
         """Yield the samples in order, in batches of at most `BATCH_SIZE`; for several threads see `reader.Reader`."""
@@ -175,36 +191,54 @@ def grouped(entries: Iterable[Entry], size: int = BATCH_SIZE) -> Generator[Batch
     yield from taken()
 
 
-def _flat(entries: Iterable[Entry], skipped: Counter[str]) -> Iterator[Sample | Failure | Within]:
+def _flat(entries: Iterable[Entry], notes: Notes) -> Iterator[Sample | Failure | Within]:
     for entry in entries:
         if isinstance(entry, Part):
-            yield from _flat(within(entry, skipped), skipped)
+            yield from _flat(within(entry, notes), notes)
         else:
             yield entry
 
 
-def within(part: Part, skipped: Counter[str]) -> Iterator[Entry]:
+def within(part: Part, notes: Notes) -> Iterator[Entry]:
     """Open a part and yield what it holds. An error of the part, at its opening or later, is a failure of it.
 
     Parameters
     ----------
     part : Part
         What to open.
-    skipped : Counter
-        What the part passes over is added here.
+    notes : Notes
+        What the part says is added here.
     """
-    source: Source | None = None
+    source = opened(part)
+    if isinstance(source, Failure):
+        yield source
+    else:
+        yield from inside(source, part.key, notes)
+
+
+def opened(part: Part) -> Source | Failure:
+    """Open a part; what cannot be opened is a failure of it."""
     try:
-        source = part.open(*part.args)
-        yield from source.parts()
-    except DataError as error:
-        missing = isinstance(error.__context__, FileNotFoundError)
-        yield Failure(part.key, "missing" if missing else "unreadable", str(error))
+        return part.open(*part.args)
     except _READ_ERRORS as error:
-        yield _failure(part.key, error)
+        return _part_failure(part.key, error)
+
+
+def inside(source: Source, key: str, notes: Notes) -> Iterator[Entry]:
+    """Yield what a source holds; see `within`."""
+    try:
+        yield from source.parts()
+    except _READ_ERRORS as error:
+        yield _part_failure(key, error)
     finally:
-        if source is not None:
-            skipped.update(source.skipped)
+        notes.add(source.notes)
+
+
+def _part_failure(key: str, error: Exception) -> Failure:
+    if isinstance(error, DataError):
+        missing = isinstance(error.__context__, FileNotFoundError)
+        return Failure(key, "missing" if missing else "unreadable", str(error))
+    return _failure(key, error)
 
 
 def takes_of_parts(parts: Iterable[Entry], given: frozenset[str]) -> frozenset[str]:
@@ -263,6 +297,10 @@ class ShardSource(Source):
     def members(self) -> Iterator[Sample | Failure]:
         """Yield what is inside; raise `ImageError` or `OSError` where the rest cannot be read."""
         raise NotImplementedError
+
+    def holder(self) -> str | None:
+        """Return what identifies the container."""
+        return self.file.identity
 
     def container(self) -> str | None:
         """Return the path of the file that holds every member whole; None where more than one file does."""

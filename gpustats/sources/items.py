@@ -27,7 +27,8 @@ Item: TypeAlias = "str | bytes | memoryview | Pixels | Callable[[int], bytes | P
 """A path, encoded bytes or a view of them, decoded pixels, or a function that reads either on a worker thread.
 
 The function gets the number of bytes it may read and raises `ImageError` where there are more. What it holds
-open must be safe to use from several threads.
+open must be safe to use from several threads. One that reads a whole remote file has an attribute `identity`; see
+`files.File`.
 """
 
 Stamp: TypeAlias = "tuple[int, int | bytes] | None"

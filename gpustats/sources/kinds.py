@@ -50,6 +50,10 @@ class Kind:
         A regular expression that finds names without such an ending.
     of_paths : bool
         A list of files in other places; it is not searched for in a folder.
+    images : str
+        What is taken for images in it; "" for what holds other sources. See ``docs/which-image.md``.
+    ask : str
+        When the user has to choose, and how.
     """
 
     title: str
@@ -58,6 +62,8 @@ class Kind:
     endings: tuple[str, ...] = ()
     pattern: str = ""
     of_paths: bool = False
+    images: str = ""
+    ask: str = ""
 
 
 KINDS = {
@@ -66,9 +72,26 @@ KINDS = {
         ("column", "group"),
         "archives.tar.TarSource",
         (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
+        images="members with the ending of an image; their extension is what follows the first dot of the name",
+        ask="two samples with the same two extensions: `column=`",
     ),
-    "zip": Kind("zip archives", (), "archives.zip.ZipSource", (".zip",)),
-    "parquet": Kind("Parquet files", ("column", "group", "root"), "tables.parquet.ParquetSource", (".parquet", ".pq")),
+    "zip": Kind(
+        "zip archives",
+        ("column",),
+        "archives.zip.ZipSource",
+        (".zip",),
+        images="members with the ending of an image; their extension is what follows the first dot of the name",
+        ask="two samples with the same two extensions: `column=`",
+    ),
+    "parquet": Kind(
+        "Parquet files",
+        ("column", "group", "root", "layout", "repeats"),
+        "tables.parquet.ParquetSource",
+        (".parquet", ".pq"),
+        images="columns that are a struct of bytes and path; else of bytes, lists of either, or arrays of three axes; "
+        "else of paths, the first with a usual name",
+        ask="two columns of one type with equally good names, or none: `column=`",
+    ),
     "tfrecord": Kind(
         "TFRecord files",
         ("feature", "group"),
@@ -76,23 +99,85 @@ KINDS = {
         (".tfrecord", ".tfrecords", ".tfrec", ".record", ".tfrecord.gz", ".tfrecords.gz"),
         # TensorFlow's own shards: train-00000-of-01024, images.tfrecord-00000-of-00004.
         r"(\.tfrecords?|\.record)?-\d{5}-of-\d{5}$",
+        images="features with a usual name (`image/encoded`, `image`, `image_raw`, `encoded`, `jpg`, `png`); else "
+        "those that begin as an image does",
+        ask="`jpg` and `png`, or two others that begin as an image does: `feature=`",
     ),
-    "numpy": Kind(".npy and .npz files", ("layout", "column"), "arrays.numpy.NumpyFileSource", (".npy", ".npz")),
-    "hdf5": Kind("HDF5 files", ("layout",), "arrays.hdf5.Hdf5Source", (".h5", ".hdf5", ".he5")),
-    "lmdb": Kind("LMDB databases", (), "records.lmdb.LmdbSource", (".mdb", ".lmdb")),
+    "numpy": Kind(
+        ".npy and .npz files",
+        ("layout", "column"),
+        "arrays.numpy.NumpyFileSource",
+        (".npy", ".npz"),
+        images="the array of an `.npy` file; arrays of an `.npz` file with three or four axes, else with two",
+        ask="two arrays with many images each: `column=`",
+    ),
+    "hdf5": Kind(
+        "HDF5 files",
+        ("layout",),
+        "arrays.hdf5.Hdf5Source",
+        (".h5", ".hdf5", ".he5"),
+        images="datasets of numbers with three or four axes that may be images, or of encoded images; else every "
+        "dataset that is one encoded image",
+        ask="two datasets: `file.h5::NAME`",
+    ),
+    "lmdb": Kind(
+        "LMDB databases",
+        (),
+        "records.lmdb.LmdbSource",
+        (".mdb", ".lmdb"),
+        images="every value that is an encoded image, or a Datum with one",
+    ),
     "manifest": Kind(
         "manifests",
-        ("column", "group", "root"),
+        ("column", "group", "root", "repeats"),
         "tables.manifest.ManifestSource",
         (".csv", ".tsv", ".jsonl", ".ndjson", ".json"),
         of_paths=True,
+        images="the first column with a usual name of paths (`path`, `file_name`, `image`, ...)",
+        ask="no such column: `column=`",
     ),
-    "list": Kind("text lists", ("root",), "places.lists.TextListSource", (".txt", ".lst", ".list"), of_paths=True),
-    "idx": Kind("MNIST files", ("layout",), "arrays.idx.IdxSource", ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
-    "cifar": Kind("CIFAR files", (), "arrays.cifar.CifarSource"),
-    "zarr": Kind("Zarr arrays", ("layout",), "arrays.zarr.ZarrSource"),
-    "huggingface": Kind("Hugging Face datasets", ("column", "group")),
-    "object": Kind("arrays, tensors and datasets that yield them", ("layout",)),
+    "list": Kind(
+        "text lists",
+        ("root", "repeats"),
+        "places.lists.TextListSource",
+        (".txt", ".lst", ".list"),
+        of_paths=True,
+        images="every line",
+    ),
+    "idx": Kind(
+        "MNIST files",
+        ("layout",),
+        "arrays.idx.IdxSource",
+        ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz"),
+        images="the array",
+    ),
+    "cifar": Kind(
+        "CIFAR files",
+        (),
+        "arrays.cifar.CifarSource",
+        images="the pixels of the batch",
+    ),
+    "zarr": Kind(
+        "Zarr arrays",
+        ("layout",),
+        "arrays.zarr.ZarrSource",
+        images="arrays with three or four axes that may be images; of OME-Zarr the one of the full resolution",
+        ask="two arrays: `store.zarr::NAME`",
+    ),
+    "huggingface": Kind(
+        "Hugging Face datasets",
+        ("column", "group", "layout", "repeats"),
+        images="columns as in Parquet files",
+        ask="as in Parquet files: `column=`",
+    ),
+    "several": Kind("lists of several of these", ("repeats",)),
+    "object": Kind(
+        "arrays, tensors and datasets that yield them",
+        ("layout", "column", "group", "picked"),
+        images="an array; of an element the entry with an image: by a usual name (`image`, `images`, `img`; "
+        "`pixel_values`; `input`, `inputs`), else the only one; of a pair the first",
+        ask="two entries with equally good names, or none: `column=`",
+    ),
     "url": Kind("URLs", ("storage_options",)),
 }
 """Every kind of source that is not an image file, by name."""
@@ -185,7 +270,8 @@ def check_options(options: SourceOptions, label: str, taken: frozenset[str]) -> 
     for name in sorted(options.given - taken):
         *titles, last = (kind.title for kind in KINDS.values() if name in kind.takes)
         takers = f"{', '.join(titles)} and {last}" if titles else last
-        raise ValueError(f"{name}= is an option for {takers}; {printable(label)} does not use it")
+        what = "column= as a position or a function" if name == "picked" else f"{name}="
+        raise ValueError(f"{what} is an option for {takers}; {printable(label)} does not use it")
 
 
 def member_kind(name: str) -> str:

@@ -1,42 +1,67 @@
 """Images that are in the program already: arrays, tensors, PIL images, datasets, loaders and any iterable of these.
 
-PyTorch, CuPy, Pillow and Hugging Face are known by the module of a type and by its protocol; none is imported here.
+Hugging Face and tables are known by the module of a type; none is imported here. What an element may be is in
+`elements`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gpustats.decode.formats import EIGHT_BIT_MODES
+from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
-from gpustats.install import pip_install
 from gpustats.sources.arrays.layout import image_view, resolve
+from gpustats.sources.arrays.slabs import array_samples
 from gpustats.sources.base import Sample, Source
+from gpustats.sources.elements import Elements, described, from_module, is_array, is_element, is_image, is_path, is_pil
+from gpustats.sources.files.file import key_of
 from gpustats.sources.items import Item
-from gpustats.sources.kinds import takes_of
+from gpustats.sources.kinds import suffix, takes_of
+from gpustats.sources.notes import Notes
 from gpustats.sources.options import SourceOptions
+from gpustats.sources.values import as_array, encoded, pil_reader
 
-__all__ = ["IterableSource", "MapSource", "is_image_object", "open_object"]
+__all__ = ["ArraySource", "IterableSource", "MapSource", "as_list", "open_object"]
 
-_IMAGE_ENTRIES = ("image", "images", "img", "pixel_values", "input")
-_LABEL_ENTRIES = ("label", "labels", "target", "class")
-_ARRAY_PROTOCOLS = ("__cuda_array_interface__", "__array_interface__", "__dlpack__")
-_PIL_AS_IT_IS = frozenset({"L", "LA", "RGB", "RGBA", "F", "I;16", "I;16B", "I;16L"})
 _ACCEPTED = (
     "give a folder, a file, a glob, a URL, an array, a tensor, a PIL image, a Hugging Face or PyTorch dataset, "
     "a DataLoader, an iterable of images, or a list of these"
 )
 
 
-def is_image_object(value: object) -> bool:
-    """Say whether a value is an image, a batch of images, or such a thing with its label."""
-    if isinstance(value, tuple | list) and len(value) > 1 and not isinstance(value[0], str):
-        value = value[0]
-    return _is_array(value) or _is_pil(value)
+def as_list(data: Any) -> list[Any] | None:
+    """Return the entries of a column or an iterator of paths, which is then read as a list; None for anything else.
+
+    Raises
+    ------
+    DataError
+        Where it never ends, or is a table of several columns.
+    """
+    if any(from_module(data, package) for package in ("pandas", "polars", "pyarrow")) and not hasattr(data, "read"):
+        values = next((getattr(data, name) for name in ("to_list", "to_pylist") if hasattr(data, name)), None)
+        if values is None or len(getattr(data, "shape", ())) == 2 or hasattr(data, "column_names"):
+            raise DataError(f"a {type(data).__name__} may have several columns; give one of them: data['path']")
+        return list(values())
+    if isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "UO":
+        return list(data.tolist())
+    if isinstance(data, itertools.cycle | itertools.count) or _endless(data):
+        raise DataError(f"{type(data).__name__} never ends; give a part of it: itertools.islice(data, 1000)")
+    return None
+
+
+def _endless(data: Any) -> bool:
+    """Say whether this is ``itertools.repeat`` without a number."""
+    try:
+        return isinstance(data, itertools.repeat) and data.__length_hint__() < 0
+    except TypeError:  # its word for no end
+        return True
 
 
 def open_object(data: Any, key: str, options: SourceOptions) -> Source:
@@ -47,28 +72,86 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
     DataError
         Where it is nothing that holds images.
     """
-    if _from_module(data, "datasets"):
+    if from_module(data, "datasets"):
         from gpustats.sources.tables.huggingface import HuggingFaceSource, check_dataset, decoded_rows
 
         check_dataset(data)
-        rows = decoded_rows(data, key, options)
+        notes = Notes()
+        rows = decoded_rows(data, key, options, notes)
         if rows is None:
             return HuggingFaceSource(data, key, options)
-        source = IterableSource(rows, key or "row", options, f"{_describe(data)} as it yields its rows")
+        chosen = replace(options, column=None, group=None)
+        source = IterableSource(rows, key or "row", chosen, f"{described(data)} as it yields its rows")
+        source.notes = notes
         source.takes = takes_of("huggingface") | takes_of("object")
         return source
-    if _is_array(data) or _is_pil(data):
-        return IterableSource([data], key, options, label=_describe(data))
-    if not isinstance(data, dict | bytes | bytearray | memoryview):
+    if is_element(data) and not isinstance(data, list | tuple):
+        single = IterableSource([data], key, options, label=described(data))
+        single.takes = takes_of("object") if not is_image(data) else _ONLY_ARRAY
+        return single
+    if not isinstance(data, dict):
+        if isinstance(getattr(data, "shape", None), tuple) and len(data.shape) > 1 and hasattr(data, "dtype"):
+            return ArraySource(data, key, options)
         if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple):
             return MapSource(data, key, options)
         if hasattr(data, "__iter__"):
-            return IterableSource(data, key, options, label=_describe(data))
+            return IterableSource(data, key, options, label=described(data))
     raise DataError(f"cannot read images from {type(data).__name__} {data!r:.80}; {_ACCEPTED}")
+
+
+_ONLY_ARRAY = takes_of("object") - {"column", "group", "picked"}
+
+
+class ArraySource(Source):
+    """An array that is read piece by piece, such as `zarr.Array`, `h5py.Dataset` or a Dask array.
+
+    Parameters
+    ----------
+    data : array-like
+        Has `shape` and `dtype`; a slice becomes a NumPy array.
+    key : str
+        What keys begin with; "" for a source that is not part of a list.
+    options : SourceOptions
+        `layout` counts.
+    """
+
+    def __init__(self, data: Any, key: str, options: SourceOptions) -> None:
+        super().__init__(described(data), _ONLY_ARRAY)
+        self._data = data
+        self._key = key
+        self._options = options
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return tuple(self._data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its values."""
+        kind: np.dtype[Any] = np.dtype(self._data.dtype)
+        return kind
+
+    def __getitem__(self, place: Any) -> Any:
+        return np.asarray(self._data[place])
+
+    def parts(self) -> Iterator[Sample | Failure]:
+        """Yield the images."""
+        chunks = getattr(self._data, "chunks", None)
+        chunk = chunks[0] if isinstance(chunks, tuple) and isinstance(chunks[0], int) else 1
+        try:
+            for key, group, item in array_samples(
+                self, self._options.layout, self._key or "0", self._options.max_bytes, chunk=chunk
+            ):
+                yield key if self._key else key.removeprefix("0/"), group, item
+        except ImageError as error:
+            raise DataError(f"{self.label}: {error}") from None
 
 
 class IterableSource(Source):
     """An iterable of images, (image, label), or batches of these; a `DataLoader` for one. Keys count from 0.
+
+    What an element may be is in `elements`; a path is read, and is its own key.
 
     Arrays, tensors and PIL images are measured as they are: 8- and 16-bit values exactly, floats as floats, each with
     its own channels.
@@ -80,7 +163,7 @@ class IterableSource(Source):
     key : str
         What keys begin with; "" for a source that is not part of a list.
     options : SourceOptions
-        `layout` counts.
+        `layout`, `column` and `group` count.
     label : str
         For messages.
     """
@@ -90,6 +173,8 @@ class IterableSource(Source):
         self._data = data
         self._prefix = key + "/" if key else ""
         self._layout = options.layout
+        self._max_bytes = options.max_bytes
+        self._elements_of = Elements(options, label)
 
     def parts(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
@@ -111,7 +196,9 @@ class IterableSource(Source):
                 number += 1
                 continue
             for group, item in self._images(element, number):
-                key = f"{self._prefix}{number}"
+                if self._elements_of.place is not None:
+                    self.notes.choose("entry", self._elements_of.place)
+                key = self._prefix + (key_of(item) if isinstance(item, str) else str(number))
                 yield Failure(key, item.reason, str(item)) if isinstance(item, ImageError) else (key, group, item)
                 number += 1
 
@@ -123,21 +210,27 @@ class IterableSource(Source):
         return self._data
 
     def _images(self, element: Any, number: int) -> Iterator[tuple[str, Item | ImageError]]:
-        image, label = _parted(element)
-        if _is_pil(image):
-            yield _label(label), _pil_reader(image)
-            return
-        if not _is_array(image):
-            if isinstance(image, bytes):
-                yield _label(label), image
-                return
-            raise DataError(
-                f"{self.label}: element {number} is {type(image).__name__}; expected an array, a tensor, a PIL image, "
-                "encoded bytes, or one of these with a label"
-            )
+        for image, label in self._elements_of.parted(element, number):
+            if is_pil(image):
+                yield _label(label), pil_reader(image)
+            elif is_array(image):
+                yield from self._arrays(image, label, number)
+            elif is_path(image):
+                path = os.fsdecode(image)
+                if suffix(path) not in IMAGE_SUFFIXES and os.path.isdir(path):
+                    self.skipped["folder"] += 1
+                else:
+                    yield _label(label), path
+            else:
+                try:
+                    yield _label(label), encoded(image, self._max_bytes)
+                except ImageError as error:
+                    yield _label(label), error
+
+    def _arrays(self, image: Any, label: Any, number: int) -> Iterator[tuple[str, Item | ImageError]]:
         try:
             array = as_array(image)
-            layout = resolve(array.shape, self._layout, f"{self.label}, element {number}", _from_module(image, "torch"))
+            layout = resolve(array.shape, self._layout, f"{self.label}, element {number}", from_module(image, "torch"))
         except DataError as error:
             if number == 0:
                 raise
@@ -158,7 +251,7 @@ class MapSource(IterableSource):
     """
 
     def __init__(self, data: Any, key: str, options: SourceOptions) -> None:
-        super().__init__(data, key, options, label=_describe(data))
+        super().__init__(data, key, options, label=described(data))
         self._dataset = data
 
     def count(self) -> int | None:
@@ -177,80 +270,13 @@ class MapSource(IterableSource):
             yield element
 
 
-def as_array(value: Any) -> Any:
-    """Return a NumPy or CuPy array over the memory of `value`, without a copy where that is possible.
-
-    Raises
-    ------
-    DataError
-        Where it is in GPU memory and CuPy is missing, or where values are masked.
-    """
-    if isinstance(value, np.ma.MaskedArray):
-        if np.ma.getmaskarray(value).any():
-            raise DataError(
-                f"{_describe(value)} has masked values, which cannot be left out; pass the values that count as an "
-                "array without a mask"
-            )
-        return value.data
-    if isinstance(value, np.ndarray):
-        return value
-    if _from_module(value, "torch"):
-        value = value.detach()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()  # NumPy has no bfloat16; float32 holds every value of it
-        if value.device.type == "cpu":
-            return value.numpy()
-    if hasattr(value, "__cuda_array_interface__") or _dlpack_device(value) == 2:
-        try:
-            import cupy
-        except ImportError:
-            raise DataError(
-                f"{_describe(value)} is in GPU memory; install CuPy ({pip_install('cuda13')}, or [cuda12] for "
-                "CUDA 12) or move it to the CPU"
-            ) from None
-        return cupy.from_dlpack(value) if not hasattr(value, "__cuda_array_interface__") else cupy.asarray(value)
-    if hasattr(value, "__array_interface__"):
-        return np.asarray(value)
-    return np.from_dlpack(value)
-
-
-def _dlpack_device(value: Any) -> int | None:
-    function = getattr(value, "__dlpack_device__", None)
-    return int(function()[0]) if callable(function) else None
-
-
-def _is_array(value: object) -> bool:
-    return not _is_pil(value) and any(hasattr(value, protocol) for protocol in _ARRAY_PROTOCOLS)
-
-
-def _is_pil(value: object) -> bool:
-    return _from_module(value, "PIL") and hasattr(value, "getbands")
-
-
 def _is_loader(value: object) -> bool:
     return any(base.__name__ == "DataLoader" for base in type(value).__mro__)
 
 
-def _from_module(value: object, name: str) -> bool:
-    return any(base.__module__.partition(".")[0] == name for base in type(value).__mro__)
-
-
-def _describe(value: object) -> str:
-    shape = getattr(value, "shape", None)
-    return f"{type(value).__name__}{' of shape ' + str(tuple(shape)) if isinstance(shape, tuple) else ''}"
-
-
-def _parted(element: Any) -> tuple[Any, Any]:
-    """Return image and label of an element."""
-    if isinstance(element, dict):
-        image = next((element[name] for name in _IMAGE_ENTRIES if name in element), element)
-        return image, next((element[name] for name in _LABEL_ENTRIES if name in element), None)
-    if isinstance(element, tuple | list) and element:
-        return element[0], element[1] if len(element) > 1 else None
-    return element, None
-
-
 def _label(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     if value is None or (hasattr(value, "shape") and len(value.shape)) or isinstance(value, dict | list | tuple):
         return ""
     return str(value.item() if hasattr(value, "item") else value)
@@ -262,24 +288,3 @@ def _labels(values: Any, count: int) -> list[str]:
         if len(texts) == count:
             return texts
     return [""] * count
-
-
-def _pil_reader(image: Any) -> Callable[[int], Any]:
-    """Return a function that gives the pixels: channels as they are, palettes and 8-bit colour spaces as RGB."""
-
-    def read(max_bytes: int) -> Any:
-        if image.width * image.height * 8 > max_bytes:
-            raise ImageError("too_large", f"{image.width} x {image.height} pixels are more than the limit")
-        mode = image.mode
-        if mode not in _PIL_AS_IT_IS and mode not in EIGHT_BIT_MODES:
-            raise ImageError("unsupported", f"PIL image of mode {mode}; pass it as an array of uint8, uint16 or floats")
-        if "16" not in mode and any(";16" in str(tile) for tile in getattr(image, "tile", ())):  # not yet decoded
-            raise ImageError("unsupported", "PIL image of 16 bits a sample, of which Pillow would give 8")
-        try:
-            if mode in _PIL_AS_IT_IS:
-                return np.asarray(image)
-            return np.asarray(image.convert("L" if mode == "1" else "RGB"))
-        except Exception as error:  # noqa: BLE001 - a lazy image may hold a damaged file
-            raise ImageError("corrupt", f"PIL image: {error}") from None
-
-    return read

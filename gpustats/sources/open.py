@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import glob
 import os
+from typing import Any
 
-from gpustats.decode.formats import IMAGE_SUFFIXES
+from gpustats.decode.formats import IMAGE_SUFFIXES, sniff
 from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.sources.base import Part, Source
+from gpustats.sources.files.endings import with_ending
 from gpustats.sources.files.file import LocalFile, public_url
 from gpustats.sources.kinds import (
     KINDS,
@@ -23,7 +25,7 @@ from gpustats.sources.kinds import (
     suffix,
     takes_of,
 )
-from gpustats.sources.objects import is_image_object, open_object
+from gpustats.sources.once import Once
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.places.folder import FolderSource
 from gpustats.sources.places.lists import FileSource, ListSource
@@ -52,7 +54,7 @@ def open_source(data: object, options: SourceOptions | None = None) -> Source:
     options = options or SourceOptions()
     source = _open(data, "", options)
     check_options(options, source.label, source.takes)
-    return source
+    return source if options.repeats == "count" or source.names_once or source.holder() is not None else Once(source)
 
 
 def _open(data: object, key: str, options: SourceOptions) -> Source:
@@ -60,14 +62,20 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
     if isinstance(data, str | os.PathLike):
         path = os.fsdecode(data)
         return open_url(path, key, options) if "://" in path else _open_path(path, key, options)
-    if isinstance(data, list | tuple):
-        if not len(data):
-            raise DataError("the list is empty: give at least one path or image")
-        labelled = isinstance(data, tuple) and is_image_object(data) and not is_image_object(data[-1])
-        if not labelled and not all(map(is_image_object, data)):
-            return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
-        data = [data] if labelled else data
-    return open_object(data, key, options)
+    from gpustats.sources.elements import is_element
+    from gpustats.sources.objects import as_list, open_object
+
+    if not isinstance(data, list | tuple):
+        found = as_list(data)
+        if found is None:
+            return open_object(data, key, options)
+        data = found
+    if not len(data):
+        raise DataError("the list is empty: give at least one path or image")
+    labelled = isinstance(data, tuple) and is_element(data) and not is_element(data[-1])
+    if not labelled and not all(map(is_element, data)):
+        return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
+    return open_object([data] if labelled else data, key, options)
 
 
 def _open_path(path: str, key: str, options: SourceOptions) -> Source:
@@ -93,7 +101,7 @@ def _open_path(path: str, key: str, options: SourceOptions) -> Source:
     if kind is not None:
         return open_container(kind, file, key if kind == "list" else key or file.name, options)
     ending = suffix(file.name)
-    if ending in IMAGE_SUFFIXES or not ending:
+    if ending in IMAGE_SUFFIXES or not ending or _is_image(file):
         return FileSource(path, key)
     containers = (end for kind, entry in KINDS.items() if kind != "list" for end in entry.endings)
     raise DataError(
@@ -101,6 +109,15 @@ def _open_path(path: str, key: str, options: SourceOptions) -> Source:
         f"({', '.join(sorted(IMAGE_SUFFIXES))}), a container ({', '.join(containers)}) or a text file with "
         f"one path a line ({', '.join(KINDS['list'].endings)})"
     )
+
+
+def _is_image(file: LocalFile) -> bool:
+    """Say whether a file that was named has the first bytes of an image, whatever its name says."""
+    try:
+        with file.open() as stream:
+            return sniff(stream.read(16)) is not None
+    except OSError:
+        return False
 
 
 def _open_missing(path: str, key: str, options: SourceOptions) -> Source | None:
@@ -115,7 +132,10 @@ def _open_missing(path: str, key: str, options: SourceOptions) -> Source | None:
         return BraceSource(path, lambda entry, name: Part(name, _open_path, (entry, name, options)), options.given)
     if glob.has_magic(path):
         return GlobSource(path, lambda match, name: _match(match, name, options), options.given)
-    return None
+    found = with_ending(path)
+    if len(found) > 1:
+        raise DataError(f"{printable(path)}: several files have this name: {', '.join(map(printable, found))}")
+    return FileSource(found[0], key) if found else None
 
 
 def _match(path: str, key: str, options: SourceOptions) -> Part | None:
@@ -130,11 +150,25 @@ def _shard(kind: str, path: str, key: str, options: SourceOptions) -> Part:
     return Part(key, open_container, (kind, LocalFile(path), key, options))
 
 
+def _saved(path: str) -> Any | None:
+    """Return the dataset of Hugging Face that a folder is; None where it is none."""
+    if any(os.path.isfile(os.path.join(path, name)) for name in ("state.json", "dataset_dict.json")):
+        from gpustats.sources.tables.huggingface import saved_dataset
+
+        return saved_dataset(path)
+    return None
+
+
 def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str = "") -> Source:
     name = key or os.path.basename(os.path.abspath(path))
     kind = kind_of_folder(path)
     if kind is not None:
         return open_container(kind, LocalFile(path), name, options)
+    saved = _saved(path)
+    if saved is not None:
+        from gpustats.sources.tables.huggingface import HuggingFaceSource
+
+        return HuggingFaceSource(saved, key, options)
     prefix = key + "/" if key else ""
     special = published(path)
     if special:
@@ -185,7 +219,7 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
     if kind is not None:
         source: Source = open_container(kind, file, key if kind == "list" else key or file.name, options)
     elif suffix(file.name) in IMAGE_SUFFIXES:
-        source = FileSource(label, key or file.name, file.read)
+        source = FileSource(label, key or file.name, file)
     else:
         source = RemoteFolderSource(system, path, label, key, options)
     source.takes |= takes_of("url")

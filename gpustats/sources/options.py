@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -25,6 +25,10 @@ class SourceOptions:
         None: found by name or type.
     layout : str
         One of `LAYOUTS`.
+    picked : int or callable, optional
+        `column` of `gpustats.compute` where it is no name: the position of the image in an element, or a function.
+    repeats : {"once", "count"}
+        How often a file counts that is named more than once.
     storage_options : mapping, optional
         For the fsspec file system of a URL. Never shown.
     max_bytes : int
@@ -36,6 +40,8 @@ class SourceOptions:
     group: str | None = None
     root: str | None = None
     layout: str = "auto"
+    picked: int | Callable[[Any], Any] | None = None
+    repeats: str = "once"
     storage_options: Mapping[str, Any] | None = None
     max_bytes: int = 1 << 32
 
@@ -44,8 +50,14 @@ class SourceOptions:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
                 raise ValueError(f"{name} should be a name or None, got {value!r}")
+        if self.picked is not None and (
+            isinstance(self.picked, bool) or not (isinstance(self.picked, int) or callable(self.picked))
+        ):
+            raise ValueError(f"column should be a name, a position, a function or None, got {self.picked!r}")
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
+        if self.repeats not in ("once", "count"):
+            raise ValueError(f"repeats should be 'once' or 'count', got {self.repeats!r}")
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
             raise ValueError(f"storage_options should be a dict, got {type(self.storage_options).__name__}")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from gpustats.sources.base import Batch, Entry, Part, Source, grouped, within
+from gpustats.sources.notes import Notes
 
 __all__ = ["Reader", "for_threads"]
 
@@ -23,7 +23,7 @@ class Reader:
     Parameters
     ----------
     source : Source
-        What to read. Its `skipped` is complete when the reader is exhausted or closed.
+        What to read. Its `notes` are complete when the reader is exhausted or closed.
     """
 
     def __init__(self, source: Source) -> None:
@@ -31,7 +31,7 @@ class Reader:
         self._changed = threading.Condition()
         self._root = _Stream(source.parts(), 0)
         self._streams = [self._root]
-        self._skipped: Counter[str] = Counter()
+        self._notes = Notes()
         self._closed = False
 
     def __iter__(self) -> Iterator[Batch]:
@@ -76,26 +76,26 @@ class Reader:
                 self._end(stream)
             elif isinstance(found, Part):
                 stream.has_parts = True
-                skipped: Counter[str] = Counter()
-                self._streams.append(_Stream(within(found, skipped), stream.depth + 1, skipped))
+                notes = Notes()
+                self._streams.append(_Stream(within(found, notes), stream.depth + 1, notes))
             self._changed.notify_all()
 
     def _end(self, stream: _Stream) -> None:
         stream.entries.close()
         self._streams.remove(stream)
-        self._skipped.update(stream.skipped)
+        self._notes.add(stream.notes)
         if not self._root.busy:  # the thread that reads the root counts there
-            self._source.skipped.update(self._skipped)
-            self._skipped.clear()
+            self._source.notes.add(self._notes)
+            self._notes = Notes()
 
 
 class _Stream:
     """The batches of the source itself or of a part that is open."""
 
-    def __init__(self, entries: Iterable[Entry], depth: int, skipped: Counter[str] | None = None) -> None:
+    def __init__(self, entries: Iterable[Entry], depth: int, notes: Notes | None = None) -> None:
         self.entries = grouped(entries)
         self.depth = depth
-        self.skipped: Counter[str] = Counter() if skipped is None else skipped
+        self.notes = Notes() if notes is None else notes
         self.busy = False
         self.has_parts = False
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.statistics import for_kind
-from gpustats.statistics.base import Kind
+from gpustats.statistics.base import Kind, Statistic
 from gpustats.statistics.compiled import ready
+from gpustats.statistics.missing import present, valid_values
 from gpustats.statistics.rows import NO_ROWS, Rows, mixture
 
 __all__ = ["RowBuilder"]
@@ -37,11 +38,14 @@ class RowBuilder:
         Images at most.
     statistics : tuple of str
         What to measure.
+    nodata : tuple of float
+        Values that do not count, see `gpustats.statistics.missing.present`.
     """
 
-    def __init__(self, count: int, statistics: tuple[str, ...]) -> None:
+    def __init__(self, count: int, statistics: tuple[str, ...], nodata: tuple[float, ...] = ()) -> None:
         self._count = count
         self._names = statistics
+        self._nodata = nodata
         self._keys: list[str] = []
         self._groups: list[str] = []
         self._size = np.empty((2, count), np.uint64)
@@ -59,12 +63,12 @@ class RowBuilder:
         key, group : str
             Its name and group.
         pixels : ndarray of uint8, uint16, float16, float32 or float64, shape (H, W) or (H, W, C)
-            Of any strides and byte order.
+            Of any strides and byte order. Masked values, NaN and infinity are left out.
 
         Raises
         ------
         ImageError
-            Where a value is not finite, or values of this type cannot be measured.
+            Where a channel has no valid value, or values of this type cannot be measured.
         DataError
             Where the image is of another kind than one before it, or a statistic cannot be had of its kind.
         """
@@ -72,6 +76,7 @@ class RowBuilder:
         if (
             pixels.shape[2:] == self._like
             and pixels.dtype is _UINT8
+            and type(pixels) is np.ndarray  # not a masked array
             and pixels.size <= self._most_values
             and pixels.flags.c_contiguous
         ):
@@ -103,6 +108,29 @@ class RowBuilder:
             if height * width > statistic.most_pixels:
                 limit = f"images of more than {statistic.most_pixels:,} pixels are not measured ({statistic.name})"
                 raise ImageError("too_large", limit)
+        valid = present(pixels, self._nodata)
+        values: NDArray[Any] = np.ma.getdata(pixels)
+        if valid is None:
+            self._fill(row, values, wanted)
+            if kind.is_float and self._problem(statistics, row):
+                finite = np.isfinite(values)
+                valid = None if finite.all() else finite
+        elif kind.is_float:
+            valid &= np.isfinite(values)
+        if valid is not None:
+            self._fill_valid(row, values.astype(wanted, copy=False), valid)
+        problem = self._problem(statistics, row)
+        if problem:
+            raise ImageError("corrupt", problem)
+
+    def _problem(self, statistics: Sequence[Statistic], row: int) -> str | None:
+        """Return what a statistic finds wrong with a row."""
+        found = (statistic.row_problem(own, row) for statistic, own in zip(statistics, self._own, strict=True))
+        return next(filter(None, found), None)
+
+    def _fill(self, row: int, pixels: NDArray[Any], wanted: Any) -> None:
+        """Fill a row from all values of an image."""
+        channels = pixels.shape[2]
         planes, interleaved = _planes(pixels, wanted)
         whole = planes[0] if interleaved else None
         for kernel, whole_pixels, columns in self._calls:
@@ -113,10 +141,13 @@ class RowBuilder:
             else:
                 for channel, plane in enumerate(planes):
                     kernel(plane, 1, row, channel, *columns)
-        for statistic, own in zip(statistics, self._own, strict=True):
-            problem = statistic.row_problem(own, row)
-            if problem:
-                raise ImageError("corrupt", problem)
+
+    def _fill_valid(self, row: int, values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Fill a row from the valid values of an image."""
+        for kernel, whole_pixels, columns in self._calls:
+            parts = valid_values(values, valid, whole_pixels)
+            for channel, part in enumerate(parts):
+                kernel(part, values.shape[2] // len(parts), row, channel, *columns)
 
     def rows(self) -> Rows:
         """Return the rows of the images added so far."""
@@ -141,7 +172,7 @@ class RowBuilder:
             (ready(statistic.kernel()), statistic.whole_pixels, tuple(own.values()))
             for statistic, own in zip(statistics, self._own, strict=True)
         ]
-        if kind.dtype == "uint8":
+        if kind.dtype == "uint8" and not self._nodata:
             self._like = (kind.channels,)
             self._most_values = min(statistic.most_pixels for statistic in statistics)
 

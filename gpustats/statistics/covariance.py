@@ -5,7 +5,9 @@ On the GPU: ``kernels/joint.cu`` and ``kernels/strided.cu``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View, over
 from gpustats.statistics.compiled import compiled
-from gpustats.statistics.exact import column_sums
+from gpustats.statistics.exact import WHOLE, segment_sums
 from gpustats.statistics.lanes import lanes_of
 
 if TYPE_CHECKING:
@@ -40,6 +42,19 @@ def _covariance(view: View) -> list[list[Any]]:
     return matrix
 
 
+def _correlation(view: View) -> list[list[Any]]:
+    covariance = _covariance(view)
+
+    def one(i: int, j: int) -> float:
+        variances = covariance[i][i] * covariance[j][j]
+        if not variances > 0:  # NaN too, where there are no pixels
+            return math.nan
+        return math.copysign(math.sqrt(Fraction(covariance[i][j] ** 2, variances)), covariance[i][j])
+
+    channels = range(len(covariance))
+    return [[one(i, j) for j in channels] for i in channels]
+
+
 class Covariance(Statistic):
     """Sums of products of channels.
 
@@ -60,6 +75,16 @@ class Covariance(Statistic):
             "sum((x_i - mean_i) * (x_j - mean_j)) / n, over all pixels of all images",
             "colour augmentation (PCA lighting), whitening",
             power=2,
+            shape=("C", "C"),
+            in_table=False,
+        ),
+        Number(
+            "correlation",
+            _correlation,
+            "how channels vary together, from -1 to 1",
+            "covariance of two channels, divided by both stds",
+            "`numpy.corrcoef` over all pixels",
+            power=0,
             shape=("C", "C"),
             in_table=False,
         ),
@@ -89,8 +114,15 @@ class Covariance(Statistic):
 
     def fold(self, columns: Columns) -> Part:
         """Return the totals of the rows."""
-        (n,) = column_sums(columns["n"][:, None])
-        return {"n": n, "sum": column_sums(columns["sum"]), "products": column_sums(columns["products"])}
+        return self.fold_segments(columns, WHOLE)[0]
+
+    def fold_segments(self, columns: Columns, starts: Sequence[int]) -> list[Part]:
+        """Return the totals of each segment of the rows."""
+        sums = (segment_sums(columns[name], starts) for name in ("sum", "products"))
+        counts = segment_sums(columns["n"][:, None], starts)
+        return [
+            {"n": n, "sum": total, "products": products} for (n,), total, products in zip(counts, *sums, strict=True)
+        ]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a total."""

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FRACTION_BITS", "column_sums", "fixed_point_sums", "multiply", "squared_deviation"]
+__all__ = [
+    "FRACTION_BITS",
+    "WHOLE",
+    "column_sums",
+    "fixed_point_segments",
+    "fixed_point_sums",
+    "multiply",
+    "segment_sums",
+    "squared_deviation",
+]
 
 U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
 
 FRACTION_BITS = 40
 """What is no integer for an image (its mean, std and variance) is rounded to a multiple of 2**-40 of a grey level."""
+
+WHOLE = (0,)
+"""The start of the one segment that holds all rows."""
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
@@ -29,27 +42,41 @@ def multiply(a: U64, b: U64) -> tuple[U64, U64]:
 
 
 def column_sums(values: NDArray[Any]) -> list[int]:
-    """Sum a (N, C) array of unsigned integers over its rows, as Python integers.
+    """Sum a (N, C) array of unsigned integers over its rows, as Python integers."""
+    return segment_sums(values, WHOLE)[0] if len(values) else [0] * values.shape[1]
+
+
+def segment_sums(values: NDArray[Any], starts: Sequence[int]) -> list[list[int]]:
+    """Sum a (N, C) array of unsigned integers over segments of its rows, as Python integers.
 
     It is summed in halves of 32 bits, which cannot overflow below 2**32 rows.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N, C)
+        N is at least 1.
+    starts : sequence of int
+        The first row of each segment, in ascending order. The first is 0; a segment ends where the next begins.
     """
     values = values.astype(np.uint64, copy=False)
-    low = (values & _LOW).sum(axis=0, dtype=np.uint64)
-    high = (values >> _32).sum(axis=0, dtype=np.uint64)
-    return [(int(h) << 32) + int(w) for h, w in zip(high, low, strict=True)]
+    high, low = (np.add.reduceat(half, starts, axis=0).tolist() for half in (values >> _32, values & _LOW))
+    return [[(h << 32) + w for h, w in zip(*halves, strict=True)] for halves in zip(high, low, strict=True)]
 
 
 def fixed_point_sums(values: F64) -> list[int]:
-    """Round each value of a (N, C) array to a multiple of 2**-40 and sum over the rows, exactly, in units of 2**-40.
+    """Round each value of a (N, C) array to a multiple of 2**-40 and sum over the rows, exactly, in units of 2**-40."""
+    return fixed_point_segments(values, WHOLE)[0] if len(values) else [0] * values.shape[1]
 
-    The value is taken apart at 2**-8 first, so that it may be as large as 2**44.
+
+def fixed_point_segments(values: F64, starts: Sequence[int]) -> list[list[int]]:
+    """Do the same for segments of the rows; see `segment_sums`.
+
+    A value is taken apart at 2**-8 first, so that it may be as large as 2**44.
     """
     coarse = np.floor(values * 256.0)
     fine = np.rint((values * 256.0 - coarse) * float(1 << (FRACTION_BITS - 8)))
-    return [
-        (c << (FRACTION_BITS - 8)) + f
-        for c, f in zip(column_sums(coarse.astype(np.uint64)), column_sums(fine.astype(np.uint64)), strict=True)
-    ]
+    sums = (segment_sums(part.astype(np.uint64), starts) for part in (coarse, fine))
+    return [[(c << (FRACTION_BITS - 8)) + f for c, f in zip(*parts, strict=True)] for parts in zip(*sums, strict=True)]
 
 
 def squared_deviation(n: U64, total: U64, squares: U64) -> F64:

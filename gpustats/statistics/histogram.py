@@ -5,22 +5,61 @@ On the GPU: ``kernels/joint.cu`` and ``kernels/strided.cu``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic
+from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View
 from gpustats.statistics.compiled import compiled
+from gpustats.statistics.distribution import (
+    check_quantile,
+    entropy,
+    kurtosis,
+    mode,
+    quantiles,
+    share,
+    skewness,
+)
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["Histogram", "bins_u8"]
+__all__ = ["Histogram", "bins_u8", "quantile"]
 
 _BINS = 256
+
+
+def _of_bins(number: Callable[[Sequence[int]], Any]) -> Callable[[View], list[Any]]:
+    return lambda view: [number(bins) for bins in view["bins"]]
+
+
+def quantile(q: float | Sequence[float], method: str) -> Number:
+    """Return the number that is a quantile, or several: of shape (C,), or (K, C) for K of them.
+
+    Raises
+    ------
+    ValueError
+        Where none is given; and see `distribution.check_quantile`.
+    """
+    several = np.ndim(q) > 0
+    asked = [check_quantile(one, method) for one in np.atleast_1d(np.asarray(q, object)).tolist()]
+    if not asked:
+        raise ValueError("give at least one quantile, a number from 0 to 1")
+
+    def value(view: View) -> list[Any]:
+        found = [quantiles(bins, asked, method) for bins in view["bins"]]
+        return [list(values) for values in zip(*found, strict=True)] if several else [values[0] for values in found]
+
+    return Number(
+        "quantile",
+        value,
+        "value below which a share of the pixels is",
+        f"numpy.quantile(x, q, method='{method}')",
+        shape=(str(len(asked)), "C") if several else ("C",),
+    )
 
 
 class Histogram(Statistic):
@@ -40,6 +79,56 @@ class Histogram(Statistic):
             shape=("C", "256"),
             dtype="int64",
             in_table=False,
+        ),
+        Number(
+            "median",
+            _of_bins(lambda bins: quantiles(bins, [0.5], "linear")[0]),
+            "middle value",
+            "middle value of all pixels, the average of two where their number is even",
+            "levels that outliers do not move",
+        ),
+        Number(
+            "mode", _of_bins(mode), "most frequent value", "most frequent value, the smallest of several", "backgrounds"
+        ),
+        Number(
+            "entropy",
+            _of_bins(entropy),
+            "bits a value",
+            "-sum(p log2(p)) over the shares p of the 256 values, in bits",
+            "flat or posterised images",
+            power=0,
+        ),
+        Number(
+            "clipped_share.low",
+            _of_bins(lambda bins: share(bins[0], bins)),
+            "share of pixels at 0",
+            "number of pixels that are 0, divided by n",
+            "underexposure, black borders",
+            power=0,
+        ),
+        Number(
+            "clipped_share.high",
+            _of_bins(lambda bins: share(bins[-1], bins)),
+            "share of pixels at the top",
+            "number of pixels that are 255, divided by n",
+            "overexposure, white backgrounds",
+            power=0,
+        ),
+        Number(
+            "skewness",
+            _of_bins(skewness),
+            "asymmetry, as scipy.stats.skew",
+            "m3 / m2^(3/2) with m_k = sum((x - mean)^k) / n",
+            "`scipy.stats.skew` (its default, `bias=True`)",
+            power=0,
+        ),
+        Number(
+            "kurtosis",
+            _of_bins(kurtosis),
+            "excess: 0 for a normal distribution",
+            "m4 / m2^2 - 3, the excess kurtosis",
+            "`scipy.stats.kurtosis` (its default, `fisher=True, bias=True`)",
+            power=0,
         ),
     )
 

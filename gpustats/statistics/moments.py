@@ -13,7 +13,7 @@ On the GPU: ``kernels/moments.cu``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 
 from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View, over
 from gpustats.statistics.compiled import compiled
-from gpustats.statistics.exact import FRACTION_BITS, column_sums, fixed_point_sums, multiply, squared_deviation
+from gpustats.statistics.exact import (
+    FRACTION_BITS,
+    WHOLE,
+    fixed_point_segments,
+    multiply,
+    segment_sums,
+    squared_deviation,
+)
 from gpustats.statistics.lanes import lanes_of
 
 if TYPE_CHECKING:
@@ -155,6 +162,10 @@ class Moments(Statistic):
 
     def fold(self, columns: Columns) -> Part:
         """Return the totals of the rows; about 0.2 ms a call and 2 microseconds a row."""
+        return self.fold_segments(columns, WHOLE)[0]
+
+    def fold_segments(self, columns: Columns, starts: Sequence[int]) -> list[Part]:
+        """Return the totals of each segment of the rows, some 10 microseconds a segment."""
         n, total, squares = columns["n"], columns["sum"], columns["sumsq"]
         count = n.astype(np.float64)
         present, several = n > 0, n > 1
@@ -166,24 +177,27 @@ class Moments(Statistic):
 
         # sqrt, division and multiplication are correctly rounded by IEEE 754: the same bits on every machine.
         mean = np.rint(divided(total.astype(np.float64), count, present) * float(_UNIT)).astype(np.uint64)
-        mean_sq_high, mean_sq_low = multiply(mean, mean)
-        return {
-            "n": column_sums(n),
-            "images": column_sums(present),
-            "images_unbiased": column_sums(several),
-            "sum": column_sums(total),
-            "sumsq": column_sums(squares),
-            "min": [int(x) for x in columns["min"].min(axis=0)],
-            "max": [int(x) for x in columns["max"].max(axis=0)],
-            "image_mean": column_sums(mean),
+        mean_sq_high, mean_sq_low = (segment_sums(half, starts) for half in multiply(mean, mean))
+        sums = {
+            "n": segment_sums(n, starts),
+            "images": segment_sums(present, starts),
+            "images_unbiased": segment_sums(several, starts),
+            "sum": segment_sums(total, starts),
+            "sumsq": segment_sums(squares, starts),
+            "min": np.minimum.reduceat(columns["min"], starts, axis=0).tolist(),
+            "max": np.maximum.reduceat(columns["max"], starts, axis=0).tolist(),
+            "image_mean": segment_sums(mean, starts),
             "image_mean_sq": [
-                (high << 64) + low
-                for high, low in zip(column_sums(mean_sq_high), column_sums(mean_sq_low), strict=True)
+                [(high << 64) + low for high, low in zip(*halves, strict=True)]
+                for halves in zip(mean_sq_high, mean_sq_low, strict=True)
             ],
-            "image_std": fixed_point_sums(divided(np.sqrt(deviation), count, present)),
-            "image_std_unbiased": fixed_point_sums(np.sqrt(divided(deviation, count * (count - 1.0), several))),
-            "image_var": fixed_point_sums(divided(deviation, count * count, present)),
+            "image_std": fixed_point_segments(divided(np.sqrt(deviation), count, present), starts),
+            "image_std_unbiased": fixed_point_segments(
+                np.sqrt(divided(deviation, count * (count - 1.0), several)), starts
+            ),
+            "image_var": fixed_point_segments(divided(deviation, count * count, present), starts),
         }
+        return [dict(zip(sums, values, strict=True)) for values in zip(*sums.values(), strict=True)]
 
     def view(self, part: Part) -> View:
         """Return means and sums of squared deviations as fractions: nothing is rounded before a number is read."""

@@ -13,9 +13,10 @@ from gpustats.errors import DataError, MergeError
 from gpustats.saved import natural
 from gpustats.statistics import ALWAYS, STATISTICS, check_names, for_kind
 from gpustats.statistics.base import Kind, Part
+from gpustats.statistics.exact import WHOLE
 from gpustats.statistics.rows import Rows, mixture
 
-__all__ = ["Grouped", "RowBuffer", "Sink", "Totals"]
+__all__ = ["RowBuffer", "Sink", "Totals"]
 
 _KEY_MODULUS = 1 << 128
 """The hash of a set of keys is a sum modulo this."""
@@ -106,22 +107,41 @@ class Totals:
             Where an image has no pixels.
         """
         if len(rows):
-            self.merge(self._of_rows(rows))
+            (totals,) = self.of_segments(rows, WHOLE, self.statistics)
+            self.merge(totals)
 
-    def _of_rows(self, rows: Rows) -> Totals:
+    @classmethod
+    def of_segments(cls, rows: Rows, starts: Sequence[int], statistics: Sequence[str]) -> list[Totals]:
+        """Return the totals of each segment of a batch that is not empty; a segment ends where the next one starts.
+
+        Raises
+        ------
+        ValueError
+            Where an image has no pixels.
+        """
         assert rows.kind is not None
         pixels = rows.height * rows.width
         if not pixels.all():
             raise ValueError(f"image {rows.keys[int(np.argmin(pixels))]!r} has no pixels")
-        totals = Totals(self.statistics)
-        totals.kind = rows.kind
-        totals.images = len(rows)
-        totals.pixels = int(pixels.sum())
-        totals.height_min, totals.height_max = int(rows.height.min()), int(rows.height.max())
-        totals.width_min, totals.width_max = int(rows.width.min()), int(rows.width.max())
-        totals.key_hash = _hash(rows.keys)
-        totals.parts = {s.name: s.fold(rows.of(s.name)) for s in for_kind(self.statistics, rows.kind)}
-        return totals
+        measured = for_kind(tuple(statistics), rows.kind)
+        parts = [s.fold_segments(rows.of(s.name), starts) for s in measured]
+        counts = np.add.reduceat(pixels, starts).tolist()
+        (low_h, low_w), (high_h, high_w) = (
+            [extreme.reduceat(sizes, starts).tolist() for sizes in (rows.height, rows.width)]
+            for extreme in (np.minimum, np.maximum)
+        )
+        found = []
+        for place, (start, stop) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
+            totals = cls(statistics)
+            totals.kind = rows.kind
+            totals.images = stop - start
+            totals.pixels = counts[place]
+            totals.height_min, totals.height_max = low_h[place], high_h[place]
+            totals.width_min, totals.width_max = low_w[place], high_w[place]
+            totals.key_hash = _hash(rows.keys[start:stop])
+            totals.parts = {s.name: of_statistic[place] for s, of_statistic in zip(measured, parts, strict=True)}
+            found.append(totals)
+        return found
 
     def merge(self, other: Totals) -> None:
         """Add everything that `other` folded; `other` stays as it is.
@@ -154,6 +174,16 @@ class Totals:
             for name in names:
                 setattr(self, name, combine((getattr(self, name), getattr(other, name))))
         self.key_hash = (self.key_hash + other.key_hash) % _KEY_MODULUS
+
+    def only(self, statistics: Sequence[str]) -> Totals:
+        """Return the same totals with no other statistics than these; the others are named in `left_out`."""
+        totals = Totals()
+        totals.merge(self)
+        dropped = {name for name in self.statistics if name not in statistics} | {*self.left_out}
+        totals.left_out = tuple(name for name in STATISTICS if name in dropped)
+        totals.statistics = tuple(name for name in self.statistics if name in statistics)
+        totals.parts = {name: part for name, part in self.parts.items() if name in statistics}
+        return totals
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers in plain containers; `from_dict` reads them back exactly."""
@@ -212,45 +242,6 @@ class Sink(Protocol):
     def fold(self, rows: Rows) -> None:
         """Add every row of a batch."""
         ...
-
-
-class Grouped:
-    """Totals by group: another accumulator over the same rows, not another pass.
-
-    Parameters
-    ----------
-    statistics : tuple of str
-        What is measured.
-
-    Attributes
-    ----------
-    groups : dict of str to Totals
-        By the name of the group; ``""`` for images that have none.
-    """
-
-    def __init__(self, statistics: Sequence[str] = (ALWAYS,)) -> None:
-        self._statistics = tuple(statistics)
-        self.groups: dict[str, Totals] = {}
-
-    def fold(self, rows: Rows) -> None:
-        """Add every row of a batch to the totals of its group."""
-        places: dict[str, list[int]] = {}
-        for place, group in enumerate(rows.groups):
-            places.setdefault(group, []).append(place)
-        for group, which in places.items():
-            self.groups.setdefault(group, Totals(self._statistics)).fold(rows.take(np.array(which)))
-
-    def merge(self, other: Grouped) -> None:
-        """Add everything that `other` folded, group by group; `other` stays as it is."""
-        for group, totals in other.groups.items():
-            self.groups.setdefault(group, Totals(self._statistics)).merge(totals)
-
-    def whole(self) -> Totals:
-        """Return the totals of all groups together."""
-        whole = Totals(self._statistics)
-        for totals in self.groups.values():
-            whole.merge(totals)
-        return whole
 
 
 class RowBuffer:

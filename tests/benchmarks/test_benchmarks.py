@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import gpustats
-from benchmarks import cpu, peers, readme, scaling, sources, timing
+from benchmarks import cpu, figures, peers, scaling, sources, timing
 from benchmarks.__main__ import SUITES, main
 from benchmarks.exact import error, exact
 from benchmarks.files import write_sized, write_tar
@@ -200,16 +200,17 @@ def test_container_with_other_integers_is_not_timed(few: Path, tmp_path: Path, m
         sources.run(few, tmp_path, tiny=True)
 
 
-def test_readme_has_the_figures_of_the_committed_json() -> None:
-    text = (readme.ROOT / "README.md").read_text(encoding="utf-8")
-    folder = readme.results_folder(text)
-    assert readme.replaced(text, folder) == text, f"run: python -m benchmarks readme {folder}"
-    assert (readme.ROOT / folder / "cpu.png").is_file()
+@pytest.mark.parametrize("name", figures.PAGES)
+def test_pages_have_the_figures_of_the_committed_json(name: str) -> None:
+    text = (figures.ROOT / name).read_text(encoding="utf-8")
+    folder = figures.results_folder(text)
+    assert figures.replaced(name, text, folder) == text, f"run: python -m benchmarks figures {folder}"
+    assert (figures.ROOT / folder / "cpu.png").is_file()
 
 
-def test_readme_without_a_place_for_figures_is_an_error() -> None:
-    with pytest.raises(ValueError, match="the figures have no place"):
-        readme.replaced("# A text\n", "anywhere")
+def test_a_page_without_a_place_for_figures_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"README\.md has no lines .* the figures have no place"):
+        figures.replaced("README.md", "# A text\n", "anywhere")
 
 
 CALLS_AN_IMAGE = 13

@@ -194,19 +194,3 @@ def test_a_pil_image_that_is_not_decoded_yet_and_has_16_bits_a_sample(tmp_path: 
     with Image.open(tmp_path / "a.tif") as image, pytest.warns(gpustats.ImagesFailedWarning):
         [failure] = gpustats.compute([image], progress=False).failures
     assert failure.message == "PIL image of 16 bits a sample, of which Pillow would give 8"
-
-
-@pytest.mark.parametrize("shape", [(4, 5), (5, 6, 3), (2, 5, 6, 3)])
-def test_masked_arrays(shape: tuple[int, ...]) -> None:
-    values = np.ones(shape, np.float32)
-    clear = np.ma.MaskedArray(values)
-    assert (
-        gpustats.compute(clear, progress=False).mean.tolist() == gpustats.compute(values, progress=False).mean.tolist()
-    )
-    masked = np.ma.masked_equal(np.where(np.arange(values.size).reshape(shape) == 3, -9999, values), -9999)
-    for data in (masked, [masked], iter([masked])):
-        with pytest.raises(gpustats.DataError, match="has masked values, which cannot be left out"):
-            gpustats.compute(data, progress=False)
-    with pytest.warns(gpustats.ImagesFailedWarning):
-        [failure] = gpustats.compute([clear, masked], progress=False).failures
-    assert (failure.reason, "masked values" in failure.message) == ("unsupported", True)

@@ -30,7 +30,7 @@ PHOTO = photo(33, 41)
 
 
 def decoded(data: bytes, mode: str = "native") -> Any:
-    return Decoder(10**6, MemoryBudget(1 << 30, 1), mode).decode(data)[0].copy()
+    return Decoder(10**6, MemoryBudget(1 << 30, 1), mode=mode).decode(data)[0].copy()
 
 
 def refused(data: bytes, mode: str = "native") -> str:
@@ -273,13 +273,13 @@ def test_what_a_tiff_is_refused_for() -> None:
 
 def test_limits_hold_for_deep_images() -> None:
     data = imagecodecs.png_encode(np.zeros((40, 50, 3), np.uint16))
-    assert Decoder(2000, MemoryBudget(1 << 30, 1), "native").decode(data)[0].shape == (40, 50, 3)
+    assert Decoder(2000, MemoryBudget(1 << 30, 1), mode="native").decode(data)[0].shape == (40, 50, 3)
     with pytest.raises(ImageError, match="max_pixels=1,999"):
-        Decoder(1999, MemoryBudget(1 << 30, 1), "native").decode(data)
+        Decoder(1999, MemoryBudget(1 << 30, 1), mode="native").decode(data)
     budget = MemoryBudget(1 << 30, 1)
     budget.share, budget.common = 1, 40 * 50 * 3 * 12 - 1
     with pytest.raises(ImageError, match="decoding takes about"):
-        Decoder(2000, budget, "native").decode(data)
+        Decoder(2000, budget, mode="native").decode(data)
 
 
 def test_a_run(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ __all__ = ["CONTAINERS", "DEEP", "MAX_PIXELS", "TARGETS", "Target", "pillow_verd
 MAX_PIXELS = 20_000_000
 
 _decoder = Decoder(MAX_PIXELS, MemoryBudget(1 << 30, 1))
-_native = Decoder(MAX_PIXELS, MemoryBudget(1 << 30, 1), "native")
+_native = Decoder(MAX_PIXELS, MemoryBudget(1 << 30, 1), mode="native")
 
 
 def verdict(data: bytes, decoder: Decoder = _decoder) -> str:

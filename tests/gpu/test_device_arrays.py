@@ -43,6 +43,10 @@ class DeviceArray(np.ndarray):
     data = property(lambda self: SimpleNamespace(ptr=self.ctypes.data))  # type: ignore[assignment]
     __cuda_array_interface__ = property(lambda self: self.__array_interface__)
 
+    def get(self) -> np.ndarray:
+        """Copy it to the host."""
+        return np.array(self)
+
 
 def on_device(array: np.ndarray) -> DeviceArray:
     return array.view(DeviceArray)
@@ -116,15 +120,28 @@ def test_planar_images_are_not_copied(launches: list[LaunchPlan]) -> None:
     assert array.ctypes.data <= first_address < array.ctypes.data + array.nbytes
 
 
-def test_values_that_are_not_finite_are_failures(launches: list[LaunchPlan]) -> None:
-    for dtype in ("float32", "float64"):
-        array = random((4, 6, 5, 3), dtype)
-        array[1, 2, 2, 0] = np.nan
-        array[3, 0, 0, 2] = np.inf
-        with pytest.warns(ImagesFailedWarning):
-            stats = run(on_device(array))
-        assert [f.reason for f in stats.failures] == ["corrupt", "corrupt"]
-        assert stats.n_images == 2
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_that_are_not_finite_are_left_out_on_the_host(launches: list[LaunchPlan], dtype: str) -> None:
+    array = random((4, 6, 5, 3), dtype)
+    array[1, 2, 2, 0] = np.nan
+    array[3, 0, 0, 2] = np.inf
+    stats, host = run(on_device(array)), run(array)
+    assert len(launches) == (dtype == "float32")
+    assert stats.totals["moments"]["n"] == host.totals["moments"]["n"] == [119, 120, 119]
+    np.testing.assert_allclose(stats.std, host.std, rtol=1e-12)
+    assert stats.runs[0]["images_by_decoder"] == {"none": 4}
+    array[0] = np.nan
+    with pytest.warns(ImagesFailedWarning):
+        stats = run(on_device(array))
+    assert [(f.key, f.reason) for f in stats.failures] == [("0", "unsupported")]
+    assert stats.runs[0]["images_by_decoder"] == {"none": 3}
+
+
+def test_what_no_kernel_does_is_done_on_the_host(launches: list[LaunchPlan]) -> None:
+    array = random((4, 12, 10, 3), "uint8")
+    for options in ({"nodata": 7}, {"crop": 5}, {"resize": 6}):
+        assert run(on_device(array), **options).totals == run(array, **options).totals
+    assert launches == []
 
 
 def test_other_types_are_failures(launches: list[LaunchPlan]) -> None:

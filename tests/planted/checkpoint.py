@@ -193,7 +193,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/api.py",
-        'names = ("column", "feature", "group", "root", "layout")',
+        'names = ("column", "picked", "feature", "group", "root", "layout", "repeats")',
         'names = ("column", "feature", "root", "layout")',
         _RUN + "a_checkpoint_is_of_one_set_of_options",
     ),

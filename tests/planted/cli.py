@@ -78,14 +78,14 @@ FAULTS = [
     ),
     Fault(
         _OUTPUT,
-        'if json == "-":',
-        'if json is not None and json.startswith("-"):\n        stats.save(json)\n    elif json == "":',
+        'if shown.json is not None and shown.json != "-":',
+        "if shown.json is not None:",
         _OPTIONS + "test_json_to_a_file_beside_the_table_and_to_standard_output_alone",
     ),
     Fault(_OUTPUT, "unit = stats.scaled(1)", "unit = stats", _OPTIONS + "test_show"),
     Fault(_OUTPUT, "_FAILURES_SHOWN = 20", "_FAILURES_SHOWN = 21", _OPTIONS + "test_twenty_failures_are_listed"),
     Fault(_OUTPUT, "    if not quiet:\n", "    if True:\n", _OPTIONS + "test_quiet"),
-    Fault(_OUTPUT, "    if stats.n_images:\n", "    if stats:\n", _OPTIONS + "test_twenty_failures_are_listed"),
+    Fault(_OUTPUT, "    if not stats.n_images:\n", "    if False:\n", _OPTIONS + "test_twenty_failures_are_listed"),
     Fault(_DEMO, "if folder.exists():", "if not folder.exists():", _OPTIONS + "test_demo"),
     Fault(_DEMO, "write_images(folder, count)", "write_images(folder, 300)", _OPTIONS + "test_demo"),
     Fault(

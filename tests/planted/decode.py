@@ -39,6 +39,13 @@ def _mode(module: str, old: str, new: str, test: str) -> Fault:
     return Fault(f"gpustats/decode/{module}.py", old, new, f"tests/decode/test_modes.py::{test}")
 
 
+_TRANSFORM = "tests/decode/test_transform.py"
+
+
+def _transform(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/decode/transform.py", old, new, f"{_TRANSFORM}::{test}")
+
+
 FAULTS = [
     _mode("modes", "+ 0x8000) >> 16", ") >> 16", "test_every_colour_as_pillow_greys_it"),
     _mode("modes", "19595, 38470, 7471", "19595, 38469, 7472", "test_every_colour_as_pillow_greys_it"),
@@ -65,20 +72,20 @@ FAULTS = [
     ),
     Fault(
         "gpustats/definition.py",
-        '            data = {"mode": "RGB", **data}\n',
-        "            pass\n",
+        'or data.get("mode", "RGB") not in MODES',
+        "",
         "tests/decode/test_modes.py::test_definitions_of_earlier_versions",
     ),
     Fault(
         "gpustats/engines/device.py",
-        "_mode_problem(definition.mode) or ",
-        "",
+        'if definition.mode != "RGB":',
+        "if False:",
         "tests/decode/test_modes.py::test_a_gpu_that_was_asked_for_does_not_decode_in_other_modes",
     ),
     Fault(
         "gpustats/engines/worker.py",
-        "decode.Decoder(max_pixels, budget, definition.mode)",
-        "decode.Decoder(max_pixels, budget)",
+        "decode.Decoder(max_pixels, budget, transform, definition.mode)",
+        "decode.Decoder(max_pixels, budget, transform)",
         "tests/decode/test_modes.py::test_a_run",
     ),
     _plain(
@@ -124,8 +131,8 @@ FAULTS = [
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
     _decode(
-        "        check_size(height, width, self._max_pixels)\n        if size",
-        "        if size",
+        "        check_size(height, width, self._max_pixels)\n        later",
+        "        later",
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
     _decode("if height * width > max_pixels:", "if height * width >= max_pixels:", "test_sizes"),
@@ -216,15 +223,46 @@ FAULTS = [
         "tests/decode/test_depth.py::test_tiff",
     ),
     Fault(
-        "gpustats/sources/objects.py",
-        "        if np.ma.getmaskarray(value).any():",
-        "        if False:",
-        "tests/decode/test_depth.py::test_masked_arrays",
-    ),
-    Fault(
-        "gpustats/sources/objects.py",
+        "gpustats/sources/values.py",
         "        if mode not in _PIL_AS_IT_IS and mode not in EIGHT_BIT_MODES:",
         "        if False:",
         "tests/decode/test_depth.py::test_pil_images",
+    ),
+    _transform(
+        "other = int(size * long / short)", "other = round(size * long / short)", "test_pixels_are_those_of_pillow"
+    ),
+    _transform("round((height - high) / 2)", "(height - high) // 2", "test_pixels_are_those_of_pillow"),
+    _transform("round((width - wide) / 2)", "(width - wide) // 2", "test_pixels_are_those_of_pillow"),
+    _transform("if height <= width else (other, size)", "if True else ()", "test_pixels_are_those_of_pillow"),
+    _transform(
+        "            if height * width > max_pixels:",
+        "            if False:",
+        "test_a_resize_that_would_not_fit_into_memory_is_refused",
+    ),
+    _transform("7 * height * width +", "3 * height * width +", "test_memory_is_asked_for_the_transform_too"),
+    _transform(
+        "        if high > height or wide > width:",
+        "        if False:",
+        "test_an_image_that_is_smaller_than_the_crop_fails_by_name",
+    ),
+    _transform("math.floor(cut[0] / crop_pct)", "math.ceil(cut[0] / crop_pct)", "test_crop_pct_is_that_of_timm"),
+    _transform("7: lambda pixels: pixels[::-1, ::-1]", "7: lambda pixels: pixels", "test_every_orientation"),
+    Fault(
+        "gpustats/decode/pillow.py",
+        ' or kind.name == "TIFF":',
+        ":",
+        f"{_TRANSFORM}::test_images_are_turned_as_pillow_turns_them",
+    ),
+    Fault(
+        "gpustats/engines/worker.py",
+        "Transform.parse(definition.transform)",
+        'Transform.parse("none")',
+        f"{_TRANSFORM}::test_a_separate_process_asks_for_the_memory_too",
+    ),
+    Fault(
+        "gpustats/engines/device.py",
+        "_cpu_only(definition) or ",
+        "",
+        f"{_TRANSFORM}::test_the_gpu_leaves_transforms_to_the_cpu",
     ),
 ]

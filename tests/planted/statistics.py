@@ -16,6 +16,16 @@ _STATS = "tests/test_stats.py::test_"
 _DISPLAY = "tests/test_display.py::test_"
 _RUN = "tests/test_run.py::test_"
 _MEMORY = "tests/test_memory.py::test_"
+_DISTRIBUTION = "tests/test_distribution.py::test_"
+_GROUPS = "tests/test_groups.py::test_"
+_COLOUR = "tests/test_colour.py::test_"
+
+
+def _missing(
+    old: str, new: str, test: str, file: str = "gpustats/statistics/missing.py", tests: str = "tests/test_missing.py"
+) -> Fault:
+    return Fault(file, old, new, f"{tests}::{test}")
+
 
 FAULTS = [
     Fault(
@@ -50,8 +60,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/exact.py",
-        "return [(int(h) << 32) + int(w)",
-        "return [(int(h) << 32) | int(w)",
+        "return [[(h << 32) + w for",
+        "return [[(h << 32) | w for",
         _ARITHMETIC + "column_sums_at_every_boundary",
     ),
     Fault(
@@ -284,8 +294,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/totals.py",
-        " | {*self.left_out}",
-        "",
+        "^ {*other.statistics} | {*self.left_out}",
+        "^ {*other.statistics}",
         _HISTOGRAM + "results_with_and_without_are_pooled_without",
     ),
     Fault(
@@ -350,8 +360,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/result/stats.py",
-        'temporary.write_text(self.to_json() + "\\n", encoding="utf-8")\n            os.replace(temporary, target)',
-        'target.write_text(self.to_json() + "\\n", encoding="utf-8")',
+        'with temporary.open("w", encoding="utf-8") as file:',
+        'with target.open("w", encoding="utf-8") as file:',
         _STATS + "a_write_that_fails_leaves_the_old_file_and_nothing_else",
     ),
     Fault(
@@ -370,8 +380,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/definition.py",
-        "any(type(data[name]) is not type(value) for name, value in expected.items())",
-        "any(not isinstance(data[name], type(value)) for name, value in expected.items())",
+        "any(type(value) is not type(expected[name]) for name, value in data.items())",
+        "any(not isinstance(value, type(expected[name])) for name, value in data.items())",
         _STATS + "a_damaged_definition_is_refused",
     ),
     Fault(
@@ -433,5 +443,155 @@ FAULTS = [
         "if size <= self.share:",
         "if size < self.share:",
         _MEMORY + "what_is_reserved_refused_and_given_back",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "math.ceil(n * q) - 1",
+        "math.floor(n * q)",
+        _DISTRIBUTION + "every_hundredth_of_every_small_number_of_pixels",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "math.ceil(n * q)",
+        "math.ceil(n * Fraction(q))",
+        _DISTRIBUTION + "every_hundredth_of_every_small_number_of_pixels",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "* (place - low)",
+        "* (low - place)",
+        _DISTRIBUTION + "the_command_line_shows_them",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "second * second) - 3 if",
+        "second * second) if",
+        _DISTRIBUTION + "every_number_against_numpy_and_scipy",
+    ),
+    Fault(
+        "gpustats/statistics/distribution.py",
+        "second**3)), third)",
+        "second**3)), 1)",
+        _DISTRIBUTION + "billions_of_pixels_keep_every_digit",
+    ),
+    Fault(
+        "gpustats/statistics/colour.py",
+        "column *= -1",
+        "pass",
+        _COLOUR + "the_sign_does_not_depend_on_the_solver",
+    ),
+    Fault(
+        "gpustats/statistics/colour.py",
+        "values[::-1], 0.0), vectors[:, ::-1]",
+        "values[::-1], 0.0), vectors[:, :]",
+        _COLOUR + "everything_against_numpy",
+    ),
+    Fault(
+        "gpustats/statistics/colour.py",
+        "if len(values) and values[-1]",
+        "if not len(values) and values[-1]",
+        _COLOUR + "grey_images_cannot_be_whitened_without_eps",
+    ),
+    Fault(
+        "gpustats/result/derived.py",
+        'self.number("covariance") / unit**2',
+        'self.number("covariance") / unit',
+        _COLOUR + "scales",
+    ),
+    Fault(
+        "gpustats/statistics/grouped.py",
+        "names[place] != names[place - 1]",
+        "names[place] > names[0]",
+        _GROUPS + "any_split_and_order_gives_the_same_groups",
+    ),
+    Fault(
+        "gpustats/statistics/grouped.py",
+        "self._unpacked(name) if name in self._packed else Totals(self._statistics)",
+        "Totals(self._statistics)",
+        _GROUPS + "thousands_of_groups_are_kept_small_and_come_back",
+    ),
+    Fault(
+        "gpustats/statistics/grouped.py",
+        "                    self._packed[other] = _pack(totals)\n",
+        "                    self._packed.setdefault(other, _pack(totals))\n",
+        _GROUPS + "thousands_of_groups_are_kept_small_and_come_back",
+    ),
+    Fault(
+        "gpustats/statistics/grouped.py",
+        "totals.merge(self._at_hand[name] if name in self._at_hand else self._unpacked(name))\n        return totals",
+        "return self._at_hand[name] if name in self._at_hand else self._unpacked(name)",
+        _GROUPS + "thousands_of_groups_are_kept_small_and_come_back",
+    ),
+    Fault(
+        "gpustats/statistics/grouped.py",
+        "self._open(name).merge(totals.only(self._statistics))",
+        "self._open(name).merge(totals)",
+        _GROUPS + "results_are_pooled_group_by_group",
+    ),
+    Fault(
+        "gpustats/statistics/exact.py",
+        "np.add.reduceat(half, starts, axis=0)",
+        "np.add.reduceat(half, starts[:1], axis=0)",
+        _GROUPS + "any_split_and_order_gives_the_same_groups",
+    ),
+    Fault(
+        "gpustats/result/groups.py",
+        "or totals.kind != whole.kind or not totals.images",
+        "or totals.kind != whole.kind",
+        _GROUPS + "damaged_groups_are_refused",
+    ),
+    Fault(
+        "gpustats/result/groups.py",
+        '("images", "pixels", "key_hash", "parts")',
+        '("images", "pixels", "key_hash")',
+        _GROUPS + "damaged_groups_are_refused",
+    ),
+    Fault(
+        "gpustats/grouping.py",
+        'if self._by == "folder" and source.takes & _NO_FOLDERS:',
+        'if self._by == "folder" and not source.takes:',
+        _GROUPS + "what_is_no_group_by",
+    ),
+    Fault(
+        "gpustats/run.py",
+        "Outcome(rows, outcome.failures + failures)",
+        "Outcome(rows, failures)",
+        _GROUPS + "a_function_that_raises_costs_each_key_once",
+    ),
+    _missing(
+        "            and type(pixels) is np.ndarray  # not a masked array\n",
+        "",
+        "test_the_fast_way_is_not_taken_by_masked_arrays",
+        "gpustats/statistics/builder.py",
+    ),
+    _missing(" and not self._nodata:", ":", "test_nodata", "gpustats/statistics/builder.py"),
+    _missing(
+        "            valid &= np.isfinite(values)",
+        "            pass",
+        "test_nan_and_infinity_are_left_out",
+        "gpustats/statistics/builder.py",
+    ),
+    _missing("equal if missing is None else missing | equal", "equal", "test_masked_values_and_no_data_together"),
+    _missing(
+        "    if not valid.any(axis=(0, 1)).all():",
+        "    if not valid.any():",
+        "test_an_image_without_a_valid_pixel_is_a_failure",
+    ),
+    _missing(
+        "        if not np.array_equal(whole, valid.any(axis=2)):",
+        "        if False:",
+        "test_a_histogram_of_channels_with_other_pixels_missing",
+    ),
+    _missing(
+        "(values == np.array(wanted, values.dtype)).all(axis=2)",
+        "(values == np.array(wanted, values.dtype)).any(axis=2)",
+        "test_a_whole_pixel_that_stands_for_no_data",
+    ),
+    _missing(
+        "self._transforms or bool(definition.nodata)",
+        "self._transforms",
+        "test_what_no_kernel_does_is_done_on_the_host",
+        "gpustats/engines/cpu.py",
+        "tests/gpu/test_device_arrays.py",
     ),
 ]

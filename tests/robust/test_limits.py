@@ -43,7 +43,7 @@ for data in pickle.load(sys.stdin.buffer):
     budget = MemoryBudget(8 << 30, 1)
     budget.share, asked = 1, [0]  # every reservation is asked for
     budget.reserve = lambda size: asked.append(size) or 0
-    decoder = Decoder(512_000_000, budget, sys.argv[1])
+    decoder = Decoder(512_000_000, budget, mode=sys.argv[1])
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak starts anew
     before = memory("VmRSS")

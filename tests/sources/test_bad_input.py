@@ -310,7 +310,9 @@ def test_a_tfrecord_without_the_feature(tmp_path: Path) -> None:
     stats, failures = compute(tfrecord(tmp_path, 1), feature="jpeg")
     assert failures == {"a.tfrecord/0": "missing"}
     message = next(iter(stats.failures)).message
-    assert message == "no bytes feature 'jpeg'; there are: image/encoded, label; choose with feature="
+    assert (
+        message == "no bytes feature 'jpeg'; there are: image/encoded (bytes), label (integers); choose with feature="
+    )
 
 
 def test_a_parquet_without_an_image_column(tmp_path: Path) -> None:

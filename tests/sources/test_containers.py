@@ -131,7 +131,9 @@ def test_options_of_a_list_are_those_of_any_entry(photos: Path, files: list[Path
     table = PACKERS["parquet"](files, tmp_path)
     for data in ([photos, table], [table, photos], [photos, files[0], table]):
         options: dict[str, Any] = {"column": "jpg", "progress": False, "device": "cpu"}
-        assert gpustats.compute(data, **options).n_images == len(files) * 2 + (len(data) > 2)
+        stats = gpustats.compute(data, **options)
+        assert stats.n_images == len(files) * 2
+        assert stats.skipped == ({"repeated": 1} if len(data) > 2 else {})
         with pytest.raises(ValueError, match=r"feature= is an option for TFRecord files; a list of \d does not use it"):
             gpustats.compute(data, feature="x")
     with pytest.warns(gpustats.ImagesFailedWarning, match=r"gone\.parquet: missing"):
@@ -147,7 +149,9 @@ def test_webdataset_column_chooses_among_the_images_of_a_sample(files: list[Path
             sink.write({"__key__": f"{i:06d}", "jpg": path.read_bytes(), "seg.png": mask.read_bytes()})
     assert integers(tmp_path / "a.tar", column="jpg") == integers(files)
     assert integers(tmp_path / "a.tar", column="seg.png")["pixels"] == 25 * len(files)
-    assert integers(tmp_path / "a.tar")["images"] == 2 * len(files)
+    assert integers(tmp_path / "a.tar", column="*")["images"] == 2 * len(files)
+    with pytest.warns(gpustats.ImagesFailedWarning, match=r"with jpg, seg\.png; choose with column= \(column='jpg'\)"):
+        assert gpustats.compute(tmp_path / "a.tar", progress=False).n_images == 0
 
 
 def test_a_folder_with_images_and_an_archive_reads_the_images(photos: Path, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.sources.packing import Contents, contents
+from tests.sources.packing import Contents, contents, need
 
 NAMES = ["a.jpg", "é/日本.jpg", "caf\udce9.jpg"]
 
@@ -127,11 +128,12 @@ def test_tables_without_a_column_of_paths(folder: Path) -> None:
 
 def test_rows_that_are_wrong(folder: Path) -> None:
     found = read(folder, "m.csv", "path,label\na.jpg\n,x\n\na.jpg,y,too,many\n")
-    assert found.images == [("a.jpg", "", b"a.jpg"), ("a.jpg", "y", b"a.jpg")]
+    assert found.images == [("a.jpg", "", b"a.jpg")]
+    assert found.skipped == {"repeated_other_group": 1}
     assert (found.failures, found.messages) == ([("m.csv:3", "missing")], ["the row has no path in 'path'"])
     lines = ['{"path": "a.jpg", "label": 7}', "{", "[]", '"a.jpg"', '{"path": 3}', '{"label": 1}', "[" * 9000]
     found = read(folder, "m.jsonl", "\n".join([*lines, '{"path": "a.jpg", "label": null}']))
-    assert found.images == [("a.jpg", "7", b"a.jpg"), ("a.jpg", "", b"a.jpg")]
+    assert found.images == [("a.jpg", "7", b"a.jpg")]
     assert list(zip(found.failures, found.messages, strict=True)) == [
         (("m.jsonl:2", "corrupt"), "the line is no JSON"),
         (("m.jsonl:3", "corrupt"), "the line is no JSON object"),
@@ -141,7 +143,7 @@ def test_rows_that_are_wrong(folder: Path) -> None:
         (("m.jsonl:7", "corrupt"), "the line is no JSON"),
     ]
     found = read(folder, "m.json", '[{"path": "a.jpg"}, 3, "a.jpg", {"x": 1}]')
-    assert found.keys == ["a.jpg", "a.jpg"]
+    assert (found.keys, found.skipped) == (["a.jpg"], {"repeated": 1})
     assert found.failures == [("m.json:2", "corrupt"), ("m.json:4", "missing")]
     assert found.messages[0] == "not a JSON object"
 
@@ -192,9 +194,10 @@ def test_where_paths_lead(folder: Path, tmp_path: Path) -> None:
     for name, text in [("m.csv", "path\n{}\n{}\n"), ("l.txt", "{}\n{}\n")]:
         assert read(away, name, text.format("../a.jpg", absolute)).images == [
             ("../a.jpg", "", b"a.jpg"),
-            (absolute, "", b"a.jpg"),
         ]
-        found = read(away, name, text.format("a.jpg", absolute), root=str(folder))
+        found = read(away, name, text.format(absolute, "a.jpg"), root=str(folder))
+        assert (found.images, found.skipped) == ([(absolute, "", b"a.jpg")], {"repeated": 1})
+        found = read(away, name, text.format("a.jpg", absolute), root=str(folder), repeats="count")
         assert found.images == [("a.jpg", "", b"a.jpg"), (absolute, "", b"a.jpg")]
         found = read(away, name, text.format("a.jpg", "memory://x/a.jpg"), root=str(folder))
         assert found.failures == [("memory://x/a.jpg", "unsupported")]
@@ -210,12 +213,95 @@ def test_paths_below_a_url(folder: Path) -> None:
     text = "path\n" + "\n".join(good + bad)
     for root in ("memory://manifest", "memory://manifest/"):
         found = read(folder, "m.csv", text, root=root)
+        assert (found.images, found.skipped) == ([(good[0], "", b"remote")], {"repeated": 1})
+        found = read(folder, "m.csv", text, root=root, repeats="count")
         assert found.images == [(name, "", b"remote") for name in good]
         assert found.failures == [(name, "unsupported") for name in bad]
         assert found.messages[0] == "a path below a URL may not be absolute or hold '..'"
     memory.pipe_file("/manifest/m.csv", text.encode())
     found = contents("memory://manifest/m.csv")
-    assert found.images == [(name, "", b"remote") for name in good]
+    assert found.images == [(good[0], "", b"remote")]
     assert found.failures == [(name, "unsupported") for name in bad]
     found = contents("memory://manifest/m.csv", root=str(folder))
     assert found.failures[0] == (good[0], "missing"), "root= is a folder of this machine"
+
+
+ENDINGLESS = {"m.csv": "id,label\n{}\n", "l.txt": "{}\n", "m.jsonl": '{{"id": "{}"}}\n'}
+
+
+@pytest.mark.parametrize("name", ENDINGLESS)
+def test_names_without_their_ending(name: str, tmp_path: Path) -> None:
+    """As in ImageSets/Main/train.txt of VOC and in tables of Kaggle."""
+    for file in ("a.jpg", "2008_01.5.PNG", "both.jpg", "both.png", "hash"):
+        (tmp_path / "images" / file).parent.mkdir(exist_ok=True)
+        (tmp_path / "images" / file).write_bytes(file.encode())
+    options = {} if name == "l.txt" else {"column": "id"}
+    found = {}
+    for key in ("a", "2008_01.5", "both", "hash", "gone", "gone.jpg"):
+        read_one = read(tmp_path, name, ENDINGLESS[name].format(key), root=str(tmp_path / "images"), **options)
+        found[key] = [data for *_, data in read_one.images] or read_one.failures + read_one.messages
+    assert found == {
+        "a": [b"a.jpg"],
+        "2008_01.5": [b"2008_01.5.PNG"],
+        "both": [
+            ("both", "unsupported"),
+            "several files have this name: both.jpg, both.png; give the ending as well",
+        ],
+        "hash": [b"hash"],
+        "gone": [("gone", "missing"), "no such file"],
+        "gone.jpg": [("gone.jpg", "missing"), "no such file"],
+    }
+
+
+def test_names_without_their_ending_in_a_list(tmp_path: Path) -> None:
+    gif = b"GIF89a" + b"x" * 20
+    for file in ("a.jpg", "both.jpg", "both.png"):
+        (tmp_path / file).write_bytes(file.encode())
+    for file in ("hash", "hash.0a1b"):
+        (tmp_path / file).write_bytes(gif)
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    found = contents([tmp_path / name for name in ("a", "hash", "hash.0a1b", "both", "model.onnx", "gone")])
+    assert [data for *_, data in found.images] == [b"a.jpg", gif, gif]
+    assert [key.rpartition("/")[2] for key, _ in found.failures] == ["both", "model.onnx", "gone"]
+    assert "several files have this name: " in found.messages[0]
+
+
+def test_a_manifest_whose_files_are_half_missing(folder: Path) -> None:
+    rows = "".join(f"a.jpg,{i}\ngone{i}.jpg,x\n" for i in range(20))
+    found = read(folder, "m.csv", "path,label\n" + rows, repeats="count")
+    assert len(found.images) == 20
+    assert found.failures == [(f"gone{i}.jpg", "missing") for i in range(20)]
+
+
+def data_url(data: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+@pytest.mark.parametrize("kind", ["m.csv", "m.jsonl", "m.json", "m.parquet", "huggingface"])
+def test_images_in_the_table_itself(kind: str, tmp_path: Path) -> None:
+    urls = [
+        data_url(b"first"),
+        "data:,%FF%00x",
+        "DATA:image/png;BASE64,YWI=",
+        "data:image/png;base64,Y!WI=",
+        "data:none",
+    ]
+    rows = [{"image": url, "label": str(number)} for number, url in enumerate(urls)]
+    path = tmp_path / kind
+    if kind == "m.csv":
+        path.write_text("image,label\n" + "".join(f'"{row["image"]}",{row["label"]}\n' for row in rows))
+    elif kind == "m.jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "m.json":
+        path.write_text(json.dumps(rows))
+    elif kind == "m.parquet":
+        need("pyarrow.parquet").write_table(need("pyarrow").Table.from_pylist(rows), path)
+    found = contents(path if kind != "huggingface" else need("datasets").Dataset.from_list(rows))
+    assert [data for *_, data in found.images] == [b"first", b"\xff\x00x", b"ab"]
+    assert found.groups == ["0", "1", "2"]
+    assert all(len(key) < 20 for key in [*found.keys, *(key for key, _ in found.failures)])
+    assert [reason for _, reason in found.failures] == ["corrupt", "corrupt"]
+    assert found.messages[0].startswith("the data: URL is no base64: ")
+    assert found.messages[1] == "the data: URL has no comma, so no data"
+    if kind != "huggingface":
+        assert "too_large" in {reason for _, reason in contents(path, max_bytes=3).failures}

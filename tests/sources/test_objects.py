@@ -57,9 +57,9 @@ def test_entries_of_dictionaries(image: str, label: str) -> None:
 
 
 def test_the_order_of_the_entries() -> None:
-    images = ["image", "images", "img", "pixel_values", "input"]
+    images = ["image", "pixel_values", "input"]
     labels = ["label", "labels", "target", "class"]
-    for i in range(5):
+    for i in range(3):
         element = {name: GREY + images.index(name) for name in reversed(images[i:])}
         assert seen(iter([element])) == [("0", "", (GREY + i).tolist())]
     for i in range(4):
@@ -111,13 +111,13 @@ def test_an_image_with_its_label_is_one_image() -> None:
 
 
 def test_what_is_not_read() -> None:
-    for data in (3, b"bytes", bytearray(b"x"), {"a": 1}, memoryview(b"x"), None):
+    for data in (3, {"a": 1}, {"a": np.zeros(3)}, None):
         with pytest.raises(DataError, match=f"cannot read images from {type(data).__name__} "):
             open_source(data)
     with pytest.raises(DataError, match="element 1 is dict; expected an array, a tensor, a PIL image"):
         contents(iter([COLOR, {"x": 1}]))
-    with pytest.raises(DataError, match="element 0 is str"):
-        contents(iter(["a.jpg"]))
+    with pytest.raises(DataError, match="element 0 is float"):
+        contents(iter([3.5]))
     with pytest.raises(DataError, match="the list is empty"):
         open_source(())
 

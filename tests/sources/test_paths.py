@@ -129,8 +129,8 @@ def test_entries_that_cannot_be_opened_are_failures(tmp_path: Path) -> None:
 def test_keys_in_a_list(tmp_path: Path) -> None:
     import numpy as np
 
-    fill(tmp_path, "d/a/1.jpg", "d/2.jpg", "e/3.jpg", "f/[1].jpg", "list.txt")
-    (tmp_path / "list.txt").write_text("d/2.jpg\n")
+    fill(tmp_path, "d/a/1.jpg", "d/2.jpg", "d4/4.jpg", "e/3.jpg", "f/[1].jpg", "list.txt")
+    (tmp_path / "list.txt").write_text("d4/4.jpg\n")
     here = tmp_path.as_posix()
     array = np.zeros((2, 2, 3), np.uint8)
     found = contents([f"{here}/d/", array, f"{here}/e/*.jpg", f"{here}/list.txt", f"{here}/f/[1].jpg"])
@@ -139,7 +139,7 @@ def test_keys_in_a_list(tmp_path: Path) -> None:
         (f"{here}/d/a/1.jpg", "a"),
         ("1/0", ""),
         ("3.jpg", ""),
-        (f"{here}/list.txt/d/2.jpg", ""),
+        (f"{here}/list.txt/d4/4.jpg", ""),
         (f"{here}/f/[1].jpg", ""),
     ]
     assert open_source([f"{here}/f/[1].jpg"]).count() is None, "it may be a pattern"

@@ -76,13 +76,37 @@ IMAGE_FEATURES = ["image__encoded", "image", "image_raw", "encoded", "jpg", "png
 GROUP_FEATURES = ["image__class__label", "label", "class", "image__class__text"]
 
 
-@pytest.mark.parametrize("first", range(6))
+@pytest.mark.parametrize("first", [0, 1, 2, 3, 5])
 def test_which_feature_is_the_image(first: int, tmp_path: Path) -> None:
     features = {name: as_bytes(name.encode()) for name in reversed(IMAGE_FEATURES[first:])}
     found = records(tmp_path, framed(example(other=as_bytes(B), **features)))
     assert [image for _, _, image in found.images] == [IMAGE_FEATURES[first].encode()]
     found = records(tmp_path, framed(example(other=as_bytes(B), **features)), feature="other")
     assert [image for _, _, image in found.images] == [B]
+
+
+def test_features_that_are_equally_good(tmp_path: Path) -> None:
+    both = framed(example(jpg=as_bytes(A), png=as_bytes(B)))
+    found = records(tmp_path, both)
+    assert (found.images, found.failures) == ([], [("a.tfrecord/0", "unsupported")])
+    assert found.messages == ["several features may hold images: jpg, png; choose with feature="]
+    assert [image for _, _, image in records(tmp_path, both, feature="png").images] == [B]
+
+
+def test_a_feature_is_known_by_its_bytes_where_names_say_nothing(tmp_path: Path) -> None:
+    found = records(tmp_path, framed(example(x=as_bytes(JPEG), y=as_bytes(A), label=as_ints(3))))
+    assert found.images == [("a.tfrecord/0", "3", JPEG)]
+    found = records(tmp_path, framed(example(x=as_bytes(JPEG), y=as_bytes(JPEG))))
+    assert found.messages == ["several features may hold images: x, y; choose with feature="]
+
+
+def test_a_feature_of_numbers_is_named_with_its_type(tmp_path: Path) -> None:
+    found = records(tmp_path, framed(example(image=as_floats(0.5, 1.0), label=as_ints(3))))
+    assert found.failures == [("a.tfrecord/0", "missing")]
+    assert found.messages == [
+        "the feature 'image' holds floats, not an encoded image; there are: image (floats), label (integers); "
+        "choose with feature="
+    ]
 
 
 @pytest.mark.parametrize("first", range(4))
@@ -133,9 +157,16 @@ def test_records_without_an_image(tmp_path: Path) -> None:
     )
     assert found.images == [("a.tfrecord/4", "", B)]
     assert list(zip(found.failures, found.messages, strict=True)) == [
-        (("a.tfrecord/0", "missing"), "no bytes feature 'image/encoded'; there are: a, b; choose with feature="),
+        (
+            ("a.tfrecord/0", "missing"),
+            "no bytes feature 'image/encoded'; there are: a (integers), b (bytes); choose with feature=",
+        ),
         (("a.tfrecord/1", "missing"), "no bytes feature 'image/encoded'; there are: none; choose with feature="),
-        (("a.tfrecord/2", "missing"), "no bytes feature 'image/encoded'; there are: image; choose with feature="),
+        (
+            ("a.tfrecord/2", "missing"),
+            "the feature 'image' holds integers, not an encoded image; there are: image (integers); "
+            "choose with feature=",
+        ),
         (("a.tfrecord/3", "corrupt"), "the record is no tf.train.Example: a field is cut off"),
     ]
 
@@ -165,7 +196,7 @@ def test_fields_of_an_example_that_mean_nothing_here(tmp_path: Path) -> None:
     found = records(tmp_path, framed(strange + inner + whole), framed(example(image=as_bytes(A)) + strange))
     assert [image for _, _, image in found.images] == [A, A]
     found = records(tmp_path, framed(message(1, message(1, message(1, b"only a name")))))
-    assert "there are: only a name;" in found.messages[0]
+    assert "there are: only a name (nothing);" in found.messages[0]
     name_of_bytes = message(1, message(1, message(1, b"\xff") + message(2, as_bytes(A))))
     assert records(tmp_path, framed(name_of_bytes), feature="\ufffd").keys == ["a.tfrecord/0"]
 

@@ -106,20 +106,20 @@ def file(system: System) -> RemoteFile:
 
 def test_a_body_that_is_too_short_is_asked_for_again() -> None:
     system = System(DATA[:-1], DATA + b"x", b"")
-    assert file(system).read(5000) == DATA
+    assert file(system)(5000) == DATA
     assert len(system.asked) == 4
     system = System(*[DATA[:-1]] * ATTEMPTS)
     with pytest.raises(ImageError, match=rf"reading failed after {ATTEMPTS} attempts: OSError") as caught:
-        file(system).read(5000)
+        file(system)(5000)
     assert caught.value.reason == "unreadable"
-    assert file(System(DATA[:-1], size=None)).read(5000) == DATA[:-1], "nothing says how long it is"
+    assert file(System(DATA[:-1], size=None))(5000) == DATA[:-1], "nothing says how long it is"
 
 
 def test_a_body_as_large_as_allowed() -> None:
     system = System()
-    assert file(system).read(5000) == DATA
+    assert file(system)(5000) == DATA
     with pytest.raises(ImageError, match="more than the limit of 4,999") as caught:
-        file(system).read(4999)
+        file(system)(4999)
     assert caught.value.reason == "too_large"
     assert len(system.asked) == 1, "refused before it is read"
 
@@ -386,7 +386,10 @@ def test_single_remote_files(memory: Any) -> None:
     memory.pipe_file("/root/é.jpg", b"image")
     memory.pipe_file("/root/l.txt", "é.jpg\n".encode())
     assert contents("memory://root/é.jpg").images == [("é.jpg", "", b"image")]
-    assert contents(["memory://root/é.jpg", "memory://root/l.txt"]).keys == [
+    for data in (["memory://root/é.jpg", "memory://root/l.txt"], ["memory://root/é.jpg", "memory://root"]):
+        found = contents(data)
+        assert (found.keys, found.skipped["repeated"]) == (["memory://root/é.jpg"], 1)
+    assert contents(["memory://root/é.jpg", "memory://root/l.txt"], repeats="count").keys == [
         "memory://root/é.jpg",
         "memory://root/l.txt/é.jpg",
     ]

@@ -9,9 +9,10 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeAlias, cast
 
 from gpustats.failures import Failure, ImageError
+from gpustats.sources.archives.samples import Extensions, parted
 from gpustats.sources.archives.tarwalk import Member, walk
 from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.files.file import File
@@ -23,6 +24,9 @@ from gpustats.sources.options import SourceOptions
 __all__ = ["TarSource"]
 
 _FIELD_LIMIT = 1 << 20  # bytes of a label
+_MOST_IMAGES = 64  # of a sample that is held in memory until its label is known
+
+_Image: TypeAlias = "tuple[str, str, Item]"  # name, extension and item
 
 
 class TarSource(ShardSource):
@@ -30,7 +34,8 @@ class TarSource(ShardSource):
 
     Members that share their name up to the first dot of its last part are one sample, as in WebDataset. The group of
     its images is the content of the sample's ``.cls`` member (or of the one that ``group=`` names), else the
-    first-level folder. ``column=`` names the extension to read where a sample has several images: ``column="jpg"``.
+    first-level folder. ``column=`` names the extension to read where samples have several images: ``column="jpg"``; see
+    `archives.samples`.
 
     Parameters
     ----------
@@ -43,7 +48,7 @@ class TarSource(ShardSource):
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)
         self._max_bytes = options.max_bytes
-        self._columns = frozenset(options.column.lower().split(";")) if options.column else None
+        self._column = options.column
         self._group_field = options.group or "cls"
 
     def members(self) -> Iterator[Sample | Failure]:
@@ -63,26 +68,25 @@ class TarSource(ShardSource):
                 raise ImageError(reason, f"the compressed archive is damaged: {error}") from None  # type: ignore[arg-type]
 
     def _samples(self, stream: BinaryIO, handle: SharedFile | None) -> Iterator[Sample | Failure]:
+        extensions = Extensions(self._column)
         sample: str | None = None
-        images: list[tuple[str, Item]] = []
+        images: list[_Image] = []
         label: str | None = None
+        held: list[Sample] = []  # of a sample whose images may turn out to be of several kinds
         end = handle.size() if handle is not None else None
         try:
             for member in walk(stream):
                 name = member.name.removeprefix("./")
-                folder, slash, base = name.rpartition("/")
-                stem, _, field = base.partition(".")
-                field = field.lower()
-                if folder + slash + stem != sample:
-                    yield from self._flush(images, label)
-                    sample, images, label = folder + slash + stem, [], None
+                stem, field, extension = parted(name)
+                if stem != sample or len(images) == _MOST_IMAGES:
+                    yield from self._flush(images, label, extensions, held)
+                    images = []
+                    sample, label = (stem, None) if stem != sample else (sample, label)
                 key = f"{self.key}/{name}"
                 kind = member_kind(name) if member.kind in ("file", "sparse") else member.kind
                 if kind == "outside":
                     yield Failure(key, "unsupported", OUTSIDE)
-                elif kind in ("image", "non_image") and (
-                    kind == "image" if not self._columns else field in self._columns
-                ):
+                elif kind in ("image", "non_image") and extensions.take(field, extension, kind == "image"):
                     if member.kind == "sparse":
                         yield Failure(key, "unsupported", "sparse members of tar archives are not read")
                     elif member.size > self._max_bytes:
@@ -90,26 +94,42 @@ class TarSource(ShardSource):
                     elif end is not None and member.offset + member.size > end:
                         yield Failure(key, "truncated", "the archive ends within this member")
                     elif handle is not None:
-                        images.append((name, handle.reader(member.offset, member.size)))
+                        images.append((name, extension, handle.reader(member.offset, member.size)))
                     else:
                         data = stream.read(member.size)
                         if len(data) < member.size:
                             yield Failure(key, "truncated", "the archive ends within this member")
                         else:
-                            images.append((name, data))
+                            images.append((name, extension, data))
                 elif kind != "folder":
                     if (field == self._group_field or self._group_field.startswith(field + ".")) and field:
                         label = self._read_label(stream, member, field)
                     self.skipped[kind] += 1
         except (ImageError, EOFError, OSError, zlib.error, lzma.LZMAError):
-            yield from self._flush(images, label)  # what came before the damage is whole
+            yield from self._flush(images, label, extensions, held)  # what came before the damage is whole
+            yield from held
             raise
-        yield from self._flush(images, label)
+        yield from self._flush(images, label, extensions, held)
+        extensions.settle()
+        yield from held
+        extensions.finish()
 
-    def _flush(self, images: list[tuple[str, Item]], label: str | None) -> Iterator[Sample]:
-        for name, item in images:
+    def _flush(
+        self, images: list[_Image], label: str | None, extensions: Extensions, held: list[Sample]
+    ) -> Iterator[Sample]:
+        """Yield the images of one sample, or hold them until the next one with several has shown what they are."""
+        wait = extensions.check((name, extension) for name, extension, _ in images)
+        if wait:
+            yield from held
+            held.clear()
+        for name, extension, item in images:
+            self.notes.choose("extension", extension)
             group = label if label is not None else name.partition("/")[0] if "/" in name else ""
-            yield f"{self.key}/{name}", group, item
+            found = (f"{self.key}/{name}", group, item)
+            if wait:
+                held.append(found)
+            else:
+                yield found
 
     def _read_label(self, stream: BinaryIO, member: Member, field: str) -> str | None:
         if member.size > _FIELD_LIMIT:

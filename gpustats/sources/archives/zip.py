@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from gpustats.failures import Failure, ImageError
+from gpustats.sources.archives.samples import Extensions, parted
 from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.files.file import File
 from gpustats.sources.items import check_bytes
@@ -28,6 +29,8 @@ _LOCAL_HEADER = struct.Struct("<4s2B4HL2L2H")
 class ZipSource(ShardSource):
     """The images of one zip archive; the first-level folder is the group.
 
+    ``column=`` names the extension to read where members of one name have several; see `archives.samples`.
+
     The central directory is read at the start (about half a kilobyte a member). Each thread reads a member's compressed
     bytes under a lock and inflates and checks them on its own.
 
@@ -40,6 +43,7 @@ class ZipSource(ShardSource):
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)
         self._max_bytes = options.max_bytes
+        self._column = options.column
 
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the images in the order of the directory."""
@@ -55,15 +59,17 @@ class ZipSource(ShardSource):
         end = stream.seek(0, 2)
         reader = _Reader(archive)
         infos = archive.infolist()
+        extensions = self._extensions(infos)
         for position, info in enumerate(infos):
             infos[position] = None  # type: ignore[call-overload]  # let go of what was passed
             if info.is_dir():
                 continue
             name, key = info.filename, f"{self.key}/{info.filename}"
             kind = member_kind(name)
+            _, field, extension = parted(name)
             if kind == "outside":
                 yield Failure(key, "unsupported", OUTSIDE)
-            elif kind != "image":
+            elif kind == "hidden" or not extensions.take(field, extension, kind == "image"):
                 self.skipped[kind] += 1
             elif archive.NameToInfo.get(name, info) is not info:
                 self.skipped["replaced"] += 1  # a later member of the same name takes its place
@@ -78,7 +84,18 @@ class ZipSource(ShardSource):
             elif info.header_offset + info.compress_size > end:
                 yield Failure(key, "truncated", "the archive ends within this member")
             else:
+                self.notes.choose("extension", extension)
                 yield key, name.partition("/")[0] if "/" in name else "", reader.reader(info)
+        extensions.finish()
+
+    def _extensions(self, infos: list[zipfile.ZipInfo]) -> Extensions:
+        """Look at all names before the first image is read: members of one name may be far from each other."""
+        extensions = Extensions(self._column)
+        if self._column is None:
+            names = (info.filename for info in infos if member_kind(info.filename) == "image")
+            extensions.check((name, parted(name)[2]) for name in names)
+        extensions.settle()
+        return extensions
 
 
 class _Reader:

@@ -1,4 +1,4 @@
-"""HDF5 datasets of pixels or of encoded images: ``file.h5::group/images``."""
+"""HDF5 datasets of pixels or of encoded images: ``file.h5::group/images``; or one dataset for each encoded image."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from gpustats.decode.formats import IMAGE_SUFFIXES, sniff
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
+from gpustats.sources.arrays.layout import may_hold_images
 from gpustats.sources.arrays.slabs import array_samples
 from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.choice import choose_one, listed
 from gpustats.sources.files.file import File
+from gpustats.sources.items import check_bytes
+from gpustats.sources.kinds import suffix
 from gpustats.sources.options import SourceOptions, missing_extra
 
 __all__ = ["Hdf5Source"]
 
 
 class Hdf5Source(ShardSource):
-    """The images of one dataset of an HDF5 file, read chunk by chunk.
+    """The images of one dataset of an HDF5 file, read chunk by chunk, or of all that hold one encoded image each.
 
     Parameters
     ----------
@@ -27,7 +32,7 @@ class Hdf5Source(ShardSource):
     options : SourceOptions
         `layout` counts.
     name : str
-        The dataset; "" for the only one that can be images.
+        The dataset, or the group of datasets; "" for the only one that can be images.
     """
 
     def __init__(self, file: File, key: str, options: SourceOptions, name: str = "") -> None:
@@ -41,6 +46,10 @@ class Hdf5Source(ShardSource):
         if file.path is not None and not h5py.is_hdf5(file.path):
             raise DataError(f"{file.label}: not an HDF5 file")
 
+    def holder(self) -> str:
+        """Return what identifies the file and the dataset in it."""
+        return f"{self.file.identity}::{self._name}"
+
     def container(self) -> str | None:
         """Return None: a dataset may point into other files."""
         return None
@@ -50,42 +59,97 @@ class Hdf5Source(ShardSource):
         import h5py
 
         with self.file.open() as stream, h5py.File(self.file.path or stream, "r") as file:
-            dataset = self._dataset(file, h5py)
-            key = f"{self.key}/{dataset.name.strip('/')}"
-            encoded = h5py.check_vlen_dtype(dataset.dtype)
-            if dataset.ndim == 1 and encoded == np.uint8:
-                for i in range(len(dataset)):
-                    yield f"{key}/{i}", "", bytes(dataset[i])
+            place = file.get(self._name) if self._name else file
+            if place is None:
+                raise ImageError("missing", f"there is no dataset '{self._name}'; there are: {_datasets(file)}")
+            if isinstance(place, h5py.Dataset):
+                yield from self._dataset(place)
                 return
-            chunk = dataset.chunks[0] if dataset.chunks else 1
-            yield from array_samples(dataset, self._options.layout, key, self._options.max_bytes, chunk=chunk)
+            arrays, single = _candidates(place)
+            images = {name: shape for name, shape in arrays.items() if may_hold_images(shape, self._options.layout)}
+            # Encoded images have one axis, so their shape says nothing.
+            images |= {name: shape for name, shape in arrays.items() if len(shape) == 1}
+            chosen = choose_one(images or arrays, what="datasets", choose_with=f"{self.file.name}::NAME")
+            if chosen is not None:
+                yield from self._dataset(place[chosen])
+                return
+            yield from self._single(place, single)
 
-    def _dataset(self, file: Any, h5py: Any) -> Any:
-        if self._name:
-            found = file.get(self._name)
-            if not isinstance(found, h5py.Dataset):
-                raise ImageError("missing", f"there is no dataset '{self._name}'; there are: {_listed(file, h5py)}")
-            return found
-        candidates: list[Any] = []
+    def _dataset(self, dataset: Any) -> Iterator[Sample]:
+        name = dataset.name.strip("/")
+        key = f"{self.key}/{name}"
+        for sample in (
+            self._encoded(dataset, key) if dataset.ndim == 1 and _of_bytes(dataset) else self._pixels(dataset, key)
+        ):
+            self.notes.choose("dataset", name)
+            yield sample
 
-        def visit(_: str, entry: Any) -> None:
-            if isinstance(entry, h5py.Dataset) and (
-                entry.ndim >= 3 or (entry.ndim == 1 and h5py.check_vlen_dtype(entry.dtype) == np.uint8)
-            ):
-                candidates.append(entry)
+    def _encoded(self, dataset: Any, key: str) -> Iterator[Sample]:
+        for i in range(len(dataset)):
+            yield f"{key}/{i}", "", bytes(dataset[i])
 
-        file.visititems(visit)
-        if len(candidates) != 1:
-            what = "several datasets may" if candidates else "no dataset can"
+    def _pixels(self, dataset: Any, key: str) -> Iterator[Sample]:
+        chunk = dataset.chunks[0] if dataset.chunks else 1
+        return array_samples(dataset, self._options.layout, key, self._options.max_bytes, chunk=chunk)
+
+    def _single(self, place: Any, names: list[str]) -> Iterator[Sample | Failure]:
+        """Yield the datasets that are one encoded image each; the first level of groups is the group."""
+        base = place.name.strip("/")
+        found = False
+        for name in names:
+            dataset = place[name]
+            full = f"{base}/{name}" if base else name
+            try:
+                check_bytes(dataset.nbytes, self._options.max_bytes)
+            except ImageError as error:
+                yield Failure(f"{self.key}/{full}", error.reason, str(error))
+                continue
+            data = bytes(dataset[()])
+            if sniff(data[:16]) is None and suffix(name) not in IMAGE_SUFFIXES:
+                self.skipped["non_image"] += 1
+                continue
+            found = True
+            self.notes.choose("group", base or "/")
+            yield f"{self.key}/{full}", name.partition("/")[0] if "/" in name else "", data
+        if not found:
             raise ImageError(
-                "unsupported", f"{what} hold images: {_listed(file, h5py)}; choose with {self.file.name}::NAME"
+                "unsupported", f"no dataset can hold images: {_datasets(place)}; choose with {self.file.name}::NAME"
             )
-        return candidates[0]
 
 
-def _listed(file: Any, h5py: Any) -> str:
-    names: list[str] = []
-    file.visititems(
-        lambda name, entry: names.append(f"{name} {entry.shape}") if isinstance(entry, h5py.Dataset) else None
-    )
-    return ", ".join(names[:20]) or "none"
+def _candidates(place: Any) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """Return the datasets that may hold many images, with their shapes, and those that may be an encoded image."""
+    import h5py
+
+    arrays: dict[str, tuple[int, ...]] = {}
+    single: list[str] = []
+
+    def visit(name: str, entry: Any) -> None:
+        if isinstance(entry, h5py.Dataset):
+            if (entry.ndim >= 3 and entry.dtype.kind in "buif") or (entry.ndim == 1 and _of_bytes(entry)):
+                arrays[name] = entry.shape
+            elif (entry.ndim == 1 and entry.dtype == np.uint8) or (entry.shape == () and entry.dtype.type is np.void):
+                single.append(name)
+
+    place.visititems(visit)
+    return arrays, single
+
+
+def _of_bytes(dataset: Any) -> bool:
+    """Say whether each value is bytes of its own length."""
+    import h5py
+
+    return bool(h5py.check_vlen_dtype(dataset.dtype) == np.uint8)
+
+
+def _datasets(place: Any) -> str:
+    import h5py
+
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def visit(name: str, entry: Any) -> None:
+        if isinstance(entry, h5py.Dataset):
+            shapes[name] = entry.shape
+
+    place.visititems(visit)
+    return listed(shapes)

@@ -23,7 +23,7 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["image_view", "resolve"]
+__all__ = ["image_view", "may_hold_images", "resolve"]
 
 _CHANNELS = (1, 3, 4)
 _AXES = {2: ("HW",), 3: ("HWC", "CHW", "NHW"), 4: ("NHWC", "NCHW")}
@@ -76,6 +76,15 @@ def resolve(shape: tuple[int, ...], layout: str, label: str, channels_first: boo
         f"{label}: {problem} the channels in shape {shape}; say which with layout=, one of "
         f"{', '.join(repr(name) for name in _AXES[len(shape)])}"
     )
+
+
+def may_hold_images(shape: tuple[int, ...], layout: str) -> bool:
+    """Say whether an array of a given shape may be images, by its axes; where it leaves a choice, it may."""
+    if layout != "auto":
+        return len(shape) in (len(layout), len(layout) - layout.startswith("N"), len(layout) + (layout[0] != "N"))
+    if len(shape) not in (3, 4):
+        return False
+    return shape[-1] in _CHANNELS or shape[-3] in _CHANNELS or (len(shape) == 3 and shape[1] == shape[2])
 
 
 def image_view(image: Any, layout: str) -> Any:

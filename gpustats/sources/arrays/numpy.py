@@ -11,9 +11,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
+from gpustats.sources.arrays.layout import resolve
 from gpustats.sources.arrays.slabs import array_samples
 from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.choice import choose_one
 from gpustats.sources.files.file import File
 from gpustats.sources.items import check_bytes
 from gpustats.sources.options import SourceOptions
@@ -31,7 +34,7 @@ class NumpyFileSource(ShardSource):
     """The images of an ``.npy`` or ``.npz`` file; the key is an image's number, in ``.npz`` after the array's name.
 
     Of an ``.npz`` file the arrays of three and four axes count, or those of two axes if there are no others; the rest
-    are labels and the like. ``column=`` chooses one array.
+    are labels and the like. Where several hold many images each, ``column=`` chooses one, and ``column="*"`` takes all.
 
     Parameters
     ----------
@@ -64,26 +67,38 @@ class NumpyFileSource(ShardSource):
         column = self._options.column
         with self.file.open() as file, zipfile.ZipFile(file) as archive:
             infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            if column is not None and column not in infos:
+            if column not in (None, "*", *infos):
                 raise ImageError("unsupported", f"there is no array '{column}'; there are: {', '.join(infos)}")
-            for name in self._images_of(archive, infos) if column is None else [column]:
+            for name in self._images_of(archive, infos) if column in (None, "*") else [column]:
                 with archive.open(infos[name]) as stream:
-                    yield from self._stream(stream, f"{self.key}/{name}", infos[name].file_size)
+                    for sample in self._stream(stream, f"{self.key}/{name}", infos[name].file_size):
+                        self.notes.choose("array", name)
+                        yield sample
 
     def _images_of(self, archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo]) -> list[str]:
         """Return the arrays that are images by their number of axes, and damaged ones; count the others."""
-        axes: dict[str, int] = {}
+        shapes: dict[str, tuple[int, ...] | None] = {}
         for name, info in infos.items():
             try:
                 with archive.open(info) as stream:
-                    axes[name] = len(_shape_and_type(stream)[0])
+                    shapes[name] = _shape_and_type(stream)[0]
             except (*_DAMAGE, ImageError):
-                axes[name] = 3
+                shapes[name] = None
+        axes = {name: 3 if shape is None else len(shape) for name, shape in shapes.items()}
         least = 3 if any(number >= 3 for number in axes.values()) else 2
         images = [name for name, number in axes.items() if number >= least]
         if others := len(axes) - len(images):
             self.skipped["non_image"] += others
+        if self._options.column is None:
+            batches = {name: shape for name in images if (shape := shapes[name]) and self._holds_many(shape)}
+            choose_one(batches, what="arrays", choose_with="column=, or read all with column='*'")
         return images
+
+    def _holds_many(self, shape: tuple[int, ...]) -> bool:
+        try:
+            return resolve(shape, self._options.layout, "").startswith("N")
+        except DataError:  # its turn comes
+            return False
 
     def _stream(self, stream: IO[bytes], key: str, size: int | None) -> Iterator[Sample | Failure]:
         """Read image by image, so that a compressed array is never in memory whole."""

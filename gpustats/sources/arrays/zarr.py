@@ -10,8 +10,11 @@ from typing import Any
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError, printable
+from gpustats.sources.arrays.layout import may_hold_images
+from gpustats.sources.arrays.ome import multiscale, planes
 from gpustats.sources.arrays.slabs import array_samples
 from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.choice import choose_one
 from gpustats.sources.files.file import File
 from gpustats.sources.items import check_bytes
 from gpustats.sources.options import SourceOptions, missing_extra
@@ -47,6 +50,8 @@ _CODECS = frozenset(
 class ZarrSource(ShardSource):
     """The images of one Zarr array (format 2 or 3) on this machine, read chunk by chunk.
 
+    Of an OME-Zarr image the array of the full resolution is read, each plane with its channels as one image.
+
     Parameters
     ----------
     file : File
@@ -71,11 +76,16 @@ class ZarrSource(ShardSource):
         except ImportError:
             raise missing_extra(file.label, "Zarr", "zarr", "zarr") from None
 
+    def holder(self) -> str:
+        """Return what identifies the store and the array in it."""
+        return f"{self.file.identity}::{self._name}"
+
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
         import zarr
 
-        name = self._name or self._only_array()
+        scales = None if self._name else multiscale(self._path)
+        name = self._name or (scales.array if scales is not None else self._only_array())
         folder = os.path.join(self._path, name)
         _check_codecs(folder)
         try:
@@ -85,7 +95,15 @@ class ZarrSource(ShardSource):
             check_bytes(math.prod(array.chunks) * array.dtype.itemsize, self._options.max_bytes)
             key = f"{self.key}/{name}" if name else self.key
             chunk = array.chunks[0]
-            yield from array_samples(array, self._options.layout, key, self._options.max_bytes, chunk=chunk)
+            limit = self._options.max_bytes
+            for sample in (
+                planes(array, scales.axes, key, limit)
+                if scales is not None and self._options.layout == "auto"
+                else array_samples(array, self._options.layout, key, limit, chunk=chunk)
+            ):
+                if name:
+                    self.notes.choose("array", name)
+                yield sample
         except ImageError:
             raise
         except OSError:
@@ -96,17 +114,19 @@ class ZarrSource(ShardSource):
     def _only_array(self) -> str:
         if _metadata(self._path) is not None:
             return ""
-        found = [
-            os.path.relpath(folder, self._path).replace(os.sep, "/")
-            for folder, _, _ in os.walk(self._path)
-            if _metadata(folder) is not None
-        ]
-        if len(found) != 1:
-            listed = ", ".join(sorted(found)[:20]) or "none"
-            raise ImageError(
-                "unsupported", f"the store holds these arrays: {listed}; choose with {self.file.name}::NAME"
-            )
-        return found[0]
+        found: dict[str, tuple[int, ...]] = {}
+        for folder, folders, _ in os.walk(self._path):
+            folders.sort()
+            metadata = _metadata(folder)
+            if metadata is not None:
+                name = os.path.relpath(folder, self._path).replace(os.sep, "/")
+                found[name] = _shape(metadata)
+        images = {name: shape for name, shape in found.items() if may_hold_images(shape, self._options.layout)}
+        how = f"{self.file.name}::NAME"
+        chosen = choose_one(images or found, what="arrays", choose_with=how)
+        if chosen is None:
+            raise ImageError("unsupported", "the store holds no arrays")
+        return chosen
 
 
 def _metadata(folder: str) -> dict[str, Any] | None:
@@ -122,6 +142,11 @@ def _metadata(folder: str) -> dict[str, Any] | None:
         if isinstance(data, dict) and (name == ".zarray" or data.get("node_type") == "array"):
             return data
     return None
+
+
+def _shape(metadata: dict[str, Any]) -> tuple[int, ...]:
+    shape = metadata.get("shape")
+    return tuple(shape) if isinstance(shape, list) and all(type(size) is int for size in shape) else ()
 
 
 def _check_codecs(folder: str) -> None:

@@ -20,11 +20,14 @@ class File(Protocol):
         The last part of the path, which says by its ending what the file is.
     path : str or None
         The path on this machine; None for a remote file.
+    identity : str
+        The path, or what tells a remote file from others; may hold a query, so it is not to be shown.
     """
 
     label: str
     name: str
     path: str | None
+    identity: str
 
     def open(self) -> BinaryIO:
         """Open for reading; the result is seekable and belongs to one thread at a time."""
@@ -46,6 +49,7 @@ class LocalFile:
 
     def __init__(self, path: str) -> None:
         self.path: str | None = path
+        self.identity = path
         self.label = path
         self.name = os.path.basename(path)
         self._path = path

@@ -17,7 +17,7 @@ __all__ = ["RemoteFile", "UrlReader", "connect"]
 
 
 class RemoteFile:
-    """A file behind a URL; see `files.File`.
+    """A file behind a URL; see `files.File`. It is an item: called, it reads the whole file.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ class RemoteFile:
 
     def __init__(self, system: Any, path: str, label: str) -> None:
         self.path: str | None = None
+        protocol = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
+        self.identity = f"{protocol}://{path}"
         self.label = label
         self.name = unquote(label.rstrip("/").rpartition("/")[2])
         self._system = system
@@ -44,7 +46,7 @@ class RemoteFile:
         """Return the URL of a file in the same folder."""
         return f"{self.label.rpartition('/')[0]}/{name}"
 
-    def read(self, max_bytes: int) -> bytes:
+    def __call__(self, max_bytes: int) -> bytes:
         """Read the whole file, where it is not too large."""
 
         def fetch() -> bytes:
@@ -67,7 +69,7 @@ class UrlReader:
 
     def item(self, relative: str) -> Item:
         """Return an item that reads one file."""
-        return RemoteFile(self._system, f"{self._path.rstrip('/')}/{relative}", f"{self._label}/{relative}").read
+        return RemoteFile(self._system, f"{self._path.rstrip('/')}/{relative}", f"{self._label}/{relative}")
 
 
 def connect(url: str, options: SourceOptions) -> tuple[Any, str]:

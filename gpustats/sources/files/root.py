@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from gpustats.failures import Failure
+from gpustats.sources.files.endings import with_ending
 from gpustats.sources.files.file import File
 from gpustats.sources.items import Item
 from gpustats.sources.options import SourceOptions
@@ -41,6 +42,7 @@ class Root:
     def item(self, path: str, key: str) -> Item | Failure:
         """Return the item for a path, or the failure where it may not be followed.
 
+        A path without an ending may mean a file of this machine that has that of an image.
         A list may name any file, but the network is used only for URLs below one that the user gave.
         """
         if "://" in path:
@@ -52,7 +54,10 @@ class Root:
         if self._base:
             if path.startswith("/") or ".." in path.split("/"):
                 return Failure(key, "unsupported", "a path below a URL may not be absolute or hold '..'")
-            return self._reader.item(path)  # type: ignore[no-any-return]
-        if self._options.root is not None:
-            return os.path.join(self._options.root, path)
-        return self._file.sibling(path)
+            return self._reader.item(path.removeprefix("./"))  # type: ignore[no-any-return]
+        path = self._file.sibling(path) if self._options.root is None else os.path.join(self._options.root, path)
+        found = with_ending(path)
+        if len(found) > 1:
+            names = ", ".join(map(os.path.basename, found))
+            return Failure(key, "unsupported", f"several files have this name: {names}; give the ending as well")
+        return found[0] if found else path

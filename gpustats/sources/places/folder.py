@@ -47,6 +47,7 @@ class FolderSource(Source):
         self._prefix = prefix
         self._group_prefix = prefix if group_prefix is None else group_prefix
         self._shard = shard
+        self.names_once = shard is None  # no folder is read twice
 
     def parts(self) -> Iterator[Entry]:
         """Yield the images or shards depth first, one folder listed at a time."""

@@ -22,6 +22,8 @@ __all__ = ["FileSource", "ListSource", "TextListSource"]
 class FileSource(Source):
     """One image file; its key is its name."""
 
+    names_once = True
+
     def __init__(self, path: str, key: str = "", item: Item | None = None) -> None:
         super().__init__(path)
         self._item: Item = path if item is None else item
@@ -59,7 +61,8 @@ class ListSource(Source):
         self._entries = entries
         self._part = part
         others = ((n, entry) for n, entry in enumerate(entries) if _image_path(entry) is None)
-        self.takes = takes_of_parts((self._entry(*other) for other in others), given)
+        found = takes_of_parts((self._entry(*other) for other in others), given - {"repeats"})
+        self.takes = found | {"repeats"}
 
     def parts(self) -> Iterator[Entry]:
         """Yield the entries in the order of the list."""
@@ -70,7 +73,7 @@ class ListSource(Source):
             elif isinstance(entry, str | os.PathLike):
                 yield self._entry(position, entry)
             else:  # objects of the user's may not be made for several threads at once
-                yield from within(self._entry(position, entry), self.skipped)
+                yield from within(self._entry(position, entry), self.notes)
 
     def _entry(self, position: int, entry: object) -> Part:
         named = isinstance(entry, str | os.PathLike)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -76,7 +76,7 @@ class RemoteFolderSource(Source):
             yield Failure(self._prefix or ".", error.reason, f"the folder cannot be listed: {error}")
 
     def _images(self) -> Iterator[Sample | Failure]:
-        ahead: deque[tuple[str, str, Future[bytes], int]] = deque()
+        ahead: deque[tuple[str, str, _Fetched, int]] = deque()
         held = 0
         limit = self._options.max_bytes
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-fetch")
@@ -87,15 +87,16 @@ class RemoteFolderSource(Source):
                     continue
                 weight = min(size if size is not None else 1 << 20, limit)
                 while ahead and (len(ahead) >= _AHEAD_ITEMS or held + weight > _AHEAD_BYTES):
-                    key, group, future, freed = ahead.popleft()
+                    key, group, fetched, freed = ahead.popleft()
                     held -= freed
-                    yield key, group, _result_of(future)
+                    yield key, group, fetched
                 group = name.partition("/")[0] if "/" in name else ""
-                ahead.append((self._prefix + name, group, pool.submit(self._file(name).read, limit), weight))
+                file = self._file(name)
+                ahead.append((self._prefix + name, group, _Fetched(file.identity, pool.submit(file, limit)), weight))
                 held += weight
             while ahead:
-                key, group, future, _ = ahead.popleft()
-                yield key, group, _result_of(future)
+                key, group, fetched, _ = ahead.popleft()
+                yield key, group, fetched
         except GeneratorExit:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -128,10 +129,14 @@ class RemoteFolderSource(Source):
                 yield folder + name, size
 
 
-def _result_of(future: Future[bytes]) -> Callable[[int], bytes]:
-    def read(max_bytes: int) -> bytes:
-        data = future.result()
+class _Fetched:
+    """An item whose bytes are on their way."""
+
+    def __init__(self, identity: str, future: Future[bytes]) -> None:
+        self.identity = identity
+        self._future = future
+
+    def __call__(self, max_bytes: int) -> bytes:
+        data = self._future.result()
         check_bytes(len(data), max_bytes)
         return data
-
-    return read

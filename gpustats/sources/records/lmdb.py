@@ -36,6 +36,10 @@ class LmdbSource(ShardSource):
         super().__init__(file, key)
         self._max_bytes = options.max_bytes
 
+    def holder(self) -> str | None:
+        """Return what identifies the data file."""
+        return self.container() or super().holder()
+
     def container(self) -> str | None:
         """Return the path of the data file."""
         path = self.file.path

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO, cast
 
+from gpustats.decode.formats import sniff
 from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource
+from gpustats.sources.choice import choose_one, listed
 from gpustats.sources.files.file import File
 from gpustats.sources.options import SourceOptions, missing_extra
 from gpustats.sources.records.protobuf import fields, varint
@@ -23,7 +25,7 @@ from gpustats.sources.records.protobuf import fields, varint
 __all__ = ["TFRecordSource"]
 
 _HEAD = struct.Struct("<QI")
-_IMAGE_FEATURES = ("image/encoded", "image", "image_raw", "encoded", "jpg", "png")
+_IMAGE_FEATURES = (("image/encoded",), ("image",), ("image_raw",), ("encoded",), ("jpg", "png"))
 _GROUP_FEATURES = ("image/class/label", "label", "class", "image/class/text")
 
 
@@ -99,12 +101,13 @@ class TFRecordSource(ShardSource):
             features = _example(record)
         except ValueError as error:
             return Failure(key, "corrupt", f"the record is no tf.train.Example: {error}")
-        wanted = (self._feature,) if self._feature is not None else _IMAGE_FEATURES
-        found = next((name for name in wanted if name in features), None)
-        value = _first(features[found]) if found is not None else None
-        if found is None or not isinstance(value, bytes):
-            names = ", ".join(sorted(features)) or "none"
-            return Failure(key, "missing", f"no bytes feature '{wanted[0]}'; there are: {names}; choose with feature=")
+        try:
+            found = self._image_feature(features)
+        except ImageError as error:
+            return Failure(key, error.reason, str(error))
+        value = _first(features[found])
+        assert isinstance(value, bytes)
+        self.notes.choose("feature", found)
         try:
             count = _count(features[found])
         except ValueError as error:
@@ -117,6 +120,37 @@ class TFRecordSource(ShardSource):
         label = next((_first(features[name]) for name in labels if name in features), None)
         group = label.decode("utf-8", "replace") if isinstance(label, bytes) else "" if label is None else str(label)
         return key, group, value
+
+    def _image_feature(self, features: dict[str, memoryview]) -> str:
+        """Return the name of the feature that is the image: by its name, else the one whose bytes are those of one."""
+        if self._feature is not None:
+            wanted = [self._feature] if self._feature in features else []
+        else:
+            usual = [name for names in _IMAGE_FEATURES for name in names]
+            wanted = [name for name in features if name in usual]
+            if not wanted:
+                wanted = [
+                    name for name in features if isinstance(value := _first(features[name]), bytes) and sniff(value)
+                ]
+        found = choose_one(dict.fromkeys(wanted, ""), what="features", choose_with="feature=", usual=_IMAGE_FEATURES)
+        if found is None or not isinstance(_first(features[found]), bytes):
+            there = listed({name: f"({_described(features[name])})" for name in sorted(features)})
+            what = (
+                f"no bytes feature '{self._feature or _IMAGE_FEATURES[0][0]}'"
+                if found is None
+                else f"the feature '{found}' holds {_described(features[found])}, not an encoded image"
+            )
+            raise ImageError("missing", f"{what}; there are: {there}; choose with feature=")
+        return found
+
+
+def _described(feature: memoryview) -> str:
+    """Return the type of a feature, in words."""
+    try:
+        kinds = [kind for kind, values in fields(feature) if isinstance(values, memoryview)]
+    except ValueError:
+        return "damaged"
+    return {1: "bytes", 2: "floats", 3: "integers"}.get(kinds[0], "unknown") if kinds else "nothing"
 
 
 def _unmasked(masked: int) -> int:

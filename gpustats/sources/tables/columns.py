@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpustats.failures import ImageError
+from gpustats.sources.choice import choose_one
 
 __all__ = [
     "GROUP_COLUMNS",
@@ -37,20 +38,11 @@ GROUP_COLUMNS = ("label", "class", "category", "group", "cls", "target")
 """Column names taken for the group, in this order."""
 
 IMAGE_COLUMNS = (
-    "image",
-    "img",
-    "jpg",
-    "jpeg",
-    "png",
-    "webp",
-    "picture",
-    "photo",
-    "bytes",
-    "image_bytes",
-    "data",
-    "content",
+    ("image", "img", "picture", "photo"),
+    ("jpg", "jpeg", "png", "webp"),
+    ("image_bytes", "bytes", "data", "content"),
 )
-"""Column names taken for images, in this order."""
+"""Column names taken for images, the best ones first; those in one tuple are equally good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +52,9 @@ class TableColumns:
     Attributes
     ----------
     image : str
-        Encoded images, as binary values or as a struct of bytes and path; or paths.
-    layout : {"binary", "struct", "path"}
-        Which of these.
+        Encoded images, as binary values or as a struct of bytes and path; or paths, lists of images or pixels.
+    layout : {"binary", "struct", "path", "list", "array"}
+        Which of these; or lists of the first two; or arrays of pixels.
     group : str or None
         Labels.
     names : list of str
@@ -106,14 +98,15 @@ def choose_columns(schema: Any, column: str | None, group: str | None) -> TableC
 
 
 def _image_column(schema: Any, layouts: dict[str, str]) -> str:
-    encoded = [name for name, layout in layouts.items() if layout != "path"]
-    image = pick(encoded, None, IMAGE_COLUMNS, "column")
-    if image is None and len(encoded) == 1:
-        return encoded[0]
-    if image is None and encoded:
-        listed = ", ".join(encoded)
-        raise ImageError("unsupported", f"several columns may hold images: {listed}; choose with column=")
-    image = image or pick([name for name in layouts if name not in encoded], None, PATH_COLUMNS, "column")
+    types = {entry.name: f"({entry.type})" for entry in schema}
+    tables = {entry.name for entry in schema if len(getattr(entry.type, "shape", ())) == 2}  # may be embeddings
+    # A struct of bytes and path is an image; bytes may be anything.
+    for wanted in (("struct",), ("binary", "list", "array")):
+        found = {name: types[name] for name, layout in layouts.items() if layout in wanted and name not in tables}
+        image = choose_one(found, what="columns", choose_with="column=", usual=IMAGE_COLUMNS)
+        if image is not None:
+            return image
+    image = pick(layouts, None, PATH_COLUMNS, "column")
     if image is None:
         listed = ", ".join(f"{entry.name} ({entry.type})" for entry in schema)
         raise ImageError("unsupported", f"no column holds images or paths; the columns are: {listed or 'none'}")
@@ -128,6 +121,10 @@ def _layout(kind: Any) -> str | None:
         return "struct" if found == ["binary"] else None
     if types.is_dictionary(kind):
         return _layout(kind.value_type)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return "list" if _layout(kind.value_type) in ("struct", "binary") else None
+    if len(getattr(kind, "shape", ())) in (2, 3):  # an extension type: of Hugging Face, or a tensor of Arrow's
+        return "array"
     binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
     if binary or types.is_fixed_size_binary(kind):
         return "binary"

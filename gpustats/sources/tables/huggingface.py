@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from gpustats.errors import DataError
-from gpustats.failures import Failure, ImageError
+from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources.base import Sample, Source
+from gpustats.sources.choice import choose_one
 from gpustats.sources.items import Item, load
 from gpustats.sources.kinds import takes_of
+from gpustats.sources.notes import Notes
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.tables.columns import GROUP_COLUMNS, IMAGE_COLUMNS, TableColumns, choose_columns, pick
 from gpustats.sources.tables.rows import table_samples
@@ -29,7 +32,36 @@ def check_dataset(data: Any) -> None:
         raise DataError(f"a {type(data).__name__} is no Dataset or IterableDataset of Hugging Face")
 
 
-def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]] | None:
+def saved_dataset(folder: str) -> Any | None:
+    """Return the dataset that ``save_to_disk`` wrote to a folder; None where it is no such folder.
+
+    Raises
+    ------
+    DataError
+        Where it holds several splits, cannot be read, or the package is missing.
+    """
+    if os.path.isfile(os.path.join(folder, "dataset_dict.json")):
+        splits = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        found = ", ".join(printable(os.path.join(folder, name)) for name in splits)
+        raise DataError(f"{printable(folder)}: a saved DatasetDict holds several splits: give one of {found}")
+    if not all(os.path.isfile(os.path.join(folder, name)) for name in ("state.json", "dataset_info.json")):
+        return None
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            f"{printable(folder)}: reading what save_to_disk wrote needs the package datasets; install it with: "
+            "pip install datasets"
+        ) from None
+    try:
+        return datasets.load_from_disk(folder)
+    except Exception as error:
+        raise DataError(f"{printable(folder)}: datasets cannot read it: {type(error).__name__}: {error}") from error
+
+
+def decoded_rows(
+    data: Any, key: str, options: SourceOptions, notes: Notes
+) -> Iterator[Failure | tuple[Any, Any]] | None:
     """Return the rows of a dataset of which no stored images can be had, None for any other.
 
     An `IterableDataset` decodes images before it hands them to the function of ``map`` or ``filter``. Asked for stored
@@ -44,6 +76,8 @@ def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failur
         What keys begin with.
     options : SourceOptions
         `column` and `group` count.
+    notes : Notes
+        Takes which column was chosen.
 
     Returns
     -------
@@ -54,15 +88,16 @@ def decoded_rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failur
     stored = getattr(getattr(data, "_ex_iterable", None), "iter_arrow", None)
     if stored or not isinstance(data, sys.modules["datasets"].IterableDataset):
         return None
-    return _rows(data, key or "row", options)
+    return _rows(data, key or "row", options, notes)
 
 
-def _rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tuple[Any, Any]]:
+def _rows(data: Any, key: str, options: SourceOptions, notes: Notes) -> Iterator[Failure | tuple[Any, Any]]:
     columns: tuple[str, str | None] | None = None
     features = data.features or {}
     for number, row in enumerate(data.with_format(None)):
         if columns is None:
             columns = _choose(row, options)
+        notes.choose("column", columns[0])
         image, label = (row.get(name) for name in columns)
         names = getattr(features.get(columns[1]), "names", None) or []
         if isinstance(label, int) and 0 <= label < len(names):
@@ -83,13 +118,12 @@ def _rows(data: Any, key: str, options: SourceOptions) -> Iterator[Failure | tup
 
 def _choose(row: dict[str, Any], options: SourceOptions) -> tuple[str, str | None]:
     """Choose the columns of images and labels by the first row."""
-    images = [name for name, value in row.items() if _may_be_image(value)]
+    images = {name: f"({type(value).__name__})" for name, value in row.items() if _may_be_image(value)}
     try:
-        image = pick(row, options.column, (), "column") or pick(images, None, IMAGE_COLUMNS, "column")
-        if image is None and len(images) != 1:
-            found = "several columns" if images else "no column"
-            raise ImageError("unsupported", f"{found} of {', '.join(row)} may hold images; choose with column=")
-        image = image or images[0]
+        image = pick(row, options.column, (), "column")
+        image = image or choose_one(images, what="columns", choose_with="column=", usual=IMAGE_COLUMNS)
+        if image is None:
+            raise ImageError("unsupported", f"no column of {', '.join(row)} may hold images; choose with column=")
         return image, pick([name for name in row if name != image], options.group, GROUP_COLUMNS, "column")
     except ImageError as error:
         raise DataError(f"Hugging Face IterableDataset: {error}") from None
@@ -142,7 +176,9 @@ class HuggingFaceSource(Source):
                     columns = TableColumns(columns.image, columns.layout, columns.group, names)
             for batch in table.select(columns.read).combine_chunks().to_batches():
                 try:
-                    yield from table_samples(batch, columns, self._key, row, _follow, self._options.max_bytes)
+                    for sample in table_samples(batch, columns, self._key, row, _follow, self._options):
+                        self.notes.choose("column", columns.image)
+                        yield sample
                 except ImageError as error:  # labels that cannot be read
                     raise DataError(f"{self.label}: {error}") from None
                 row += batch.num_rows

@@ -15,6 +15,7 @@ from gpustats.sources.files.root import Root
 from gpustats.sources.kinds import suffix
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.tables.columns import GROUP_COLUMNS, PATH_COLUMNS, pick
+from gpustats.sources.tables.inline import inline_image
 
 __all__ = ["ManifestSource"]
 
@@ -36,6 +37,9 @@ class ManifestSource(ShardSource):
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)
         self._options = options
+
+    def holder(self) -> None:
+        """Return None: the images are files in other places."""
 
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the rows."""
@@ -61,8 +65,13 @@ class ManifestSource(ShardSource):
             if not isinstance(path, str) or not path:
                 yield Failure(place, "missing", f"the row has no path in '{path_column}'")
                 continue
-            key = key_of(path)
-            item = root.item(path, key)
+            self.notes.choose("column", str(path_column))
+            inline = inline_image(path, self._options.max_bytes)
+            key = place if inline is not None else key_of(path)
+            if isinstance(inline, ImageError):
+                yield Failure(key, inline.reason, str(inline))
+                continue
+            item = inline if inline is not None else root.item(path, key)
             group = row.get(group_column) if group_column is not None else None
             yield item if isinstance(item, Failure) else (key, "" if group is None else str(group), item)
 

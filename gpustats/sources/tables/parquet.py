@@ -66,6 +66,14 @@ class ParquetSource(ShardSource):
             arguments = (self.file, self.key, self._options, (start, stop))
             yield Part(self.key, ParquetSource, arguments, sum(rows[start:stop]))
 
+    def holder(self) -> str | None:
+        """Return what identifies the file where it holds the images; None where it holds their paths."""
+        try:
+            with self._stream() as stream, _opened(stream) as table:
+                return None if self._columns(table).layout == "path" else super().holder()
+        except Exception:  # noqa: BLE001 - whatever it is, reading meets it again and names it
+            return super().holder()
+
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the rows."""
         with self._stream() as stream, _named_errors(), _opened(stream) as table:
@@ -100,7 +108,9 @@ class ParquetSource(ShardSource):
         size = min(max(size, 1), _ROWS)
         row = start
         for batch in table.iter_batches(size, row_groups=[number], columns=columns.read, use_threads=False):
-            yield from table_samples(batch, columns, self.key, row, root.item, self._options.max_bytes)
+            for sample in table_samples(batch, columns, self.key, row, root.item, self._options):
+                self.notes.choose("column", columns.image)
+                yield sample
             row += batch.num_rows
         if row - start != claimed.num_rows:
             raise ImageError("corrupt", f"Parquet: {row - start:,} rows and not the {claimed.num_rows:,} of the footer")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
+from gpustats.sources.arrays.layout import image_view, resolve
 from gpustats.sources.base import Sample
 from gpustats.sources.files.file import key_of
 from gpustats.sources.items import Item, check_bytes
+from gpustats.sources.options import SourceOptions
 from gpustats.sources.tables.columns import TableColumns, is_text
+from gpustats.sources.tables.inline import inline_image
 
 __all__ = ["table_samples"]
 
@@ -20,7 +25,7 @@ def table_samples(
     key: str,
     start: int,
     follow: Callable[[str, str], Item | Failure],
-    max_bytes: int,
+    options: SourceOptions,
 ) -> Iterator[Sample | Failure]:
     """Yield the rows of a record batch.
 
@@ -36,9 +41,15 @@ def table_samples(
         Number of the first row.
     follow : callable
         Turns a path and a key into an item.
-    max_bytes : int
-        Larger images are failures.
+    options : SourceOptions
+        `layout` and `max_bytes` count.
     """
+    if columns.layout == "list":
+        yield from _lists(batch, columns, key, start, follow, options)
+        return
+    if columns.layout == "array":
+        yield from _arrays(batch, columns, key, start, options)
+        return
     groups = _values(_column(batch, columns.group), columns.group) if columns.group else None
     column = _column(batch, columns.image)
     paths = None
@@ -50,8 +61,10 @@ def table_samples(
         column = parts["bytes"]
     values = [None] * batch.num_rows if columns.layout == "path" else _plain(column)
     for row, value in enumerate(values):
-        image = None if value is None else _encoded(value, max_bytes)
+        image: Item | ImageError | None = None if value is None else _encoded(value, options.max_bytes)
         path = paths[row] if paths is not None else None
+        if image is None and isinstance(path, str) and (inline := inline_image(path, options.max_bytes)) is not None:
+            image, path = inline, None
         name = f"{key}/{start + row}" + (f"/{key_of(path)}" if isinstance(path, str) and path else "")
         group = _group(groups[row], columns.names) if groups is not None else ""
         if isinstance(image, ImageError):
@@ -63,6 +76,57 @@ def table_samples(
             yield item if isinstance(item, Failure) else (name, group, item)
         else:
             yield Failure(name, "missing", f"the row has no image in '{columns.image}'")
+
+
+def _lists(
+    batch: Any,
+    columns: TableColumns,
+    key: str,
+    start: int,
+    follow: Callable[[str, str], Item | Failure],
+    options: SourceOptions,
+) -> Iterator[Sample | Failure]:
+    """Yield the images of each row's list; the key ends in the number within the list."""
+    import pyarrow as pa
+
+    groups = _values(_column(batch, columns.group), columns.group) if columns.group else None
+    column = _column(batch, columns.image)
+    inner = replace(columns, layout="struct" if pa.types.is_struct(column.type.value_type) else "binary", group=None)
+    for row in range(batch.num_rows):
+        place = f"{key}/{start + row}"
+        if not column[row].is_valid:
+            yield Failure(place, "missing", f"the row has no image in '{columns.image}'")
+            continue
+        images = pa.RecordBatch.from_arrays([column.slice(row, 1).flatten()], [columns.image])
+        group = _group(groups[row], columns.names) if groups is not None else ""
+        for sample in table_samples(images, inner, place, 0, follow, options):
+            yield sample if isinstance(sample, Failure) else (sample[0], group, sample[2])
+
+
+def _arrays(
+    batch: Any, columns: TableColumns, key: str, start: int, options: SourceOptions
+) -> Iterator[Sample | Failure]:
+    """Yield the pixels of each row: a column of Hugging Face's Array2D or Array3D, or of Arrow's tensors."""
+    groups = _values(_column(batch, columns.group), columns.group) if columns.group else None
+    column = _column(batch, columns.image)
+    try:
+        layout = resolve(tuple(column.type.shape), options.layout.removeprefix("N"), f"the column '{columns.image}'")
+    except DataError as error:
+        raise ImageError("unsupported", str(error)) from None
+    present = column.drop_null()
+    pixels = (
+        present.to_numpy_ndarray() if hasattr(present, "to_numpy_ndarray") else present.to_numpy(zero_copy_only=False)
+    )
+    if pixels.dtype.kind not in "buif":
+        raise ImageError("unsupported", f"the column '{columns.image}' has values that are no numbers")
+    following = iter(pixels)
+    for row in range(batch.num_rows):
+        place = f"{key}/{start + row}"
+        if column[row].is_valid:
+            group = _group(groups[row], columns.names) if groups is not None else ""
+            yield place, group, image_view(next(following), layout)
+        else:
+            yield Failure(place, "missing", f"the row has no image in '{columns.image}'")
 
 
 def _group(value: object, names: list[str]) -> str:

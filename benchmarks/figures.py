@@ -1,4 +1,4 @@
-"""README's figures, written from the committed JSON of the suites: nobody types them."""
+"""The figures of README and docs/speed.md, written from the committed JSON of the suites: nobody types them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from benchmarks.million import settled_rss
 from benchmarks.report import Table, markdown, spread
 from gpustats.statistics import ALWAYS
 
-__all__ = ["block", "main", "replaced", "results_folder"]
+__all__ = ["PAGES", "main", "replaced", "results_folder"]
 
 ROOT = Path(__file__).resolve().parents[1]
-_BEGIN = "<!-- Written by: python -m benchmarks readme "
+_BEGIN = "<!-- Written by: python -m benchmarks figures "
 _END = "<!-- End of what is written. -->"
 
 
 def main(results: Path) -> int:
-    """Rewrite the block of README from `cpu.json` in a folder of the repository; return the exit status."""
-    path = ROOT / "README.md"
+    """Rewrite the block of each page from `cpu.json` in a folder of the repository; return the exit status."""
     folder = results.resolve().relative_to(ROOT).as_posix()
-    path.write_text(replaced(path.read_text(encoding="utf-8"), folder), encoding="utf-8")
-    print(path)
+    for name in PAGES:
+        path = ROOT / name
+        path.write_text(replaced(name, path.read_text(encoding="utf-8"), folder), encoding="utf-8")
+        print(path)
     return 0
 
 
@@ -33,8 +34,8 @@ def results_folder(text: str) -> str:
     return text.partition(_BEGIN)[2].partition(" -->")[0]
 
 
-def replaced(text: str, folder: str) -> str:
-    """Return `text` with its block written anew from the JSON in `folder`.
+def replaced(name: str, text: str, folder: str) -> str:
+    """Return the `text` of a page with its block written anew from the JSON in `folder`.
 
     Raises
     ------
@@ -44,14 +45,33 @@ def replaced(text: str, folder: str) -> str:
     before, begin, rest = text.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise ValueError(f"no lines {_BEGIN!r} and {_END!r}: the figures have no place")
-    return f"{before}{_BEGIN}{folder} -->\n{block(folder)}\n{_END}{after}"
+        raise ValueError(f"{name} has no lines {_BEGIN!r} and {_END!r}: the figures have no place")
+    return f"{before}{_BEGIN}{folder} -->\n{PAGES[name](folder)}\n{_END}{after}"
 
 
-def block(folder: str) -> str:
+def _summary(folder: str) -> str:
+    """Return one sentence with the machine and the ratios that matter."""
+    document = json.loads((ROOT / folder / "cpu.json").read_text(encoding="utf-8"))
+    machine, peers = document["machine"], document["result"]["peers"]
+    rows = {key: row for key, row in peers["rows"].items() if "images_per_s" in row}
+    faster = {key: row["gpustats_is_faster_by"]["median"] for key, row in rows.items() if key != OURS}
+    others = "".join(f", {faster[key]:.1f} times {words}" for key, words in _PEERS.items() if key in faster)
+    return (
+        f"{rows[OURS]['images_per_s']['median']:,.0f} JPEGs of ImageNet a second on {machine['usable_cores']} cores "
+        f"({machine['cpu']}): {faster[LIMIT]:.2f} of the rate of the JPEG decoder alone{others}\n"
+        "([all figures](docs/speed.md))."
+    )
+
+
+_PEERS = {"opencv": "OpenCV in threads", "torch_strong": "a PyTorch DataLoader", "pillow_numpy": "Pillow and NumPy"}
+"""The peers that README names, and how."""
+
+
+def _page(folder: str) -> str:
     """Return Markdown with the machine, the peers, the limit and the plot."""
     document = json.loads((ROOT / folder / "cpu.json").read_text(encoding="utf-8"))
     machine, result = document["machine"], document["result"]
+    to = f"../{folder}"
     peers, limits = result["peers"], result["limits"]
     rows = [(key, row) for key, row in peers["rows"].items() if "images_per_s" in row]
     rows.sort(key=lambda item: -item[1]["images_per_s"]["median"])
@@ -72,18 +92,16 @@ def block(folder: str) -> str:
     lines = [
         f"{peers['files']} JPEGs in the page cache; {machine['cpu']}, {machine['usable_cores']} cores, "
         f"{machine['python']}, {machine['date'][:10]}. Median (smallest to largest) of {peers['rounds']} interleaved "
-        f"rounds, ratios within a round; from [cpu.json]({folder}/cpu.json).",
+        f"rounds, ratios within a round; from [cpu.json]({to}/cpu.json).",
         "",
         *markdown(table),
         "The limit is simplejpeg reading and decoding on the same threads, the pixels thrown away. On "
         f"{limits['files']:,} JPEGs, in {limits['rounds']} rounds, gpustats reaches "
         f"{spread(of_limit['gpustats_is_faster_by'], 2)} of it.",
         "",
-        f"![{peers['files']} JPEGs end to end]({folder}/cpu.png)",
+        f"![{peers['files']} JPEGs end to end]({to}/cpu.png)",
     ]
-    said = [
-        line(result, f"{folder}/{suite}.md") for suite, line in _LINES.items() if (result := _result(folder, suite))
-    ]
+    said = [line(result, f"{to}/{suite}.md") for suite, line in _LINES.items() if (result := _result(folder, suite))]
     return "\n".join([*lines, *([""] if said else []), *said])
 
 
@@ -128,3 +146,6 @@ def _reduce(result: dict[str, Any], link: str) -> str:
 
 _LINES: dict[str, Callable[[dict[str, Any], str], str]] = {"million": _million, "sources": _sources, "reduce": _reduce}
 """A line for each suite beside cpu that was run."""
+
+PAGES: dict[str, Callable[[str], str]] = {"README.md": _summary, "docs/speed.md": _page}
+"""The pages with figures, and what writes the block of each."""

@@ -1,0 +1,167 @@
+"""Numbers of a result that take a parameter, or that are more than one array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from gpustats.statistics import colour, histogram
+from gpustats.statistics.base import Number
+
+__all__ = ["Derived"]
+
+
+class Derived:
+    """The methods of a result that derive something; the result says what a number is."""
+
+    __slots__ = ()
+
+    scale: Fraction
+
+    def number(self, name: str) -> NDArray[Any]:
+        """Return a number of the catalogue."""
+        raise NotImplementedError
+
+    def evaluate(self, statistic: str, number: Number) -> NDArray[Any]:
+        """Return a number that is derived from a statistic."""
+        raise NotImplementedError
+
+    def quantile(
+        self, q: float | Sequence[float], *, method: Literal["linear", "inverted_cdf"] = "linear"
+    ) -> NDArray[Any]:
+        """Return quantiles of all pixels, as `numpy.quantile` of them; needs ``statistics=["histogram"]``.
+
+        Parameters
+        ----------
+        q : float or sequence of float
+            Shares from 0 to 1: 0.5 for the median, ``[0.01, 0.99]`` for two percentiles.
+        method : {"linear", "inverted_cdf"}
+            NumPy's names. ``"linear"``, also NumPy's default, is between two values where q falls between two pixels;
+            ``"inverted_cdf"`` is always a value that occurs.
+
+        Returns
+        -------
+        ndarray of float64, shape (C,) or (K, C)
+            Of one quantile, or of K.
+
+        Raises
+        ------
+        ValueError
+            Where a q is not from 0 to 1, or the method is another.
+        AttributeError
+            Where the histogram was not computed.
+
+        Examples
+        --------
+        >>> import gpustats, numpy as np
+        >>> image = np.array([[[0], [51], [102]]], np.uint8)
+        >>> stats = gpustats.compute([image], layout="HWC", statistics=["histogram"], progress=False)
+        >>> stats.quantile([0.25, 0.5]).tolist()
+        [[0.1], [0.2]]
+        >>> stats.quantile(0.25, method="inverted_cdf").tolist()
+        [0.0]
+        """
+        return self.evaluate("histogram", histogram.quantile(q, method))
+
+    def pca(self) -> colour.PCA:
+        """Return the principal components of the channels; needs ``statistics=["covariance"]``.
+
+        Returns
+        -------
+        PCA
+            ``eigenvalues`` of shape (C,), the largest first, and ``eigenvectors`` of shape (C, C) as columns. Of the
+            entries of a vector, the largest in absolute value (the first of several) is positive.
+
+        Raises
+        ------
+        AttributeError
+            Where the covariance was not computed.
+
+        Examples
+        --------
+        >>> import gpustats, numpy as np
+        >>> image = np.array([[[0, 0], [255, 0], [0, 51], [255, 51]]], np.uint8)
+        >>> stats = gpustats.compute([image], layout="HWC", statistics=["covariance"], progress=False)
+        >>> stats.pca().eigenvalues.round(6).tolist()
+        [0.25, 0.01]
+        """
+        return colour.pca(self.number("covariance"))
+
+    def whitening(self, method: Literal["zca", "pca"] = "zca", *, eps: float = 0.0) -> NDArray[Any]:
+        """Return the matrix that makes channels uncorrelated, each with variance 1.
+
+        A pixel x becomes ``W @ (x - stats.mean)``. Needs ``statistics=["covariance"]``.
+
+        Parameters
+        ----------
+        method : {"zca", "pca"}
+            ``"zca"``: ``E (D + eps)^(-1/2) E^T``, the whitening that stays nearest to the colours. ``"pca"``:
+            ``(D + eps)^(-1/2) E^T``, along the principal components. D and E are eigenvalues and -vectors of `pca`.
+            Source: Kessy, Lewin and Strimmer, "Optimal Whitening and Decorrelation", The American Statistician 72
+            (2018) 309-314, table 1.
+        eps : float
+            Added to each eigenvalue, in squared units of the result's scale.
+
+        Returns
+        -------
+        ndarray of float64, shape (C, C)
+
+        Raises
+        ------
+        ValueError
+            Where the channels determine one another, as in grey images, and `eps` is 0; where an argument is not
+            supported.
+        AttributeError
+            Where the covariance was not computed.
+
+        Examples
+        --------
+        >>> import gpustats, numpy as np
+        >>> image = np.array([[[0, 0], [255, 0], [0, 51], [255, 51]]], np.uint8)
+        >>> stats = gpustats.compute([image], layout="HWC", statistics=["covariance"], progress=False)
+        >>> stats.whitening().round(6).tolist()
+        [[2.0, 0.0], [0.0, 10.0]]
+        """
+        return colour.whitening(self.number("covariance"), method, eps)
+
+    def lighting(self, alphastd: float = 0.1) -> colour.Lighting:
+        """Return AlexNet's colour augmentation ("lighting noise") for this dataset, as training scripts take it.
+
+        An image becomes ``image + eigvec @ (normal(0, alphastd, C) * eigval)``, with one draw for all of its pixels.
+        The channels are in the order of ``stats.channels`` (RGB for images that were decoded; a script that reads with
+        OpenCV needs the rows of `eigvec` reversed). `eigval` holds the eigenvalues of the covariance on [0, 1], for
+        images on [0, 1]; for images on [0, 255] take ``stats.scaled(255).lighting()``, whose `eigval` is 255 times as
+        large (not 255 squared), so that the noise is the same.
+
+        Source: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks"
+        (2012), section 4.1, with alphastd 0.1. ``{0.2175, 0.0188, 0.0045}`` in fb.resnet.torch, datasets/imagenet.lua,
+        are ImageNet's on [0, 1].
+
+        Parameters
+        ----------
+        alphastd : float
+            Standard deviation of the random factors.
+
+        Returns
+        -------
+        Lighting
+            `alphastd`, `eigval` of shape (C,), `eigvec` of shape (C, C).
+
+        Raises
+        ------
+        AttributeError
+            Where the covariance was not computed.
+
+        Examples
+        --------
+        >>> import gpustats, numpy as np
+        >>> image = np.array([[[0, 0], [255, 0], [0, 51], [255, 51]]], np.uint8)
+        >>> stats = gpustats.compute([image], layout="HWC", statistics=["covariance"], progress=False)
+        >>> stats.lighting()
+        Lighting(alphastd=0.1, eigval=[0.250000, 0.010000], eigvec=[[1.000000, 0.000000], [0.000000, 1.000000]])
+        """
+        unit = float(self.scale)
+        return colour.lighting(self.number("covariance") / unit**2, alphastd, unit)

@@ -1,0 +1,157 @@
+"""Sampling errors and distances of histograms, for comparisons."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpustats.result.normalization import Measured
+from gpustats.result.sides import Side
+
+__all__ = ["CONFIDENCE", "FEW", "Sampling", "of_histograms", "sampling"]
+
+CONFIDENCE = 0.95
+"""How often two samples of one set of images are found to be no different."""
+
+FEW = 30
+"""Below so many images the normal distribution is a rough approximation."""
+
+Values = NDArray[np.float64]
+
+
+class Sampling(NamedTuple):
+    """What sampling explains of a difference; see `gpustats.result.comparison.Comparison`."""
+
+    z_mean: Values | None
+    z_std: Values | None
+    differs: bool | None
+    notes: list[str]
+
+
+def sampling(a: Side, b: Side) -> Sampling:
+    """Return by how many standard errors two sides differ, images taken as independent draws.
+
+    A result holds the sum over images of the image's mean, squared mean, std and variance. So the standard error of the
+    *average over images* of the image's mean, ``std_of_means / sqrt(N - 1)``, and of the image's std,
+    ``sqrt(rms_std**2 - std**2) / sqrt(N - 1)``, are exact; these averages are compared. The error of pooled numbers
+    needs sums of products over images of different sizes, which a result does not hold; for images of one size the
+    pooled mean is the average of the images' means. Two results are told apart where one of the ``2 C`` differences is
+    beyond the normal quantile of 1 - 0.05 / (2 * 2 C) (Bonferroni, so that channels may be correlated).
+    """
+    results = [side for side in (a, b) if side.measured is not None]
+    if not results:
+        return Sampling(None, None, None, [])
+    if a.measured is not None and b.measured is not None and _same_images(a.measured, b.measured):
+        differs = _changed(a, b)
+        said = "the pixels differ" if differs else "their numbers are the same"
+        text = f"both have the same images by number, names and sizes, so no sampling is between them: {said}"
+        return Sampling(None, None, differs, [text])
+    small = min(side.measured.n_images for side in results if side.measured is not None)
+    if small < 2:
+        return Sampling(None, None, None, ["one image has no sampling error that could be known"])
+    notes = [f"{small} images are few: standard errors are rough"] if small < FEW else []
+    if len(results) == 2:
+        z_mean = _z(a.number("per_image.mean") - b.number("per_image.mean"), _error_of_mean(a), _error_of_mean(b))
+        z_std = _z(a.number("per_image.std") - b.number("per_image.std"), _error_of_std(a), _error_of_std(b))
+        return _judged(z_mean, z_std, notes)
+    return _against(results[0], b if results[0] is a else a, notes)
+
+
+def _against(side: Side, known: Side, notes: list[str]) -> Sampling:
+    """A result against a preset, whose own error is not known and not counted."""
+    assert known.preset is not None
+    assert side.measured is not None
+    if not known.preset.statistics:
+        return Sampling(None, None, None, notes)
+    notes.append(f"the sampling error is that of {side.name} alone; that of {known.name} is not known")
+    mean_is, std_is = known.preset.mean_is or "mean", known.preset.std_is or "std"
+    totals = side.measured.totals
+    if mean_is == "mean" and (totals.height_min, totals.width_min) != (totals.height_max, totals.width_max):
+        notes.append("images differ in size: the error of the pooled mean is approximated by that of the images' mean")
+    z_mean = _z(side.number(mean_is) - known.number("mean"), _error_of_mean(side))
+    z_std = None
+    if std_is.startswith("per_image.std"):
+        z_std = _z(side.number(std_is) - known.number("std"), _error_of_std(side))
+    else:
+        notes.append("the sampling error of a pooled std cannot be had from a result")
+    return _judged(z_mean, z_std, notes)
+
+
+def _judged(z_mean: Values, z_std: Values | None, notes: list[str]) -> Sampling:
+    every = np.concatenate([z_mean] + ([] if z_std is None else [z_std]))
+    if np.isnan(every).any():
+        return Sampling(z_mean, z_std, None, [*notes, "images of one pixel have no std that could be compared"])
+    limit = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / 2 / len(every))
+    differs = bool((np.abs(every) > limit).any())
+    said = "larger than sampling explains" if differs else "not larger than sampling explains"
+    return Sampling(z_mean, z_std, differs, [*notes, f"the difference is {said} ({limit:.3g} standard errors, 95%)"])
+
+
+def _z(difference: Values, *errors: Values) -> Values:
+    """Return a difference in standard errors: 0 for none, infinite where there is a difference without an error."""
+    error = np.sqrt(sum(error**2 for error in errors))
+    without_error = np.where(difference > 0, np.inf, np.where(difference < 0, -np.inf, difference))
+    return np.divide(difference, error, out=without_error, where=error > 0)
+
+
+def _error_of_mean(side: Side) -> Values:
+    assert side.measured is not None
+    return side.number("std_of_means") / math.sqrt(side.measured.n_images - 1)
+
+
+def _error_of_std(side: Side) -> Values:
+    assert side.measured is not None
+    variance = np.maximum(side.number("per_image.rms_std") ** 2 - side.number("per_image.std") ** 2, 0)
+    error: Values = np.sqrt(variance / (side.measured.n_images - 1))
+    return error
+
+
+def _same_images(a: Measured, b: Measured) -> bool:
+    """Whether number, names and sizes of the images are the same, as far as a result knows."""
+    names = ("images", "pixels", "key_hash", "height_min", "height_max", "width_min", "width_max")
+    return all(getattr(a.totals, name) == getattr(b.totals, name) for name in names)
+
+
+def _changed(a: Side, b: Side) -> bool:
+    """Whether the numbers of the same images differ: beyond rounding, where they are of floats or of two depths."""
+    assert a.measured is not None
+    assert b.measured is not None
+    exact = a.measured.totals.kind == b.measured.totals.kind and not a.is_float
+    names = ("mean", "std", "per_image.mean", "per_image.std")
+    return not all(
+        np.allclose(a.number(n), b.number(n), rtol=0 if exact else 1e-9, atol=0, equal_nan=True) for n in names
+    )
+
+
+def of_histograms(a: Side, b: Side) -> tuple[Values | None, Values | None, list[str]]:
+    """Return Wasserstein-1 distance and Jensen-Shannon divergence of two results, and what is missing for them.
+
+    The Wasserstein-1 distance on a line is the integral of ``|F - G|`` of the distribution functions (Vallender 1974,
+    Theory of Probability and its Applications 18, 784-786). The divergence is that of Lin 1991 (IEEE Transactions on
+    Information Theory 37, 145-151), with logarithms to the base 2.
+    """
+    if a.measured is None or b.measured is None:
+        return None, None, []
+    without = [s.name for s in (a, b) if s.measured is not None and "histogram" not in s.measured.totals.statistics]
+    if without:
+        said = f"no distance of distributions: {' and '.join(without)} was computed without the statistic histogram"
+        return None, None, [said]
+    p, q = (_shares(side) for side in (a, b))
+    wasserstein = np.abs(np.cumsum(p, axis=1) - np.cumsum(q, axis=1))[:, :-1].sum(axis=1) / (p.shape[1] - 1)
+    return wasserstein, np.clip(_entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2, 0, 1), []
+
+
+def _shares(side: Side) -> Values:
+    bins = side.number("histogram")
+    shares: Values = bins / bins.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _entropy(p: Values) -> Values:
+    logs = np.log2(p, out=np.zeros_like(p), where=p > 0)
+    entropy: Values = -(p * logs).sum(axis=1)
+    return entropy
