@@ -27,6 +27,7 @@ SUITES = {
     "scaling": "benchmarks.scaling",
     "sources": "benchmarks.sources",
     "robust": "benchmarks.robust",
+    "formats": "benchmarks.formats",
     "recipe": "benchmarks.recipe",
     "host": "benchmarks.host",
     "million": "benchmarks.million",

@@ -19,6 +19,7 @@ _PACKAGES = (
     "numpy",
     "numba",
     "simplejpeg",
+    "imagecodecs",
     "pillow",
     "opencv-python-headless",
     "scikit-learn",

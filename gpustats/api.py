@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
-from gpustats.definition import RGB, Definition
+from gpustats.definition import MODES, RGB, Definition
 from gpustats.engines.device import open_engine
 from gpustats.errors import OptionError
 from gpustats.failures import FailureFile, FailureLimit
@@ -33,6 +33,7 @@ def compute(
     device: str = "auto",
     workers: int | None = None,
     statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+    mode: Literal["RGB", "L", "native"] = "RGB",
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -82,6 +83,11 @@ def compute(
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
         (8-bit images) and ``"covariance"`` (8- and 16-bit images).
+    mode : {"RGB", "L", "native"}
+        What encoded images are measured as. ``"RGB"`` and ``"L"`` are Pillow's conversions to 8 bits; what they would
+        clip is refused. ``"native"`` takes channels and depth as they are stored: grey, alpha and any number of bands,
+        8 and 16 bits and floats, from PNG, TIFF, PNM and JPEG 2000; a palette counts as its colours. Arrays, tensors
+        and PIL images are always taken as they are.
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -216,12 +222,13 @@ def compute(
     >>> gpustats.compute(folder, progress=False).mean.tolist()
     [1.0, 0.0, 0.2]
     """
-    _check_options(workers, on_error, max_pixels, changed, exif)
+    _check_options(workers, on_error, max_pixels, changed, exif, mode)
     limit = FailureLimit(max_failures)
     definition = Definition(
         color_order or RGB,
         transform=str(transform_of(resize, crop, crop_pct, interpolation, recipe)),
         exif_transpose=exif == "turn",
+        mode=mode,
         nodata=check_nodata(nodata),
         statistics=check_names(statistics),
     )
@@ -277,11 +284,13 @@ def compute(
         return stats if table is None else replace(stats, image_table=table.arrow())
 
 
-def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, exif: str) -> None:
+def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, exif: str, mode: str) -> None:
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise OptionError(f"{named('workers')} should be a positive integer or None, got {workers!r}")
     if on_error not in ("skip", "raise"):
         raise OptionError(f"{named('on_error')} should be 'skip' or 'raise', got {on_error!r}")
+    if mode not in MODES:
+        raise OptionError(f"{named('mode')} should be 'RGB', 'L' or 'native', got {mode!r}")
     if changed not in ("mtime", "hash"):
         raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if exif not in ("ignore", "turn"):

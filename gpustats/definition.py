@@ -7,10 +7,13 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["RGB", "UNNAMED", "Definition", "color_order"]
+__all__ = ["MODES", "RGB", "UNNAMED", "Definition", "color_order"]
 
 RGB = "RGB"
 """The colour order that decoders give."""
+
+MODES = ("RGB", "L", "native")
+"""What encoded images are measured as."""
 
 UNNAMED = "unnamed"
 """The colour order of arrays whose channels have no letter."""
@@ -36,6 +39,9 @@ class Definition:
         Whether images were turned as their EXIF orientation says.
     frame : int
         The frame of an animation that counts.
+    mode : str
+        What encoded images were measured as: ``"RGB"`` and ``"L"`` are Pillow's 8-bit conversions, ``"native"`` the
+        channels and the depth that are stored.
     nodata : tuple of float
         Values that were left out: one number for every channel, or one a channel for a whole pixel; empty for none.
     statistics : tuple of str
@@ -46,6 +52,7 @@ class Definition:
     transform: str = "none"
     exif_transpose: bool = False
     frame: int = 0
+    mode: str = "RGB"
     nodata: tuple[float, ...] = ()
     statistics: tuple[str, ...] = field(default=("moments",), compare=False)
 
@@ -69,6 +76,7 @@ class Definition:
             or not data.keys() <= expected.keys()
             or any(type(value) is not type(expected[name]) for name, value in data.items())
             or not all(isinstance(name, str) for name in data.get("statistics", ()))
+            or data.get("mode", "RGB") not in MODES
             or not all(type(value) is float for value in data.get("nodata", ()))
         ):
             raise DataError(f"'definition' should hold {', '.join(expected)}, got {data!r:.200}")

@@ -63,7 +63,8 @@ def normal(stats: gpustats.Stats) -> dict[str, Any]:
         {name: run[name] for name in ("source", "images_by_decoder", "checkpoint") if name in run}
         for run in data["runs"]
     ]
-    del result["definition"]["statistics"]
+    for later in ("statistics", "mode", "nodata"):
+        del result["definition"][later]
     totals = data["totals"]
     result["keys"] = totals["key_hash"]
     result["totals"] = _flat(totals)

@@ -185,7 +185,7 @@ def test_the_doctor_shows_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["gpustats"].startswith(f"{gpustats.__version__}, Python ")
     assert found["GPU"] == "not used: no device 0"
     assert re.fullmatch(r"cpu \(\d+ threads?\)", found["device"])
-    assert re.fullmatch(r"simplejpeg \S+, pillow \S+", found["decoders"])
+    assert re.fullmatch(r"simplejpeg \S+, imagecodecs \S+, numpy \S+, pillow \S+", found["decoders"])
     assert re.fullmatch(r"\d+ that this process may use", found["cores"])
     assert re.fullmatch(r"\d+\.\d GiB available", found["memory"])
     assert found["parquet"].startswith("pyarrow ")
@@ -240,6 +240,17 @@ def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
         2, "", "gpustats: error: unknown statistic 'mode'; known are moments, histogram, covariance\n"
     )
     assert "histogram, covariance" in invoke("compute", "--help").out
+
+
+@case("compute", "--mode")
+def test_mode(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (255, 0, 0, 51)).save(tmp_path / "a.png")
+    found = {mode: compute(tmp_path, "--mode", mode) for mode in ("RGB", "L", "native")}
+    assert {mode: data["definition"]["mode"] for mode, data in found.items()} == {mode: mode for mode in found}
+    sums = {mode: [total // 16 for total in data["totals"]["moments"]["sum"]] for mode, data in found.items()}
+    assert sums == {"RGB": [255, 0, 0], "L": [76], "native": [255, 0, 0, 51]}
+    assert compute(tmp_path)["totals"] == found["RGB"]["totals"]
+    assert invoke("compute", tmp_path, "--mode", "RGBA").code == 2
 
 
 @case("compute", "--isolate")

@@ -15,7 +15,19 @@ import pytest
 import gpustats
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("cupy", "nvidia", "numba", "PIL", "simplejpeg", "tqdm", "click", "torch", "pyarrow", "matplotlib")
+HEAVY = (
+    "cupy",
+    "nvidia",
+    "numba",
+    "PIL",
+    "simplejpeg",
+    "imagecodecs",
+    "tqdm",
+    "click",
+    "torch",
+    "pyarrow",
+    "matplotlib",
+)
 
 
 def test_import_is_light() -> None:

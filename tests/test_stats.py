@@ -256,7 +256,8 @@ def test_a_result_without_one_of_its_parts_is_refused(name: str) -> None:
         ({"totals": None}, "the numbers are incomplete or damaged"),
         (
             {"definition": None},
-            "'definition' should hold color_order, transform, exif_transpose, frame, statistics, got None",
+            "'definition' should hold color_order, transform, exif_transpose, frame, mode, nodata, "
+            "statistics, got None",
         ),
         *(
             ({"failures": bad}, "the list of failures in the file is damaged")
@@ -304,6 +305,7 @@ def test_a_result_of_integers_need_not_say_so() -> None:
         {"frame": True},
         {"frame": "0"},
         {"frame": 0.0},
+        {"mode": "odd"},
         {"another": 1},
         {"statistics": None},
         {"statistics": [1]},
@@ -316,11 +318,14 @@ def test_a_damaged_definition_is_refused(change: dict[str, Any]) -> None:
         "transform": "resize",
         "exif_transpose": True,
         "frame": 3,
+        "mode": "RGB",
+        "nodata": [],
         "statistics": ["moments"],
     }
     assert Definition.from_dict(data) == Definition("BGR", "resize", True, 3)
     with pytest.raises(
-        DataError, match="'definition' should hold color_order, transform, exif_transpose, frame, statistics, got "
+        DataError,
+        match="'definition' should hold color_order, transform, exif_transpose, frame, mode, nodata, statistics, got ",
     ):
         Definition.from_dict(data | change)
 
@@ -460,6 +465,8 @@ def test_everything_is_in_the_json() -> None:
             "transform": "none",
             "exif_transpose": False,
             "frame": 0,
+            "mode": "RGB",
+            "nodata": [],
             "statistics": ["moments"],
         },
         "failures": stats.failures.to_dict(),

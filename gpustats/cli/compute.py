@@ -10,6 +10,7 @@ import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import FORMATS, Form, Shown, report
 from gpustats.decode.transform import INTERPOLATIONS, RECIPES
+from gpustats.definition import MODES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -38,6 +39,12 @@ __all__ = ["compute"]
 )
 @click.option("--device", metavar="auto|cpu|gpu|cuda:N", default="auto", help="The device that decodes and computes.")
 @options.workers
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="RGB",
+    help="Measure encoded images as 8-bit RGB, as 8-bit grey (L), or with the channels and depth that are stored.",
+)
 @click.option(
     "--on-error", type=click.Choice(["skip", "raise"]), default="skip", help="Leave a bad image out, or stop there."
 )

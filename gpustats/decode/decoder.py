@@ -1,39 +1,47 @@
-"""CPU decoding of one image to 8-bit RGB: simplejpeg for JPEG, Pillow for everything else and for every doubtful JPEG.
+"""CPU decoding of one image: simplejpeg for JPEG, imagecodecs for PNG and WebP, Pillow for everything else.
 
 The pixels are those of Pillow's ``convert("RGB")``: first frame, no EXIF turn, alpha dropped, greyscale repeated
-three times.
-The verdict is Pillow's too: a JPEG about which libjpeg warns is handed to Pillow, which refuses truncated files and
-keeps what it can read whole.
+three times; under other modes those of `gpustats.decode.modes` and `gpustats.decode.deep`.
+The verdict is Pillow's too: a JPEG about which libjpeg warns, and a PNG or WebP file that imagecodecs refuses or that
+is not plain (`gpustats.decode.plain`), is handed to Pillow, which refuses truncated files and keeps what it can read
+whole.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
-import io
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import PIL
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import ImageFile
 
+from gpustats.decode.deep import Deep
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
 from gpustats.decode.libtiff import silent_libtiff
+from gpustats.decode.modes import check_array, image_pixels, in_mode
+from gpustats.decode.pillow import check_scan, check_tiles, exif_orientation, open_image, too_large_tiles, verdict
+from gpustats.decode.plain import Plain
 from gpustats.decode.transform import Transform
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.wording import option
 
 __all__ = [
+    "IMAGECODECS",
+    "NUMPY",
     "PILLOW",
     "SIMPLEJPEG",
     "Decoder",
+    "check_array",
     "check_size",
     "exif_orientation",
     "jpeg_header",
@@ -42,23 +50,25 @@ __all__ = [
 ]
 
 SIMPLEJPEG = "simplejpeg"
+IMAGECODECS = "imagecodecs"
+NUMPY = "numpy"
 PILLOW = "pillow"
 
+_START_OF_IMAGE = b"\xff\xd8"
 _COEFFICIENT_BYTES = 6
 
-_ENDS_EARLY = ("premature end of data segment", "found marker 0xd9 instead of RST")
-"""libjpeg's warnings JWRN_HIT_MARKER and JWRN_MUST_RESYNC: a marker, or the end of the image, where data should be."""
-
-_STRIP_PIXELS = 1 << 17  # a strip is held four times while it is converted
-_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # TIFF tags
-_ORIENTATION = 274  # so is that of EXIF
 _NO_TRANSFORM = Transform()
 
 
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the decoders and their versions."""
-    return {SIMPLEJPEG: simplejpeg.__version__, PILLOW: PIL.__version__}
+    return {
+        SIMPLEJPEG: simplejpeg.__version__,
+        IMAGECODECS: imagecodecs.__version__,
+        NUMPY: np.__version__,
+        PILLOW: PIL.__version__,
+    }
 
 
 _truncated_lock = threading.Lock()
@@ -105,9 +115,14 @@ class Decoder:
         Asked before pixels are allocated.
     transform : Transform, optional
         What is done to the pixels afterwards, for the memory that it takes.
+    mode : {"RGB", "L", "native"}
+        What comes out, see `gpustats.definition.Definition`.
     """
 
-    def __init__(self, max_pixels: int, memory: MemoryBudget, transform: Transform = _NO_TRANSFORM) -> None:
+    def __init__(
+        self, max_pixels: int, memory: MemoryBudget, transform: Transform = _NO_TRANSFORM, mode: str = "RGB"
+    ) -> None:
+        self._mode = mode
         self._max_pixels = max_pixels
         self._memory = memory
         self._transform = transform
@@ -127,15 +142,16 @@ class Decoder:
             self._reserved = self._memory.reserve_all(size)
             self._file_alone = size
 
-    def decode(self, data: bytes) -> tuple[NDArray[np.uint8], str]:
+    def decode(self, data: bytes) -> tuple[NDArray[Any], str]:
         """Decode one image; call `release` when its pixels were used, also after an error.
 
         Returns
         -------
-        pixels : ndarray of uint8, shape (H, W, 3)
-            C-contiguous, RGB. Overwritten by the next call.
+        pixels : ndarray, shape (H, W, C)
+            uint8, C-contiguous, RGB or grey; under mode ``"native"`` also uint16 or floats, of any channels and
+            strides. Overwritten by the next call.
         decoder : str
-            Which decoder made them: `SIMPLEJPEG` or `PILLOW`.
+            Which decoder made them: `SIMPLEJPEG`, `IMAGECODECS`, `NUMPY` (16-bit PNM) or `PILLOW`.
 
         Raises
         ------
@@ -144,25 +160,28 @@ class Decoder:
         """
         header = jpeg_header(data)
         if header is None:
-            return self._decode_with_pillow(data), PILLOW
+            return self._decode_by_format(data)
         height, width, color_space = header
-        size = height * width * 3
+        target = "GRAY" if color_space == "Gray" and self._mode != "RGB" else "RGB"
+        channels = 1 if target == "GRAY" else 3
+        size = height * width * channels
         check_size(height, width, self._max_pixels)
         later = self._transform.peak_bytes(height, width)
         if max(size, later // 3) > self._buffer.nbytes or may_hide_scans(data, height * width):
-            peak = height * width * (3 + _COEFFICIENT_BYTES * jpeg_scans(data, height * width))
-            self._admit(max(peak, later))
-        # Of files with another precision, libjpeg gives RGB only for lossless ones that are stored as RGB.
-        if color_space in ("CMYK", "YCCK") or (color_space == "RGB" and jpeg_precision(data) != 8):
-            return self._decode_with_pillow(data), PILLOW
+            each = channels + (self._mode == "L") + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)
+            self._admit(max(height * width * each, later))
+        # Of files with another precision, libjpeg gives only lossless ones that are stored in the colours asked for.
+        as_stored = color_space == "RGB" or target == "GRAY"
+        if color_space in ("CMYK", "YCCK") or (as_stored and jpeg_precision(data) != 8):
+            return self._decode_by_format(data)
         if size > self._buffer.nbytes and size <= self._memory.share // 3:  # room for coefficients, too
             self._buffer = np.empty(size, np.uint8)
         try:
-            target = self._buffer if size <= self._buffer.nbytes else np.empty(size, np.uint8)
-            return simplejpeg.decode_jpeg(data, "RGB", buffer=target), SIMPLEJPEG
+            buffer = self._buffer if size <= self._buffer.nbytes else np.empty(size, np.uint8)
+            return in_mode(simplejpeg.decode_jpeg(data, target, buffer=buffer), self._mode), SIMPLEJPEG
         except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed: Pillow decides
-            target = self._buffer  # a large one is given back before Pillow takes as much
-            return self._decode_with_pillow(data), PILLOW
+            buffer = self._buffer  # a large one is given back before Pillow takes as much
+            return self._decode_by_format(data)
 
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
@@ -178,7 +197,7 @@ class Decoder:
             self.release()
             self._reserved = self._memory.reserve(size)
 
-    def _decode_with_pillow(self, data: bytes) -> NDArray[np.uint8]:
+    def _decode_by_format(self, data: bytes) -> tuple[NDArray[np.uint8], str]:
         kind = sniff(data)
         if kind is None:
             raise ImageError(
@@ -186,25 +205,15 @@ class Decoder:
             )
         try:
             if kind.misfit is not None and (misfit := kind.misfit(data)):
-                raise ImageError("unsupported", f"{kind.name} with {misfit}")
-            if kind.size is not None:
-                self._admit_pixels(kind, data, *kind.size(data))
-            with _open(kind, data) as image:
-                self._admit_pixels(kind, data, image.height, image.width)
-                if image.mode not in EIGHT_BIT_MODES:
-                    raise ImageError(
-                        "unsupported", f"{kind.name} of mode {image.mode}; only 8-bit grey and RGB can be read"
-                    )
-                if kind.name == "TIFF":
-                    _check_tiles(image, self._max_pixels)
-                if kind.name == "JPEG":
-                    _check_scan(data, image.mode)
-                image.load()
-                if kind.damage is not None and (damage := kind.damage(data)):
-                    raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"{kind.name}: {damage}")
-                # Pillow warns about transparency that the RGB result does not have anyway.
-                image.info.pop("transparency", None)
-                return _as_rgb(image)
+                if self._mode == "native" and kind.deep is not None:
+                    return self._decode_deep(kind.deep(data)), NUMPY if kind.name == "PNM" else IMAGECODECS
+                raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
+            if kind.plain is not None and (plain := kind.plain(data)) is not None:
+                self._admit_pixels(kind, data, plain.height, plain.width)
+                pixels = _decode_with_imagecodecs(kind, plain)
+                if pixels is not None:
+                    return in_mode(pixels, self._mode), IMAGECODECS
+            return self._decode_with_pillow(kind, data), PILLOW
         except ImageError:
             raise
         except MemoryError:
@@ -212,7 +221,34 @@ class Decoder:
         except NotImplementedError as error:
             raise ImageError("unsupported", f"{kind.name}: {error}") from None
         except Exception as error:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; one image, named
-            raise _verdict(kind, error, data) from None
+            raise verdict(kind, error, data) from None
+
+    def _decode_with_pillow(self, kind: Format, data: bytes) -> NDArray[np.uint8]:
+        if kind.size is not None:
+            self._admit_pixels(kind, data, *kind.size(data))
+        with open_image(kind, data) as image:
+            self._admit_pixels(kind, data, image.height, image.width)
+            if image.mode not in EIGHT_BIT_MODES:
+                raise ImageError(
+                    "unsupported", f"{kind.name} of mode {image.mode}; only 8-bit grey and RGB can be read"
+                )
+            if kind.name == "TIFF":
+                check_tiles(image, self._max_pixels)
+            if kind.name == "JPEG":
+                check_scan(data, image.mode)
+            image.load()
+            if kind.damage is not None and (damage := kind.damage(data)):
+                raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"{kind.name}: {damage}")
+            # Pillow warns about transparency that the RGB result does not have anyway.
+            image.info.pop("transparency", None)
+            return image_pixels(image, self._mode, kind.name)
+
+    def _decode_deep(self, deep: Deep) -> NDArray[Any]:
+        check_size(deep.height, deep.width, self._max_pixels)
+        if deep.largest_piece > max(self._max_pixels, 1):
+            raise too_large_tiles(f"of {deep.largest_piece:,} pixels", self._max_pixels)
+        self._admit(max(deep.peak(), self._transform.peak_bytes(deep.height, deep.width)))
+        return deep.pixels()
 
     def _admit_pixels(self, kind: Format, data: bytes, height: int, width: int) -> None:
         check_size(height, width, self._max_pixels)
@@ -224,8 +260,9 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
 
     None means that the file is no JPEG, or one that Pillow has to decode. simplejpeg raises `ValueError` for most of
     these, but also `KeyError` for a chroma subsampling that it does not know, so every exception counts.
-    It refuses other formats in 2 microseconds.
     """
+    if data[:2] != _START_OF_IMAGE:  # simplejpeg takes 2 microseconds to say so
+        return None
     try:
         height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
     except Exception:  # noqa: BLE001 - see above
@@ -233,53 +270,28 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     return int(height), int(width), str(color_space)
 
 
-def exif_orientation(data: bytes) -> int:
-    """Return the EXIF orientation of an encoded image, 1 where it has none, as Pillow reads it.
-
-    Raises
-    ------
-    ImageError
-        Where the metadata are damaged.
-    """
-    kind = sniff(data)
-    if kind is None or kind.name == "TIFF":  # Pillow turns a TIFF when it loads the pixels
-        return 1
+def _decode_with_imagecodecs(kind: Format, plain: Plain) -> NDArray[np.uint8] | None:
+    """Return the pixels, of shape (H, W) or (H, W, C), None where Pillow should have the file."""
     try:
-        with _open(kind, data) as image:
-            return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception as error:  # noqa: BLE001 - damaged metadata make Pillow raise nearly anything; one image, named
-        raise ImageError("corrupt", f"{kind.name}: the EXIF orientation cannot be read: {error}") from None
-
-
-def _check_scan(data: bytes, mode: str) -> None:
-    """Refuse a JPEG whose compressed data end too early; with an end marker behind them, Pillow fills in grey."""
-    try:
-        simplejpeg.decode_jpeg(data, "CMYK" if mode == "CMYK" else "RGB")
-    except Exception as error:  # noqa: BLE001 - for this one question; Pillow decides about everything else
-        if any(words in str(error) for words in _ENDS_EARLY):
-            raise ImageError("truncated", "JPEG: the compressed data end before the last row") from None
-
-
-def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Return ``image.convert("RGB")`` as an array; a large one in strips, so that it is never held three times."""
-    if image.width * image.height <= _STRIP_PIXELS:
-        return np.ascontiguousarray(np.asarray(image.convert("RGB")))
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    step = max(_STRIP_PIXELS // image.width, 1)
-    for top in range(0, image.height, step):
-        bottom = min(top + step, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)).convert("RGB"))
+        pixels: NDArray[np.uint8] = getattr(imagecodecs, kind.codec)(plain.data)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - Pillow decides what is damaged, and says how
+        return None
+    if pixels.dtype != np.uint8 or pixels.shape[:2] != (plain.height, plain.width):
+        return None
     return pixels
 
 
-def _check_tiles(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a TIFF whose tiles or strips are larger than any image may be: libtiff allocates a whole one."""
-    tags = image.tag_v2  # type: ignore[attr-defined]  # TIFF images have it
-    width, height = tags.get(_TILE_WIDTH, image.width), tags.get(_TILE_HEIGHT, 1)
-    if isinstance(width, int) and isinstance(height, int) and width * height > max(max_pixels, 1):
-        raise ImageError(
-            "too_large", f"TIFF: tiles of {width} x {height} pixels, more than {option('max_pixels', max_pixels)}"
-        )
+def _advice(kind: Format, data: bytes, mode: str) -> str:
+    """Return the option with which a file of more than 8 bits or more bands can be measured, if there is one."""
+    if mode == "native" or kind.deep is None:
+        return ""
+    try:
+        kind.deep(data)
+    except Exception:  # noqa: BLE001 - hostile headers make Pillow raise nearly anything; the misfit is named already
+        return ""
+    return f"; {option('mode', 'native')} measures it as it is stored"
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
@@ -292,26 +304,3 @@ def check_size(height: int, width: int, max_pixels: int) -> None:
             f"the header gives {width} x {height} = {height * width:,} pixels, "
             f"more than {option('max_pixels', max_pixels)}",
         )
-
-
-def _open(kind: Format, data: bytes) -> ImageFile.ImageFile:
-    # Straight to the format's own class: Image.open would try every plugin (some run other programs) and
-    # holds every caller to one process-wide pixel limit.
-    module, _, name = kind.pillow.partition(".")
-    factory = getattr(importlib.import_module(f"PIL.{module}"), name)
-    image: ImageFile.ImageFile = factory(io.BytesIO(data))
-    return image
-
-
-def _verdict(kind: Format, error: Exception, data: bytes) -> ImageError:
-    message = " ".join(str(error).split()) or type(error).__name__
-    lower = message.lower()
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return ImageError("too_large", f"{kind.name}: {message}")
-    if "truncated" in lower or "unexpected end" in lower or isinstance(error, EOFError) or looks_cut_off(kind, data):
-        return ImageError("truncated", f"{kind.name}: {message}")
-    if "too large" in lower:  # inflated texts and profiles
-        return ImageError("too_large", f"{kind.name}: {message}")
-    if "unknown pixel mode" in lower or "not supported" in lower or "unsupported" in lower or "cannot handle" in lower:
-        return ImageError("unsupported", f"{kind.name}: {message}")
-    return ImageError("corrupt", f"{kind.name}: {message}")

@@ -9,14 +9,32 @@ from __future__ import annotations
 import io
 import re
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpustats.decode.headers import jpeg_precision
 
-__all__ = ["avif_misfit", "jpeg2000_misfit", "jpeg_misfit", "png_misfit", "pnm_misfit", "tiff_misfit"]
+__all__ = [
+    "BIG_ENDIAN_BIGTIFF",
+    "TiffTags",
+    "avif_misfit",
+    "jpeg2000_components",
+    "jpeg2000_misfit",
+    "jpeg_misfit",
+    "png_misfit",
+    "pnm_misfit",
+    "tiff_end",
+    "tiff_misfit",
+    "tiff_tags",
+]
 
-_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 258, 262, 277, 338, 339
-_COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
+BIG_ENDIAN_BIGTIFF = b"MM\0+"
+"""How a file begins whose tags Pillow misreads."""
+
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 256, 257, 258, 262, 277, 338, 339
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_PIECES = ((273, 279), (324, 325))
+"""Where strips and tiles start, and their lengths."""
+_COLOURS: dict[int | None, int] = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 """Samples of a colour by TIFF's photometric interpretation: white or black is zero, RGB, palette, CMYK, YCbCr, Lab."""
 _KINDS_OF_SAMPLES = {2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
 
@@ -49,18 +67,33 @@ def pnm_misfit(data: bytes) -> str | None:
     return f"values up to {maximum}; only values up to 255 can be read" if maximum > 255 else None
 
 
-def jpeg2000_misfit(data: bytes) -> str | None:
-    """Look at the depth of every component in the SIZ segment (ITU-T T.800, A.5.1)."""
+def jpeg2000_components(data: bytes) -> tuple[int, int, list[tuple[int, int, int]]]:
+    """Return height, width, and of every component its depth and sampling, from the SIZ segment (ITU-T T.800, A.5.1).
+
+    The depth of a signed component is negative. There is none where the segment is missing or cut off.
+    """
     start = data.find(b"\xff\x4f\xff\x51")
     if start < 0 or len(data) < start + 42:
-        return None
-    (components,) = struct.unpack_from(">H", data, start + 40)
-    depths = data[start + 42 : start + 42 + 3 * components : 3]  # less one; the highest bit says signed
-    if any(depth & 0x80 for depth in depths):
+        return 0, 0, []
+    right, bottom, left, top = struct.unpack_from(">4I", data, start + 8)
+    (count,) = struct.unpack_from(">H", data, start + 40)
+    sizes = data[start + 42 : start + 42 + 3 * count]  # a depth is stored less one; its highest bit says signed
+    components = [
+        (((depth & 0x7F) + 1) * (-1 if depth & 0x80 else 1), dx, dy)
+        for depth, dx, dy in zip(sizes[::3], sizes[1::3], sizes[2::3], strict=False)
+    ]
+    return bottom - top, right - left, components
+
+
+def jpeg2000_misfit(data: bytes) -> str | None:
+    """Look at the depth of every component."""
+    _, _, components = jpeg2000_components(data)
+    depths = {depth for depth, _, _ in components}
+    if any(depth < 0 for depth in depths):
         return "signed integers; only unsigned ones can be read"
-    if set(depths) - {7}:
-        return _bits(max(depths) + 1)
-    return _bands(components) if components > 4 else None
+    if depths - {8}:
+        return _bits(max(depths))
+    return _bands(len(components)) if len(components) > 4 else None
 
 
 def avif_misfit(data: bytes) -> str | None:
@@ -71,30 +104,83 @@ def avif_misfit(data: bytes) -> str | None:
     return _bits(12 if data[start + 6] & 0x20 else 10)
 
 
+class TiffTags(NamedTuple):
+    """What the tags of the first image of a TIFF say.
+
+    Attributes
+    ----------
+    height, width, samples : int
+        Its shape.
+    bits, formats : tuple of int
+        Bits of each sample, and their types.
+    photometric : int or None
+        What the samples mean.
+    extra : tuple of int
+        What the samples are that are no colours.
+    largest_piece : int
+        Pixels of a tile.
+    """
+
+    height: int
+    width: int
+    samples: int
+    bits: tuple[int, ...]
+    formats: tuple[int, ...]
+    photometric: int | None
+    extra: tuple[int, ...]
+    largest_piece: int
+
+
 def tiff_misfit(data: bytes) -> str | None:
     """Look at the samples of the first image: their bits, their type, and how many of them are no colour."""
-    if data[:4] == b"MM\0+":
-        return "64-bit offsets in big-endian order; only little-endian BigTIFF can be read"  # Pillow misreads it
+    if data[:4] == BIG_ENDIAN_BIGTIFF:
+        return "64-bit offsets in big-endian order; only little-endian BigTIFF can be read"
     try:
-        tags = _tiff_tags(data)
-        bits, kinds = _numbers(tags.get(_BITS, 1)), _numbers(tags.get(_SAMPLE_FORMAT, 1))
-        colours = _COLOURS.get(tags.get(_PHOTOMETRIC, 0))
-        extra = _numbers(tags.get(_EXTRA_SAMPLES, ()))
-        samples = int(tags.get(_SAMPLES, colours or 1))
+        tags = tiff_tags(data)
     except Exception:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; its decoder names the damage
         return None
-    for kind in kinds:
+    for kind in tags.formats:
         if kind in _KINDS_OF_SAMPLES:
             return f"{_KINDS_OF_SAMPLES[kind]}; only unsigned integers can be read"
-    if set(bits) - {1, 2, 4, 8}:
-        return _bits(max(bits))
-    if colours is not None and (samples > colours + 1 or (samples == colours + 1 and extra[:1] not in ((1,), (2,)))):
-        return _bands(samples)
+    if set(tags.bits) - {1, 2, 4, 8}:
+        return _bits(max(tags.bits))
+    colours = _COLOURS.get(tags.photometric)
+    if colours is None:
+        return None
+    if tags.samples > colours + 1 or (tags.samples == colours + 1 and tags.extra[:1] not in ((1,), (2,))):
+        return _bands(tags.samples)
     return None
 
 
-def _tiff_tags(data: bytes) -> Any:
-    """Return the tags of the first image as Pillow reads them."""
+def tiff_tags(data: bytes) -> TiffTags:
+    """Return the tags of the first image; raises nearly anything where they are damaged."""
+    tags = _directory(data)
+    photometric = tags.get(_PHOTOMETRIC, 0)
+    return TiffTags(
+        height=int(tags.get(_HEIGHT, 0)),
+        width=int(tags.get(_WIDTH, 0)),
+        samples=int(tags.get(_SAMPLES, _COLOURS.get(photometric) or 1)),
+        bits=_numbers(tags.get(_BITS, 1)),
+        formats=_numbers(tags.get(_SAMPLE_FORMAT, 1)),
+        photometric=photometric,
+        extra=_numbers(tags.get(_EXTRA_SAMPLES, ())),
+        largest_piece=int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_HEIGHT, 0)),
+    )
+
+
+def tiff_end(data: bytes) -> int:
+    """Return where the last strip or tile of the first image ends."""
+    tags = _directory(data)
+    ends = [
+        start + length
+        for starts, lengths in _PIECES
+        for start, length in zip(_numbers(tags.get(starts, ())), _numbers(tags.get(lengths, ())), strict=False)
+    ]
+    return max(ends, default=0)
+
+
+def _directory(data: bytes) -> Any:
+    """Return the first directory as Pillow reads it."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     tags = ImageFileDirectory_v2(data[:16] if data[2:3] == b"+" else data[:8])

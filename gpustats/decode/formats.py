@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gpustats.decode.deep import Deep, deep_jpeg2000, deep_png, deep_pnm, deep_tiff
 from gpustats.decode.depth import (
     avif_misfit,
     jpeg2000_misfit,
@@ -15,6 +16,7 @@ from gpustats.decode.depth import (
     tiff_misfit,
 )
 from gpustats.decode.headers import jpeg_peak_bytes, png_damage, webp_size
+from gpustats.decode.plain import Plain, plain_png, plain_webp
 
 __all__ = ["EIGHT_BIT_MODES", "FORMATS", "IMAGE_SUFFIXES", "Format", "looks_cut_off", "sniff"]
 
@@ -48,8 +50,14 @@ class Format:
         Height and width from the file, where Pillow allocates memory for the pixels before it gives the size.
     misfit : callable, optional
         What the file holds that does not fit into 8-bit grey or RGB, None where nothing; see `gpustats.decode.depth`.
+    deep : callable, optional
+        How to decode as stored what is a misfit; see `gpustats.decode.deep`.
     damage : callable, optional
         What is wrong with a file that Pillow decodes all the same, None where nothing is.
+    plain : callable, optional
+        What of the file imagecodecs can decode, None where it is Pillow's; see `gpustats.decode.plain`.
+    codec : str
+        The function of imagecodecs that decodes it.
     is_cut_off : callable
         Whether a file of at least 26 bytes ends before its header says so.
     """
@@ -62,7 +70,10 @@ class Format:
     peak_bytes_of: Callable[[bytes, int], int] | None = None
     size: Callable[[bytes], tuple[int, int]] | None = None
     misfit: Callable[[bytes], str | None] | None = None
+    deep: Callable[[bytes], Deep] | None = None
     damage: Callable[[bytes], str | None] | None = None
+    plain: Callable[[bytes], Plain | None] | None = None
+    codec: str = ""
     is_cut_off: Callable[[bytes], bool] = field(default=lambda data: False)
 
     def peak(self, data: bytes, pixels: int) -> int:
@@ -92,7 +103,10 @@ FORMATS = {
             rb"\x89PNG\r\n\x1a\n",
             "PngImagePlugin.PngImageFile",
             misfit=png_misfit,
+            deep=deep_png,
             damage=png_damage,
+            plain=plain_png,
+            codec="spng_decode",  # with every error, png_decode of imagecodecs 2026.3.6 releases None once too often
             is_cut_off=lambda data: b"IEND" not in data[-64:],
         ),
         Format(
@@ -102,6 +116,8 @@ FORMATS = {
             "WebPImagePlugin.WebPImageFile",
             peak_bytes=20,
             size=webp_size,
+            plain=lambda data: plain_webp(data, webp_size(data)),
+            codec="webp_decode",
             is_cut_off=lambda data: len(data) < 8 + _number(data, 4),
         ),
         Format(
@@ -125,10 +141,18 @@ FORMATS = {
             "TiffImagePlugin.TiffImageFile",
             peak_bytes=8,
             misfit=tiff_misfit,
+            deep=deep_tiff,
             # The header gives the position of the first directory.
             is_cut_off=lambda data: len(data) < _number(data, 4, "little" if data[:2] == b"II" else "big"),
         ),
-        Format("PNM", (".pbm", ".pgm", ".ppm", ".pnm"), rb"P[1-6]\s", "PpmImagePlugin.PpmImageFile", misfit=pnm_misfit),
+        Format(
+            "PNM",
+            (".pbm", ".pgm", ".ppm", ".pnm"),
+            rb"P[1-6]\s",
+            "PpmImagePlugin.PpmImageFile",
+            misfit=pnm_misfit,
+            deep=deep_pnm,
+        ),
         Format(
             "AVIF",
             (".avif",),
@@ -144,6 +168,7 @@ FORMATS = {
             "Jpeg2KImagePlugin.Jpeg2KImageFile",
             peak_bytes=28,
             misfit=jpeg2000_misfit,
+            deep=deep_jpeg2000,
         ),
     )
 }

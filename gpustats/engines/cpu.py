@@ -95,7 +95,7 @@ class CpuEngine:
         stop = threading.Event()
 
         def work() -> None:
-            decoder = decode.Decoder(self._max_pixels, self._memory, self._transform)
+            decoder = decode.Decoder(self._max_pixels, self._memory, self._transform, self._definition.mode)
             batch: SharedBatch | None = None
             try:
                 while not stop.is_set() and (batch := batch or pool.take()) is not None:
@@ -148,10 +148,11 @@ class CpuEngine:
                         raise ImageError("unsupported", f"{order} is for arrays, and a decoder gives RGB")
                     pixels, name = decoder.decode(data)
                     if self._definition.exif_transpose:
-                        pixels = turned(pixels, decode.exif_orientation(data))
+                        pixels = turned(pixels, decode.exif_orientation(data, name == decode.PILLOW))
                 else:
                     name, pixels = "none", data
                     decode.check_size(data.shape[0], data.shape[1], self._max_pixels)
+                    decode.check_array(data, self._definition.mode)
                     if is_on_device(data):
                         if not self._only_on_host:
                             on_device.append((key, group, data))

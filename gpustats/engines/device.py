@@ -131,6 +131,8 @@ def _driver(runtime: Any) -> str:
 
 def _cpu_only(definition: Definition) -> str | None:
     """Return what the GPU engine does not do."""
+    if definition.mode != "RGB":
+        return f"{option('mode', definition.mode)} is decoded on the CPU"
     if definition.transform != "none":
         return f"images are transformed on the CPU ({definition.transform})"
     if definition.nodata:

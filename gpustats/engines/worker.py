@@ -67,7 +67,8 @@ def main() -> None:
             while True:
                 memory, keys, groups, items = receive(requests)
                 budget = MemoryBudget(memory, workers=1)
-                decoder = decode.Decoder(max_pixels, budget, Transform.parse(definition.transform))
+                transform = Transform.parse(definition.transform)
+                decoder = decode.Decoder(max_pixels, budget, transform, definition.mode)
                 try:
                     outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never)
                 except DataError as error:  # images that cannot be pooled end the run, not this process

@@ -38,7 +38,9 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("suite", ["reduce", "interpreter_lock", "scaling", "sources", "robust", "million", "host"])
+@pytest.mark.parametrize(
+    "suite", ["reduce", "interpreter_lock", "scaling", "sources", "formats", "robust", "million", "host"]
+)
 def test_suite_runs_tiny_and_is_drawn(suite: str, few: Path, tmp_path: Path) -> None:
     assert main([suite, "--tiny", "--data", str(few), "--out", str(tmp_path)]) == 0
     document = json.loads((tmp_path / f"{suite}.json").read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageFile, features
 
 from gpustats.decode import decoder as module
+from gpustats.decode import modes, pillow
 from gpustats.decode.decoder import PILLOW, SIMPLEJPEG, Decoder, check_size, versions, whole_images_only
 from gpustats.decode.formats import FORMATS
 from gpustats.failures import ImageError
@@ -60,7 +61,7 @@ if features.check("avif"):
 
 def test_webp_asks_before_its_decoder_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
     budget = Budget(20 * PIXELS - 1)
-    monkeypatch.setattr(module, "_open", lambda *_: pytest.fail("opened before memory was asked for"))
+    monkeypatch.setattr(module, "open_image", lambda *_: pytest.fail("opened before memory was asked for"))
     with pytest.raises(ImageError, match="decoding takes about"):
         Decoder(PIXELS, budget).decode(encoded(PHOTO, "WEBP"))
 
@@ -213,15 +214,15 @@ def test_strips_that_are_wider_than_the_image() -> None:
         def __init__(self, **tags: Any) -> None:
             self.tag_v2 = {int(name[1:]): value for name, value in tags.items()}
 
-    module._check_tiles(Tags(), 7)  # type: ignore[arg-type]
+    pillow.check_tiles(Tags(), 7)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="tiles of 7 x 1 pixels"):
-        module._check_tiles(Tags(), 6)  # type: ignore[arg-type]
+        pillow.check_tiles(Tags(), 6)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="tiles of 7 x 2 pixels"):
-        module._check_tiles(Tags(_323=2), 13)  # type: ignore[arg-type]
-    module._check_tiles(Tags(_323=2), 14)  # type: ignore[arg-type]
-    module._check_tiles(Tags(_322=(1 << 30, 1), _323=5), 1)  # type: ignore[arg-type]
-    module._check_tiles(Tags(_322=5, _323="x"), 1)  # type: ignore[arg-type]
-    module._check_tiles(Tags(_322=1), 0)  # type: ignore[arg-type]
+        pillow.check_tiles(Tags(_323=2), 13)  # type: ignore[arg-type]
+    pillow.check_tiles(Tags(_323=2), 14)  # type: ignore[arg-type]
+    pillow.check_tiles(Tags(_322=(1 << 30, 1), _323=5), 1)  # type: ignore[arg-type]
+    pillow.check_tiles(Tags(_322=5, _323="x"), 1)  # type: ignore[arg-type]
+    pillow.check_tiles(Tags(_322=1), 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -243,24 +244,24 @@ def test_strips_that_are_wider_than_the_image() -> None:
     ],
 )
 def test_the_word_for_an_error(error: Exception, reason: str) -> None:
-    verdict = module._verdict(FORMATS["PNM"], error, bytes(100))
+    verdict = pillow.verdict(FORMATS["PNM"], error, bytes(100))
     assert verdict.reason == reason
     text = " ".join(str(error).split()) or type(error).__name__
     assert str(verdict) == f"PNM: {text}"
 
 
 def test_a_file_that_ends_early_is_truncated_whatever_the_error() -> None:
-    assert module._verdict(FORMATS["PNM"], ValueError("x"), bytes(25)).reason == "truncated"
-    assert module._verdict(FORMATS["JPEG"], ValueError("too large"), bytes(100)).reason == "truncated"
-    assert module._verdict(FORMATS["JPEG"], ValueError("x"), bytes(98) + b"\xff\xd9").reason == "corrupt"
+    assert pillow.verdict(FORMATS["PNM"], ValueError("x"), bytes(25)).reason == "truncated"
+    assert pillow.verdict(FORMATS["JPEG"], ValueError("too large"), bytes(100)).reason == "truncated"
+    assert pillow.verdict(FORMATS["JPEG"], ValueError("x"), bytes(98) + b"\xff\xd9").reason == "corrupt"
 
 
 @pytest.mark.parametrize(
     ("error", "reason", "message"),
     [
-        (MemoryError(), "too_large", "not enough memory to decode this PNG"),
-        (NotImplementedError("layers"), "unsupported", "PNG: layers"),
-        (RecursionError("deep"), "corrupt", "PNG: deep"),
+        (MemoryError(), "too_large", "not enough memory to decode this BMP"),
+        (NotImplementedError("layers"), "unsupported", "BMP: layers"),
+        (RecursionError("deep"), "corrupt", "BMP: deep"),
         (ImageError("missing", "passed on"), "missing", "passed on"),
     ],
 )
@@ -268,8 +269,8 @@ def test_what_pillow_raises(error: Exception, reason: str, message: str, monkeyp
     def fails(self: Any) -> None:
         raise error
 
-    data = encoded(PHOTO, "PNG")
-    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fails)
+    data = encoded(PHOTO, "BMP")
+    monkeypatch.setattr("PIL.BmpImagePlugin.BmpImageFile.load", fails)
     with pytest.raises(ImageError) as caught:
         Decoder(10**6, MemoryBudget(1 << 30, 1)).decode(data)
     assert (caught.value.reason, str(caught.value)) == (reason, message)
@@ -297,7 +298,7 @@ def test_strips_are_the_whole(width: int, height: int, mode: str) -> None:
     values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     image = Image.fromarray(values)
     image = image.convert(mode)
-    found = module._as_rgb(image)
+    found = modes.image_pixels(image, "RGB", "PNG")
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, np.asarray(image.convert("RGB")))
 
@@ -311,12 +312,12 @@ def test_large_images_are_converted_in_strips(monkeypatch: pytest.MonkeyPatch) -
         return real(self, box)
 
     monkeypatch.setattr(Image.Image, "crop", crop)
-    module._as_rgb(Image.new("L", (512, 256)))
+    modes.image_pixels(Image.new("L", (512, 256)), "RGB", "PNG")
     assert heights == [], "as large as one strip"
-    module._as_rgb(Image.new("L", (512, 257)))
+    modes.image_pixels(Image.new("L", (512, 257)), "RGB", "PNG")
     assert heights == [256, 1]
     heights.clear()
-    module._as_rgb(Image.new("L", (STRIP + 1, 2)))
+    modes.image_pixels(Image.new("L", (STRIP + 1, 2)), "RGB", "PNG")
     assert heights == [1, 1]
 
 
@@ -373,6 +374,12 @@ def test_warnings_of_pillow_do_not_decide() -> None:
 
 
 def test_the_names_of_the_decoders() -> None:
+    import imagecodecs
     import simplejpeg
 
-    assert versions() == {"simplejpeg": simplejpeg.__version__, "pillow": Image.__version__}
+    assert versions() == {
+        "simplejpeg": simplejpeg.__version__,
+        "imagecodecs": imagecodecs.__version__,
+        "numpy": np.__version__,
+        "pillow": Image.__version__,
+    }

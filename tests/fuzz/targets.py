@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from PIL import Image, ImageFile
 
@@ -24,28 +25,34 @@ from gpustats.failures import REASONS, ImageError
 from gpustats.limits.memory import MemoryBudget
 from tests.images import encoded, photo
 
-__all__ = ["CONTAINERS", "MAX_PIXELS", "TARGETS", "Target", "pillow_verdict", "verdict"]
+__all__ = ["CONTAINERS", "DEEP", "MAX_PIXELS", "TARGETS", "Target", "pillow_verdict", "verdict"]
 
 MAX_PIXELS = 20_000_000
 
 _decoder = Decoder(MAX_PIXELS, MemoryBudget(1 << 30, 1))
+_native = Decoder(MAX_PIXELS, MemoryBudget(1 << 30, 1), mode="native")
 
 
-def verdict(data: bytes) -> str:
+def verdict(data: bytes, decoder: Decoder = _decoder) -> str:
     """Decode as a run does: "good", or the reason. Anything else that is raised is a find."""
     try:
         with whole_images_only():
-            pixels, _ = _decoder.decode(data)
+            pixels, _ = decoder.decode(data)
     except ImageError as error:
         if error.reason not in REASONS or "\n" in str(error):
             raise AssertionError(f"an odd failure: {error.reason} {error}") from None
         return error.reason
     finally:
-        _decoder.release()
+        decoder.release()
     assert pixels.ndim == 3
-    assert pixels.shape[2] == 3
+    assert pixels.shape[2] == 3 or decoder is _native
     assert 0 < pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
     return "good"
+
+
+def native_verdict(data: bytes) -> str:
+    """Decode with mode="native"."""
+    return verdict(data, _native)
 
 
 def pillow_verdict(data: bytes) -> bool:
@@ -85,6 +92,35 @@ def _jpegs() -> list[bytes]:
 
 def _of(kind: str, *modes: str, **options: object) -> Callable[[], list[bytes]]:
     return lambda: [encoded(photo(50, 70).convert(mode), kind, **options) for mode in modes]
+
+
+def _deep_tiffs() -> list[bytes]:
+    import tifffile
+
+    files = []
+    array = np.arange(50 * 70 * 3).reshape(50, 70, 3)
+    for dtype in ("uint16", "float32", "float64"):
+        for options in ({}, {"compression": "lzw"}, {"compression": "zlib", "predictor": True}, {"tile": (32, 32)}):
+            file = io.BytesIO()
+            tifffile.imwrite(file, array.astype(dtype), photometric="rgb", **options)
+            files.append(file.getvalue())
+    return files
+
+
+def _deep_pngs() -> list[bytes]:
+    return [
+        imagecodecs.png_encode(np.arange(50 * 70 * n, dtype=np.uint16).reshape(50, 70, n).squeeze())
+        for n in (1, 2, 3, 4)
+    ]
+
+
+def _deep_pnms() -> list[bytes]:
+    return [kind + b"\n70 50\n4095\n" + bytes(50 * 70 * 2 * n) for kind, n in ((b"P5", 1), (b"P6", 3))]
+
+
+def _deep_jpeg2000() -> list[bytes]:
+    array = np.arange(50 * 70 * 3, dtype=np.uint16).reshape(50, 70, 3)
+    return [imagecodecs.jpeg2k_encode(array, level=0, codecformat=codec) for codec in ("jp2", "j2k")]
 
 
 def container_verdict(ending: str) -> Callable[[bytes], str]:
@@ -217,6 +253,14 @@ CONTAINERS: dict[str, Target] = {
     "LMDB": Target(_lmdb, container_verdict(".mdb"), "lmdb"),
     "npy": Target(_npy, container_verdict(".npy")),
 }
+
+DEEP: dict[str, Target] = {
+    "PNG": Target(_deep_pngs, native_verdict),
+    "TIFF": Target(_deep_tiffs, native_verdict, "tifffile"),
+    "PNM": Target(_deep_pnms, native_verdict),
+    "JPEG 2000": Target(_deep_jpeg2000, native_verdict),
+}
+"""Files of more than 8 bits a sample, under mode "native", which Pillow has no word about."""
 
 TARGETS: dict[str, Target] = {
     "JPEG": Target(_jpegs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutate import mutated
-from tests.fuzz.targets import CONTAINERS, TARGETS, pillow_verdict, verdict
+from tests.fuzz.targets import CONTAINERS, DEEP, TARGETS, pillow_verdict, verdict
 from tests.sources.packing import contents
 
 ROUNDS = int(os.environ.get("GPUSTATS_FUZZ_ROUNDS", "60"))
@@ -25,6 +26,16 @@ def test_mutations_are_judged_and_nothing_else_is_raised(kind: str) -> None:
         found = TARGETS[kind].check(data)
         if found == "good":
             assert pillow_verdict(data), f"{kind} {number}: counted, although Pillow refuses it"
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_mutations_of_deep_images(kind: str) -> None:
+    pytest.importorskip(DEEP[kind].needs)
+    seeds = DEEP[kind].seeds()
+    before = sys.getrefcount(None)
+    for number in range(4 * ROUNDS):
+        DEEP[kind].check(mutated(random.Random(number).choice(seeds), number))
+    assert abs(sys.getrefcount(None) - before) < ROUNDS, "a decoder releases None too often, see formats.py"
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)

@@ -8,10 +8,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import BmpImagePlugin, Image, JpegImagePlugin
 
 import gpustats
 from gpustats.engines.screen import screen
@@ -117,15 +118,39 @@ def test_what_simplejpeg_raises_leaves_the_image_to_pillow(
 def test_what_pillow_raises_is_a_failure_of_the_image(
     folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: Exception
 ) -> None:
-    (folder / "x.png").write_bytes(encoded(photo(20, 30), "PNG"))
-    monkeypatch.setattr(PngImagePlugin.PngImageFile, call, raising(error))
+    (folder / "x.bmp").write_bytes(encoded(photo(20, 30), "BMP"))
+    monkeypatch.setattr(BmpImagePlugin.BmpImageFile, call, raising(error))
     with pytest.warns(gpustats.ImagesFailedWarning):
         stats = gpustats.compute(folder, device="cpu")
     assert stats.n_images == 5
     (failure,) = stats.failures
-    assert failure.key == "x.png"
+    assert failure.key == "x.bmp"
     assert failure.reason == ("too_large" if isinstance(error, MemoryError) else "corrupt")
     assert failure.message
+
+
+@pytest.mark.parametrize("error", [error for error in ERRORS if not isinstance(error, MemoryError)], ids=repr)
+@pytest.mark.parametrize(("kind", "function"), [("PNG", "spng_decode"), ("WEBP", "webp_decode")])
+def test_what_imagecodecs_raises_leaves_the_image_to_pillow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, function: str, error: Exception
+) -> None:
+    for i in range(3):
+        (folder / f"{i}.jpg").write_bytes(encoded(photo(20, 30, seed=i), kind))
+    expected = gpustats.compute(folder, device="cpu")
+    assert expected.runs[0]["images_by_decoder"] == {"imagecodecs": 3, "simplejpeg": 2}
+    victim = (folder / "2.jpg").read_bytes()
+    monkeypatch.setattr(imagecodecs, function, only_for(victim, getattr(imagecodecs, function), error))
+    stats = gpustats.compute(folder, device="cpu")
+    assert (stats.totals, list(stats.failures)) == (expected.totals, [])
+    assert stats.runs[0]["images_by_decoder"] == {"imagecodecs": 2, "pillow": 1, "simplejpeg": 2}
+
+
+def test_no_memory_for_imagecodecs_is_a_failure_of_the_image(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "x.png").write_bytes(encoded(photo(20, 30), "PNG"))
+    monkeypatch.setattr(imagecodecs, "spng_decode", raising(MemoryError()))
+    with pytest.warns(gpustats.ImagesFailedWarning):
+        stats = gpustats.compute(folder, device="cpu")
+    assert [(failure.key, failure.reason) for failure in stats.failures] == [("x.png", "too_large")]
 
 
 @each_error

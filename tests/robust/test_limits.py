@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import subprocess
@@ -10,11 +11,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, features
 
 import gpustats
+from gpustats.decode import modes
 from gpustats.decode.headers import jpeg_scans
 from gpustats.limits.memory import MemoryBudget, parse_memory
 from tests import badfiles
@@ -40,7 +43,7 @@ for data in pickle.load(sys.stdin.buffer):
     budget = MemoryBudget(8 << 30, 1)
     budget.share, asked = 1, [0]  # every reservation is asked for
     budget.reserve = lambda size: asked.append(size) or 0
-    decoder = Decoder(512_000_000, budget)
+    decoder = Decoder(512_000_000, budget, mode=sys.argv[1])
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak starts anew
     before = memory("VmRSS")
@@ -54,10 +57,10 @@ for data in pickle.load(sys.stdin.buffer):
 """
 
 
-def peaks(files: list[bytes]) -> list[tuple[str, int, int]]:
+def peaks(files: list[bytes], mode: str = "RGB") -> list[tuple[str, int, int]]:
     """Decode files in a fresh process; return for each the verdict, how far memory grew, and what was asked for."""
     done = subprocess.run(
-        [sys.executable, "-c", _PEAKS], input=pickle.dumps(files), capture_output=True, check=True, timeout=300
+        [sys.executable, "-c", _PEAKS, mode], input=pickle.dumps(files), capture_output=True, check=True, timeout=300
     )
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
@@ -97,6 +100,32 @@ def test_a_decoder_takes_no_more_than_it_asks_for() -> None:
         assert grown < asked + (3 << 20), f"{kind}: {grown / 1900**2:.1f} bytes a pixel, asked {asked / 1900**2:.1f}"
 
 
+@needs_proc
+def test_deep_images_take_no_more_than_they_ask_for() -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    array = np.random.default_rng(0).integers(0, 4096, (1300, 1200, 3)).astype(np.uint16)
+
+    def tiff(pixels: Any, **options: Any) -> bytes:
+        file = io.BytesIO()
+        tifffile.imwrite(file, pixels, photometric="rgb", **options)
+        return file.getvalue()
+
+    files = {
+        "PNG": imagecodecs.png_encode(array),
+        "PNM": b"P6 1200 1300 65535\n" + array.astype(">u2").tobytes(),
+        "JPEG 2000": imagecodecs.jpeg2k_encode(array, level=0, reversible=True),
+        "TIFF": tiff(array),
+        "TIFF, one strip": tiff(array, compression="zlib", rowsperstrip=1300),
+        "TIFF, planes": tiff(np.moveaxis(array, 2, 0).copy(), planarconfig="separate", compression="lzw"),
+        "TIFF, doubles": tiff(array.astype(np.float64), compression="zlib", predictor=True, tile=(512, 512)),
+    }
+    for kind, (verdict, grown, asked) in zip(files, peaks(list(files.values()), "native"), strict=True):
+        assert verdict == "good", kind
+        assert grown < asked + (3 << 20), (
+            f"{kind}: {grown / array.size:.1f} bytes a sample, asked {asked / array.size:.1f}"
+        )
+
+
 def test_scans_are_counted_only_where_they_can_hurt() -> None:
     plain, progressive = encoded(photo(90, 120)), encoded(photo(90, 120), progressive=True)
     assert not jpeg_scans(plain, 90 * 120)
@@ -115,18 +144,16 @@ def test_a_bomb_of_scans_is_refused_before_any_is_decoded(monkeypatch: pytest.Mo
 
 
 def test_large_images_are_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpustats.decode import decoder as module
-
     images = {
         "P": photo(301, 203).quantize(50),
         "CMYK": photo(301, 203).convert("CMYK"),
         "1": photo(301, 203).convert("1"),
     }
     images |= {mode: photo(301, 203).convert(mode) for mode in ("L", "RGB", "RGBA", "LA", "YCbCr", "HSV")}
-    whole = {mode: module._as_rgb(image) for mode, image in images.items()}
-    monkeypatch.setattr(module, "_STRIP_PIXELS", 5 * 203)
+    whole = {mode: modes.image_pixels(image, "RGB", "PNG") for mode, image in images.items()}
+    monkeypatch.setattr(modes, "_STRIP_PIXELS", 5 * 203)
     for mode, image in images.items():
-        assert (module._as_rgb(image) == whole[mode]).all(), mode
+        assert (modes.image_pixels(image, "RGB", "PNG") == whole[mode]).all(), mode
 
 
 @pytest.mark.parametrize(

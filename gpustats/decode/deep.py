@@ -1,0 +1,199 @@
+"""Images of more than 8 bits a sample, floats, and any number of bands: as they are stored, under mode ``"native"``.
+
+Each format has a function that looks at the header and returns a `Deep`, which decodes; it raises `ImageError` where
+the file is of a kind that is not measured.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpustats.decode.depth import BIG_ENDIAN_BIGTIFF, TiffTags, jpeg2000_components, tiff_end, tiff_tags
+from gpustats.decode.headers import png_damage
+from gpustats.decode.plain import plain_png
+from gpustats.failures import ImageError
+
+__all__ = ["Deep", "deep_jpeg2000", "deep_png", "deep_pnm", "deep_tiff"]
+
+
+class Deep(NamedTuple):
+    """What a header says, and how to decode what follows.
+
+    Attributes
+    ----------
+    height, width, channels : int
+        The shape of the pixels.
+    dtype : dtype
+        uint8, uint16 or a float type.
+    decode : callable
+        Returns the pixels, of shape (H, W), (H, W, C) or, for separate planes, (C, H, W).
+    largest_piece : int
+        Pixels of the largest tile that the decoder has to hold.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype[Any]
+    decode: Callable[[], NDArray[Any]]
+    largest_piece: int = 0
+
+    def peak(self) -> int:
+        """Return the bytes that decoding takes at its peak: OpenJPEG holds 32 bits a sample, several times."""
+        return self.height * self.width * self.channels * (12 if self.dtype == np.uint16 else 3 * self.dtype.itemsize)
+
+    def pixels(self) -> NDArray[Any]:
+        """Return the pixels, of shape (H, W, C)."""
+        pixels = self.decode()
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, None]
+        elif pixels.shape == (self.channels, self.height, self.width):
+            pixels = pixels.transpose(1, 2, 0)
+        if pixels.shape != (self.height, self.width, self.channels) or pixels.dtype != self.dtype:
+            raise ImageError("corrupt", f"decoded as {pixels.dtype} of shape {pixels.shape}, unlike the header says")
+        return pixels
+
+
+_UINT16 = np.dtype(np.uint16)
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Adam7 (PNG, section 8.2): first column and row of each pass, and the steps between its columns and rows."""
+
+
+def deep_png(data: bytes) -> Deep:
+    """Return a PNG of 16 bits a sample; its tRNS chunk is no channel."""
+    plain = plain_png(data)
+    if plain is None:
+        if damage := png_damage(data):
+            raise ImageError("corrupt", f"PNG: {damage}")
+        if b"IEND" not in data[-64:]:
+            raise ImageError("truncated", "PNG: the file ends before its last chunk")
+        raise ImageError("unsupported", "PNG with 16 bits a sample that is animated or has chunks of odd kinds")
+    return Deep(plain.height, plain.width, plain.samples, _UINT16, partial(_decode_png, plain.data, plain.samples))
+
+
+def _decode_png(data: bytes, samples: int) -> NDArray[Any]:
+    import imagecodecs
+
+    _check_rows(data, samples)
+    pixels: NDArray[Any] = imagecodecs.png_decode(data)
+    return pixels
+
+
+def _check_rows(data: bytes, samples: int) -> None:
+    """Raise `ImageError` where libpng would find an error: imagecodecs 2026.3.6 then releases None once too often."""
+    width, height = struct.unpack_from(">II", data, 16)
+    passes = _PASSES if data[28] else ((0, 0, 1, 1),)
+    rows = [(-(-(height - y) // dy), -(-(width - x) // dx)) for x, y, dx, dy in passes if x < width and y < height]
+    expected = sum(count * (1 + 2 * samples * columns) for count, columns in rows)
+    stream = zlib.decompressobj()
+    inflated = stream.decompress(_png_stream(data), expected + 1)
+    if len(inflated) != expected or not stream.eof:
+        raise ImageError("corrupt", f"PNG: the compressed rows do not end after {expected:,} bytes, as they should")
+    start = 0
+    for count, columns in rows:
+        length = 1 + 2 * samples * columns
+        filters = np.frombuffer(inflated, np.uint8, count * length, start)[::length]
+        if filters.max() > 4:
+            raise ImageError("corrupt", f"PNG: a row has the filter {filters.max()}, which does not exist")
+        start += count * length
+
+
+def _png_stream(data: bytes) -> bytes:
+    parts, position = [], 8
+    while position < len(data):
+        size, name = struct.unpack_from(">I4s", data, position)
+        if name == b"IDAT":
+            parts.append(data[position + 8 : position + 8 + size])
+        elif name == b"IEND":
+            break
+        position += 12 + size
+    return b"".join(parts)
+
+
+_PNM = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" * 3 + rb"\s")
+
+
+def deep_pnm(data: bytes) -> Deep:
+    """Return a binary PGM or PPM of 16 bits (Netpbm, "pgm" and "ppm": the most significant byte is first)."""
+    header = _PNM.match(data, 0, 4096)
+    if header is None or header[1] in b"23":
+        raise ImageError("unsupported", "PNM of more than 8 bits a sample, written as text; only binary ones are read")
+    width, height, maximum = map(int, header.groups()[1:])
+    if maximum > 65535:
+        raise ImageError("corrupt", f"PNM: values up to {maximum}; a file holds 65535 at most")
+    channels = 3 if header[1] == b"6" else 1
+
+    def decode() -> NDArray[Any]:
+        count = height * width * channels
+        if len(data) - header.end() < 2 * count:
+            raise ImageError("truncated", "PNM: the pixels end before the last row")
+        pixels = np.frombuffer(data, ">u2", count, header.end()).astype(np.uint16)
+        if pixels.max() > maximum:
+            raise ImageError("corrupt", f"PNM: the value {pixels.max()}, where the header says {maximum} at most")
+        return pixels.reshape(height, width, channels)
+
+    return Deep(height, width, channels, _UINT16, decode)
+
+
+def deep_jpeg2000(data: bytes) -> Deep:
+    """Return a JPEG 2000 file of 9 to 16 bits a sample."""
+    height, width, components = jpeg2000_components(data)
+    depths = {depth for depth, _, _ in components}
+    if len(components) > 4 or len(depths) > 1 or not 8 < max(depths) <= 16 or b"pclr" in data[:4096]:
+        raise ImageError("unsupported", "JPEG 2000 with a palette, components of several depths, or more than four")
+    if any((dx, dy) != (1, 1) for _, dx, dy in components):
+        raise ImageError("unsupported", "JPEG 2000 with components that are sampled at a lower rate")
+    return Deep(height, width, len(components), _UINT16, partial(_decode_jpeg2000, data))
+
+
+def _decode_jpeg2000(data: bytes) -> NDArray[Any]:
+    import imagecodecs
+
+    pixels: NDArray[Any] = imagecodecs.jpeg2k_decode(data, numthreads=1)
+    return pixels
+
+
+_SAMPLES = {(1, 8): "u1", (1, 16): "u2", (3, 16): "f2", (3, 32): "f4", (3, 64): "f8"}
+"""NumPy's types by TIFF's sample format and bits."""
+_GREY_OR_RGB = (1, 2)
+
+
+def deep_tiff(data: bytes) -> Deep:
+    """Return the first image of a TIFF of any number of bands, read by libtiff."""
+    if data[:4] == BIG_ENDIAN_BIGTIFF:
+        raise ImageError("unsupported", "TIFF with 64-bit offsets in big-endian order")
+    tags = tiff_tags(data)
+    formats, bits = set(tags.formats), set(tags.bits)
+    name = _SAMPLES.get((*formats, *bits)) if len(formats) == len(bits) == 1 else None  # type: ignore[arg-type]
+    if name is None:
+        raise ImageError(
+            "unsupported", f"TIFF with samples of {_words(tags)}; 8 and 16 bits, unsigned, and floats can be measured"
+        )
+    if tags.photometric not in _GREY_OR_RGB:
+        raise ImageError("unsupported", f"TIFF of {tags.samples} bands whose colours are neither grey nor RGB")
+    return Deep(tags.height, tags.width, tags.samples, np.dtype(name), partial(_decode_tiff, data), tags.largest_piece)
+
+
+def _decode_tiff(data: bytes) -> NDArray[Any]:
+    import imagecodecs
+
+    end = tiff_end(data)
+    if end > len(data):
+        raise ImageError("truncated", f"TIFF: the pixels end at byte {end:,} of {len(data):,}")
+    pixels: NDArray[Any] = imagecodecs.tiff_decode(data)
+    return pixels
+
+
+def _words(tags: TiffTags) -> str:
+    kinds = {1: "unsigned", 2: "signed", 3: "float", 5: "complex integer", 6: "complex"}
+    return ", ".join(
+        sorted({f"{bits} bits {kinds.get(kind, '')}".strip() for bits in tags.bits for kind in tags.formats})
+    )
