@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, report
-from gpustats.demo import write_images
+from gpustats.datasets.demo import write_images
 
 SUITES = {
     "cpu": "benchmarks.cpu",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gpustats.demo import natural_image
+from gpustats.datasets.demo import natural_image
 from gpustats.sources import open_source
 
 __all__ = ["JPEG_SUFFIXES", "image_paths", "link_images", "write_sized", "write_tar"]

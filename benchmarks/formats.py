@@ -26,7 +26,7 @@ from benchmarks.peers.limits import read, spread
 from benchmarks.report import Table
 from benchmarks.report import spread as shown
 from benchmarks.timing import interleaved, ratio, summary
-from gpustats.demo import natural_image
+from gpustats.datasets.demo import natural_image
 from gpustats.limits.machine import usable_cpus
 
 __all__ = ["report", "run"]

@@ -1,7 +1,7 @@
 """What robustness costs and holds: ``python -m benchmarks.robust [bad] [kills] [overhead] [isolate] [memory]``.
 
-Each part prints one JSON object. Files are synthetic (`gpustats.demo`) or, with ``--images FOLDER``, hard links to real
-JPEGs. Rates are medians of interleaved runs with the files in the page cache.
+Each part prints one JSON object. Files are synthetic (`gpustats.datasets.demo`) or, with ``--images FOLDER``, hard
+links to real JPEGs. Rates are medians of interleaved runs with the files in the page cache.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from PIL import Image
 import gpustats
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, ratio, summary
-from gpustats.demo import natural_image, write_images
+from gpustats.datasets.demo import natural_image, write_images
 from gpustats.limits.machine import usable_cpus
 from tests import badfiles
 

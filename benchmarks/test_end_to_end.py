@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.process import Process
-from gpustats.demo import write_images
+from gpustats.datasets.demo import write_images
 from gpustats.limits.machine import usable_cpus
 
 

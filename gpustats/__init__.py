@@ -20,9 +20,9 @@ from gpustats.errors import (
     OptionError,
 )
 from gpustats.failures import Failure
+from gpustats.install import __version__
 from gpustats.result.stats import Stats, merge
 from gpustats.run import AllImagesFailed, Interrupted, TooManyFailures
-from gpustats.version import __version__
 
 if TYPE_CHECKING:
     from gpustats.result.compare import compare

@@ -9,6 +9,7 @@ from typing import Literal
 
 from gpustats.definition import RGB, Definition
 from gpustats.failures import FailureLog
+from gpustats.install import __version__
 from gpustats.limits.memory import MemoryBudget, memory_in_flight
 from gpustats.result.stats import Stats
 from gpustats.run import order_of
@@ -16,7 +17,6 @@ from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.options import Layout
 from gpustats.statistics import check_names
 from gpustats.statistics.totals import Totals
-from gpustats.version import __version__
 
 __all__ = ["Accumulator"]
 

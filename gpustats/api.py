@@ -13,12 +13,12 @@ from gpustats.definition import MODES, RGB, Definition
 from gpustats.engines.device import open_engine
 from gpustats.errors import OptionError
 from gpustats.failures import FailureFile, FailureLimit
-from gpustats.grouping import Grouping
 from gpustats.progress import reported
 from gpustats.result.stats import Stats
 from gpustats.run import Run
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
+from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.statistics import check_names
 from gpustats.statistics.missing import check_nodata
@@ -264,7 +264,7 @@ def compute(
             engine = stack.enter_context(Resumed(engine, checkpoint, data, definition, settings, changed))
         table = None
         if per_image is not None and per_image is not False:
-            from gpustats.image_table import ImageTable
+            from gpustats.result.image_table import ImageTable
 
             table = stack.enter_context(ImageTable(per_image, definition.statistics))
             on_failure.append(table.add)

@@ -1,10 +1,12 @@
-"""The line that installs an extra, made from how this package itself was installed."""
+"""What is installed: the version, and the line that installs an extra, made from how this package was installed."""
 
 from __future__ import annotations
 
 import json
 
-__all__ = ["DISTRIBUTION", "pip_install"]
+__all__ = ["DISTRIBUTION", "__version__", "pip_install"]
+
+__version__ = "0.2.0"
 
 DISTRIBUTION = "gpustats-images"
 """The name for pip. The name ``gpustats`` on the Python package index belongs to another project."""

@@ -13,6 +13,7 @@ from gpustats.definition import RGB, Definition, color_order
 from gpustats.engines.base import Engine, Outcome
 from gpustats.errors import DataError, DeviceLost, GpustatsError, ImagesFailedWarning
 from gpustats.failures import Failure, FailureLimit, FailureLog, printable
+from gpustats.install import __version__
 from gpustats.limits.interrupts import orderly_interrupts, whole_step
 from gpustats.result.stats import Stats
 from gpustats.result.text import skipped
@@ -21,7 +22,6 @@ from gpustats.sources.reader import Reader
 from gpustats.statistics.base import Kind
 from gpustats.statistics.grouped import Grouped, regrouped
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
-from gpustats.version import __version__
 from gpustats.wording import amount, option
 
 __all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures", "order_of"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gpustats.demo import natural_image
+from gpustats.datasets.demo import natural_image
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:

@@ -572,7 +572,7 @@ def test_demo_has_a_folder_and_a_number_of_its_own(tmp_path: Path, monkeypatch: 
         asked.append((str(folder), count))
         flat(folder / "a.png", 51)
 
-    monkeypatch.setattr("gpustats.demo.write_images", write)
+    monkeypatch.setattr("gpustats.datasets.demo.write_images", write)
     assert invoke("demo", cwd=tmp_path).code == 0
     assert asked == [("gpustats-demo", 300)]
 

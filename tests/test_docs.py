@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+import gpustats
 from tests.command_line import commands, invoke
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_EXPLAINED = {"evaluate", "from_dict", "grouped", "json_chunks", "left_out", "number", "scale", "totals"}
+"""Members of a result that serve other parts of the package."""
+
 NOT_RUN = ("pip install ", "python -m benchmarks ")
 """What a command in a page may begin with and is not run here: it installs, or takes hours."""
 
@@ -109,3 +113,11 @@ def test_every_command_and_option_is_in_the_docs() -> None:
     assert len(options) > 10
     assert sorted(option for option in options if not re.search(rf"[` ]{option}[` ]", text)) == []
     assert sorted(name for name in found if name and f"`gpustats {name}" not in text) == []
+
+
+def test_every_public_name_is_in_the_docs() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    public = {name for name in gpustats.__all__ if not name.startswith("__")} - {"GpustatsError"}
+    members = {name for name in dir(gpustats.Stats) if not name.startswith("_")} - NOT_EXPLAINED
+    assert sorted(name for name in public if not re.search(rf"\b{name}\b", text)) == []
+    assert sorted(name for name in members if f"stats.{name}" not in text.replace("Stats.", "stats.")) == []

@@ -19,7 +19,7 @@ from PIL import Image
 import gpustats
 from gpustats import DataError, Stats
 from gpustats.failures import Failure
-from gpustats.image_table import ImageTable
+from gpustats.result.image_table import ImageTable
 from tests.command_line import invoke
 from tests.rows import built, random_images
 
@@ -166,7 +166,7 @@ def test_masked_values_do_not_count(tmp_path: Path) -> None:
 
 
 def test_rows_are_written_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpustats.image_table._ROWS", 8)
+    monkeypatch.setattr("gpustats.result.image_table._ROWS", 8)
     images = random_images(1, 20)
     with ImageTable(tmp_path / "t.csv", NAMES) as table:
         table.add(Failure("first", "missing", "before any kind is known"))

@@ -73,7 +73,7 @@ def _computed(kind: str, seed: int, tiny: bool) -> bytes:
     """Make a JPEG of a kind, of an odd size."""
     from PIL import Image
 
-    from gpustats.demo import natural_image
+    from gpustats.datasets.demo import natural_image
 
     height, width = (45 + seed % 7, 61 + seed % 5) if tiny else (375 + seed % 7, 500 + seed % 5)
     image = Image.fromarray(natural_image(np.random.default_rng(seed), height, width))

@@ -19,13 +19,13 @@ from gpustats.checkpoint.journal import Block, Entry, Journal, encoded
 from gpustats.definition import Definition
 from gpustats.engines.base import Engine, Outcome
 from gpustats.failures import Failure
+from gpustats.install import __version__
 from gpustats.limits.interrupts import whole_step
 from gpustats.sources import Batch
 from gpustats.sources.files import public_url
 from gpustats.sources.files.names import sizes_and_times
 from gpustats.sources.items import Item, Stamp, content_stamp, stamp
 from gpustats.statistics.rows import NO_ROWS, Rows
-from gpustats.version import __version__
 
 __all__ = ["Resumed", "describe"]
 

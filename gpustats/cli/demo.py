@@ -29,7 +29,7 @@ def demo(folder: Path, count: int, workers: int | None, quiet: bool) -> None:
     if folder.exists():
         say(f"{folder} exists: computing what is in it", quiet)
     else:
-        from gpustats.demo import write_images
+        from gpustats.datasets.demo import write_images
 
         say(f"writing {count} synthetic JPEGs into {folder}", quiet)
         try:

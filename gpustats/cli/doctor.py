@@ -10,9 +10,8 @@ import click
 from gpustats.cli.output import fail, show
 from gpustats.engines.device import open_engine
 from gpustats.errors import GpustatsError
-from gpustats.install import pip_install
+from gpustats.install import __version__, pip_install
 from gpustats.limits.machine import usable_cpus, usable_memory
-from gpustats.version import __version__
 
 __all__ = ["doctor"]
 

@@ -21,8 +21,8 @@ from gpustats.cli.merge import merge
 from gpustats.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, fail, lose_output, say
 from gpustats.cli.show import show
 from gpustats.cli.verify import verify
+from gpustats.install import __version__
 from gpustats.limits.interrupts import interrupt_on_terminate
-from gpustats.version import __version__
 from gpustats.wording import spoken
 
 __all__ = ["main", "program"]

@@ -8,8 +8,8 @@ import click
 
 from gpustats.cli import options
 from gpustats.cli.output import EXIT_DIFFERS, fail
+from gpustats.datasets.verify import DATASETS
 from gpustats.errors import GpustatsError
-from gpustats.verify import DATASETS
 
 __all__ = ["verify"]
 
@@ -32,7 +32,7 @@ def verify(path: str | None, dataset: str | None, column: str | None, workers: i
 
     Exit codes: 0 all agree, 1 error, 2 wrong usage, 4 some do not.
     """
-    from gpustats import verify as verification
+    from gpustats.datasets import verify as verification
 
     given: dict[str, Any] = {"column": column, "workers": workers, "progress": False if quiet else None}
     try:

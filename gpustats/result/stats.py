@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gpustats.definition import UNNAMED, Definition
 from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
+from gpustats.install import __version__
 from gpustats.result import html, text
 from gpustats.result.derived import Derived
 from gpustats.result.groups import Groups, read_groups, rows_of
@@ -29,7 +30,6 @@ from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.grouped import Grouped
 from gpustats.statistics.totals import Totals
-from gpustats.version import __version__
 
 if TYPE_CHECKING:
     from gpustats.result.comparison import Comparison

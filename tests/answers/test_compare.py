@@ -14,8 +14,8 @@ from PIL import Image
 
 import gpustats
 from gpustats import DataError, Stats, compare
+from gpustats.datasets.demo import natural_image
 from gpustats.definition import Definition
-from gpustats.demo import natural_image
 from gpustats.failures import Failure
 from gpustats.result.presets import presets
 from gpustats.result.verdict import FAR, NEAR, USES, level, verdict

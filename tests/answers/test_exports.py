@@ -14,7 +14,7 @@ import pytest
 
 import gpustats
 from gpustats import EXPORTS, DataError, Stats
-from gpustats.demo import natural_image
+from gpustats.datasets.demo import natural_image
 from gpustats.failures import Failure
 from tests.answers.normalizing import CASES, defined, quietly, stand_ins
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from gpustats import DataError
-from gpustats.demo import natural_image
+from gpustats.datasets.demo import natural_image
+from gpustats.datasets.verify import DATASETS, Check, Dataset, Published, agreement, verify, verify_synthetic
 from gpustats.result.presets import presets
-from gpustats.verify import DATASETS, Check, Dataset, Published, agreement, verify, verify_synthetic
 from tests.command_line import invoke
 
 COUNT = 40
@@ -186,7 +186,7 @@ def test_what_is_no_such_dataset(photos: Path, tmp_path: Path) -> None:
     colour[0, 0, 0] = 1, 2, 3
     small = {"MNIST": Dataset(2, 28, 28, 1, DATASETS["MNIST"].published)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpustats.verify.DATASETS", small)
+        patch.setattr("gpustats.datasets.verify.DATASETS", small)
         with pytest.raises(DataError, match="are not the training images of MNIST"):
             verify(colour, progress=False, layout="NHWC")
     (tmp_path / "bad.png").write_bytes(b"\x89PNG")
@@ -217,7 +217,7 @@ def test_synthetic_images_have_the_integers_that_are_known() -> None:
 
 
 def test_a_wrong_integer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gpustats.verify as module
+    import gpustats.datasets.verify as module
 
     _, stats, _ = verify_synthetic()
     data = stats.to_dict()

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few")
-    gpustats.demo.write_images(folder, 6, seed=1)
+    gpustats.datasets.demo.write_images(folder, 6, seed=1)
     return folder
 
 

@@ -38,7 +38,7 @@ needs_dali = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few")
-    gpustats.demo.write_images(folder, 6, seed=1)
+    gpustats.datasets.demo.write_images(folder, 6, seed=1)
     return folder
 
 

@@ -16,7 +16,7 @@ _COMPARISON = "gpustats/result/comparison.py"
 _DISTANCES = "gpustats/result/distances.py"
 _SIDES = "gpustats/result/sides.py"
 _COMPARE = "tests/answers/test_compare.py::"
-_VERIFY = "gpustats/verify.py"
+_VERIFY = "gpustats/datasets/verify.py"
 _VERIFIED = "tests/answers/test_verify.py::"
 
 FAULTS = [

@@ -1,0 +1,1 @@
+"""Datasets that gpustats makes, and datasets that everybody knows."""
