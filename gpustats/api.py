@@ -225,7 +225,7 @@ def compute(
     _check_options(workers, on_error, max_pixels, changed, exif, mode)
     limit = FailureLimit(max_failures)
     definition = Definition(
-        color_order or RGB,
+        color_order=color_order or RGB,
         transform=str(transform_of(resize, crop, crop_pct, interpolation, recipe)),
         exif_transpose=exif == "turn",
         mode=mode,

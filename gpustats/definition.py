@@ -12,6 +12,9 @@ __all__ = ["MODES", "RGB", "UNNAMED", "Definition", "color_order"]
 RGB = "RGB"
 """The colour order that decoders give."""
 
+_LATER = {"mode", "nodata"}
+"""Fields that results of earlier versions do not have."""
+
 MODES = ("RGB", "L", "native")
 """What encoded images are measured as."""
 
@@ -73,7 +76,7 @@ class Definition:
         expected = cls().to_dict()
         if (
             not isinstance(data, dict)
-            or not data.keys() <= expected.keys()
+            or not expected.keys() - _LATER <= data.keys() <= expected.keys()
             or any(type(value) is not type(expected[name]) for name, value in data.items())
             or not all(isinstance(name, str) for name in data.get("statistics", ()))
             or data.get("mode", "RGB") not in MODES

@@ -5,6 +5,7 @@ An option is named as Python's keyword, or as the command line's option while a 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -61,7 +62,11 @@ def option(name: str, value: object = _MISSING) -> str:
     """
     if name not in _names:
         return f"{name}=" if value is _MISSING else f"{name}={_shown(repr, value)}"
-    return _names[name] if value is _MISSING or value is True else f"{_names[name]} {_shown(str, value)}"
+    return _names[name] if value is _MISSING or value is True else f"{_names[name]} {_shown(_quoted, value)}"
+
+
+def _quoted(value: object) -> str:
+    return shlex.quote(str(value))
 
 
 def _shown(form: Callable[[object], str], value: object) -> str:

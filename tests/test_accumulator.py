@@ -87,7 +87,7 @@ def test_an_update_that_raises_adds_nothing() -> None:
     with pytest.raises(gpustats.DataError):
         total.update(7)
     with pytest.raises(gpustats.DataError):
-        total.update(iter([*images(100), "no image"]))
+        total.update(iter([*images(100), object()]))
     assert total.result() == before
 
 

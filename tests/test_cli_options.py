@@ -89,7 +89,8 @@ def last_line(done: Done) -> str:
 
 @case("", "--version")
 def test_version() -> None:
-    decoders = f"simplejpeg {metadata.version('simplejpeg')}, pillow {metadata.version('pillow')}"
+    names = ("simplejpeg", "imagecodecs", "numpy", "pillow")
+    decoders = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     assert invoke("--version") == Done(0, f"gpustats {gpustats.__version__} ({decoders})\n", "")
     assert "Usage" in invoke().out + invoke().err, "without a command: help"
 

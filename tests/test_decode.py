@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from gpustats.decode.decoder import PILLOW, SIMPLEJPEG, Decoder, whole_images_only
+from gpustats.decode.decoder import IMAGECODECS, PILLOW, SIMPLEJPEG, Decoder, whole_images_only
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 from tests.images import encoded, photo
@@ -37,15 +37,15 @@ CASES = {
     ),
     "jpeg cmyk": (encoded(photo().convert("CMYK")), PILLOW),
     "jpeg with bytes after the end": (encoded(photo()) + b"tail" * 9, SIMPLEJPEG),
-    "png": (encoded(photo(), "PNG"), PILLOW),
-    "png grey": (encoded(photo().convert("L"), "PNG"), PILLOW),
-    "png 1-bit": (encoded(photo().convert("1"), "PNG"), PILLOW),
-    "png alpha": (encoded(photo().convert("RGBA"), "PNG"), PILLOW),
+    "png": (encoded(photo(), "PNG"), IMAGECODECS),
+    "png grey": (encoded(photo().convert("L"), "PNG"), IMAGECODECS),
+    "png 1-bit": (encoded(photo().convert("1"), "PNG"), IMAGECODECS),
+    "png alpha": (encoded(photo().convert("RGBA"), "PNG"), IMAGECODECS),
     "png grey alpha": (encoded(photo().convert("LA"), "PNG"), PILLOW),
-    "png palette": (encoded(PALETTE, "PNG"), PILLOW),
-    "png palette with transparency": (encoded(PALETTE, "PNG", transparency=bytes(range(17))), PILLOW),
-    "webp": (encoded(photo(), "WEBP"), PILLOW),
-    "webp lossless alpha": (encoded(photo().convert("RGBA"), "WEBP", lossless=True), PILLOW),
+    "png palette": (encoded(PALETTE, "PNG"), IMAGECODECS),
+    "png palette with transparency": (encoded(PALETTE, "PNG", transparency=bytes(range(17))), IMAGECODECS),
+    "webp": (encoded(photo(), "WEBP"), IMAGECODECS),
+    "webp lossless alpha": (encoded(photo().convert("RGBA"), "WEBP", lossless=True), IMAGECODECS),
     "webp animated": (encoded(photo(), "WEBP", save_all=True, append_images=[photo(seed=3)]), PILLOW),
     "bmp": (encoded(photo(), "BMP"), PILLOW),
     "gif animated": (encoded(photo(), "GIF", save_all=True, append_images=[photo(seed=1)]), PILLOW),

@@ -149,8 +149,9 @@ def test_a_function_that_raises_costs_each_key_once(folder: Path, tmp_path: Path
     def always(key: str) -> str:
         raise RuntimeError
 
-    with FAILED:
-        nothing = compute(folder, group_by=always)
+    with pytest.raises(gpustats.AllImagesFailed, match="6 unsupported") as caught:
+        compute(folder, group_by=always)
+    nothing = caught.value.partial
     assert (nothing.n_images, len(nothing.groups), len(nothing.failures)) == (0, 0, 6)
     assert Stats.from_dict(json.loads(nothing.to_json())).groups.by == "always"
 
@@ -161,13 +162,13 @@ def test_what_is_no_group_by(folder: Path, tmp_path: Path) -> None:
             compute(folder, group_by=wrong)
     with pytest.raises(ValueError, match="group_by='a' and group='b' name two columns"):
         compute(folder, group_by="a", group="b")
-    with pytest.raises(ValueError, match=r"group_by='kind' names a column: group= is an option for WebDataset"):
+    with pytest.raises(DataError, match=r"group_by='kind' names a column: group= is an option for WebDataset"):
         compute(folder, group_by="kind")
     (tmp_path / "t.csv").write_text("path,label\nset/a/1.png,cat\n")
     for data in (tmp_path / "t.csv", np.zeros((2, 3, 3), np.uint8)):
-        with pytest.raises(ValueError, match="group_by='folder' is for folders and archives, and not for"):
+        with pytest.raises(DataError, match="group_by='folder' is for folders and archives, and not for"):
             compute(data, group_by="folder")
-    with pytest.warns(gpustats.ImagesFailedWarning, match="there is no column 'nothing'"):
+    with pytest.raises(DataError, match="there is no column 'nothing'"):
         compute(tmp_path / "t.csv", group_by="nothing")
 
 
@@ -295,7 +296,7 @@ def test_many_groups_and_hostile_names_are_shown_on_a_screen() -> None:
     assert "mean 0" not in text, "more than four channels are too wide"
     assert "&lt;b&gt;" in html
     assert "<b>\\x1b" not in html
-    assert html.endswith("... and 12 more: stats.groups</div>")
+    assert "... and 12 more: stats.groups<" in html
     long = compute([(np.zeros((2, 2, 1), np.uint8), "x" * 60)], group_by="label", layout="HWC")
     assert "  " + "x" * 21 + "...  " in repr(long)
 

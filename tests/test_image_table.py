@@ -213,9 +213,9 @@ def test_a_table_without_images(tmp_path: Path, ending: str) -> None:
     names = pq.read_schema(path).names if ending == "parquet" else path.read_text().strip().split(",")
     assert names == ["key", "group", "height", "width", "reason", "message"]
     (tmp_path / "set" / "bad.jpg").write_bytes(b"")
-    compute(tmp_path / "set", per_image=path)
+    with pytest.raises(gpustats.AllImagesFailed):
+        compute(tmp_path / "set", per_image=path)
     assert (read(path)["key"], read(path)["width"]) == (["bad.jpg"], [None])
-    assert compute(tmp_path / "set", per_image=True).image_table.num_rows == 1
 
 
 def test_what_cannot_be_written_is_an_error_before_the_first_image(folder: Path, tmp_path: Path) -> None:
@@ -264,8 +264,8 @@ def test_the_command_line(folder: Path, tmp_path: Path) -> None:
     assert done.code == 3
     assert len(read(tmp_path / "t.parquet")["key"]) == 8
     lost = invoke("compute", folder, "--per-image", tmp_path / "t.txt")
-    assert lost.code == 1
-    assert "per_image should be a file that ends in .parquet or .csv" in lost.err
+    assert lost.code == 2
+    assert "--per-image should be a file that ends in .parquet or .csv" in lost.err
 
 
 @pytest.mark.parametrize("module", ["pandas", "polars", "duckdb"])

@@ -196,13 +196,13 @@ def test_what_is_recorded_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "a\x1b.png").write_bytes(encoded(photo(), "PNG"))
     stats = compute(tmp_path / "a\x1b.png", workers=1)
     (run,) = stats.runs
-    assert run.pop("decoders").keys() == {"simplejpeg", "pillow"}
+    assert run.pop("decoders").keys() == {"simplejpeg", "imagecodecs", "numpy", "pillow"}
     assert run == {
         "source": printable(str(tmp_path / "a\x1b.png")),
         "gpustats": gpustats.__version__,
         "engine": "cpu",
         "device": "cpu (1 thread)",
-        "images_by_decoder": {"pillow": 1},
+        "images_by_decoder": {"imagecodecs": 1},
         "seconds": run["seconds"],
     }
     assert 0 <= run["seconds"] == round(run["seconds"], 3)
@@ -350,7 +350,9 @@ def test_a_checkpoint_is_of_one_layout_decoder_and_definition(tmp_path: Path, mo
         compute(images, layout="NCHW", checkpoint=checkpoint)
     with monkeypatch.context() as patch:
         patch.setattr("gpustats.engines.cpu.decode.versions", lambda: {"pillow": "0"})
-        with pytest.raises(DataError, match=refused + r'decoders was \{"pillow": .*\}, now \{"pillow": "0"\}\. Give'):
+        with pytest.raises(
+            DataError, match=refused + r'decoders was \{"imagecodecs": .*\}, now \{"pillow": "0"\}\. Give'
+        ):
             compute(images, layout="NHWC", checkpoint=checkpoint)
     with monkeypatch.context() as patch:
         patch.setattr("gpustats.api.Definition", lambda **_: gpustats.result.stats.Definition(transform="other"))

@@ -96,14 +96,22 @@ WRONG: list[tuple[str, int, list[str]]] = [
     ("compute rgb.npy floats.npy", 1, ["the images differ", "3 channels of 8 bits", "3 channels of floats"]),
     ("compute integers.npy", 1, ["none of 5 images could be read", "pixels of type int32", "convert them to uint8"]),
     ("compute masks.npy", 1, ["none of 5 images could be read", "pixels of type bool"]),
-    ("compute nan.npy", 1, ["none of 2 images could be read", "2 corrupt (nan.npy/0: "]),
+    (
+        "compute nan.npy",
+        1,
+        ["none of 2 images could be read", "2 unsupported (nan.npy/0: a channel has no"],
+    ),
     ("compute unclear.npy", 1, ["unclear.npy: unsupported: no axis looks like the channels", "--layout"]),
     ("compute numbers.npy", 1, ["numbers.npy: unsupported: an array of shape (5,) is no image"]),
     # Options that are good, for other data.
     ("compute data.csv --column foo", 1, ["data.csv", "there is no column 'foo'; there are: path, label"]),
     ("compute data.csv --group foo", 1, ["data.csv", "there is no column 'foo'; there are: path, label"]),
     ("compute data.jsonl --group foo", 1, ["data.jsonl", "there is no column 'foo'; there are: path, label"]),
-    ("compute shard.tar --column foo", 1, ["shard.tar", "no sample has a member 'foo'; there are: cls, jpg, json"]),
+    (
+        "compute shard.tar --column foo",
+        1,
+        ["shard.tar", "no member has the extension 'foo'; there are: cls, jpg, json"],
+    ),
     ("compute shard.tar --group foo", 1, ["shard.tar", "no sample has a member 'foo'; there are: cls, jpg, json"]),
     ("compute shard.tar --group json.foo", 1, ["shard.tar", "no sample has a member 'json.foo'"]),
     ("compute two.npz --column foo", 1, ["two.npz", "there is no array 'foo'; there are: x, y"]),
@@ -290,4 +298,6 @@ def test_a_feature_for_the_group_that_no_record_has(tmp_path: Path) -> None:
     assert invoke("compute", "a.tfrecord", "--group", "label", cwd=tmp_path).code == 0
     wrong = invoke("compute", "a.tfrecord", "--feature", "foo", cwd=tmp_path)
     assert (wrong.code, wrong.out) == (1, "")
-    assert "no bytes feature 'foo'; there are: image/encoded, label; choose with --feature" in wrong.err
+    assert (
+        "no bytes feature 'foo'; there are: image/encoded (bytes), label (integers); choose with --feature" in wrong.err
+    )

@@ -36,11 +36,8 @@ _SKIPPED = {
     "non_image": ("file that is no image", "files that are no images"),
     "image": ("image of another extension", "images of another extension"),
     "folder": ("folder", ""),
-    "repeated": ("name that was there before", "names that were there before"),
-    "repeated_other_group": (
-        "name that was there before with another group",
-        "names that were there before with another group (the first one counts)",
-    ),
+    "repeated": ("named again", "named again"),
+    "repeated_other_group": ("named again with another group (the first one counts)",) * 2,
     "hidden": ("hidden name", ""),
     "linked_folder": ("folder seen before", "folders seen before"),
     "replaced": ("replaced member", ""),

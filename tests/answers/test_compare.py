@@ -133,6 +133,7 @@ def test_scales_and_orders_are_converted() -> None:
         compare(stats_of(images.astype(np.float32)), "imagenet")
     data = stats_of(images * 1.0).to_dict()
     data["totals"]["moments"]["mean"][0] *= 1 + 1e-13
+    del data["checksum"]
     again = compare(stats_of(images * 1.0), Stats.from_dict(data))
     assert again.shift < 1e-12, "floats against floats"
     assert again.differs is False, "their sums depend on order"

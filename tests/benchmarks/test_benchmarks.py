@@ -172,7 +172,7 @@ def test_tar_of_repeated_members_is_read_as_the_files_are(few: Path, tmp_path: P
     with tarfile.open(tmp_path / "a.tar") as archive:
         assert len(archive.getnames()) == len(set(archive.getnames())) == 2 * len(paths) + 1
     stats = gpustats.compute(tmp_path / "a.tar", device="cpu", progress=False)
-    files = gpustats.compute([*paths, *paths, paths[0]], device="cpu", progress=False)
+    files = gpustats.compute([*paths, *paths, paths[0]], repeats="count", device="cpu", progress=False)
     assert (stats.n_images, stats.mean.tolist()) == (files.n_images, files.mean.tolist())
 
 

@@ -50,8 +50,8 @@ def check(data: bytes, array: Any, fits: bool = True) -> None:
     assert (found.dtype, found.shape) == (array.dtype, array.shape)
     assert np.array_equal(found, array)
     if array.dtype != np.uint8 or array.shape[2] not in (1, 2, 3, 4):
-        assert refused(data, "RGB").endswith("; mode='native' (--mode native) measures it as it is stored")
-        assert refused(data, "L").endswith("; mode='native' (--mode native) measures it as it is stored")
+        assert refused(data, "RGB").endswith("; mode='native' measures it as it is stored")
+        assert refused(data, "L").endswith("; mode='native' measures it as it is stored")
 
 
 @pytest.mark.parametrize("big", [False, True])
@@ -297,9 +297,8 @@ def test_a_run(tmp_path: Path) -> None:
         assert gpustats.compute(tmp_path, mode="native", progress=False, **options).totals == stats.totals
     with pytest.raises(gpustats.DataError, match="belongs to another run: definition was"):
         gpustats.compute(tmp_path, progress=False, checkpoint=tmp_path / "c.gpustats")
-    with pytest.warns(gpustats.ImagesFailedWarning):
-        rgb = gpustats.compute(tmp_path, progress=False)
-    assert "mode='native' (--mode native)" in next(iter(rgb.failures)).message
+    with pytest.raises(gpustats.AllImagesFailed, match="mode='native' measures it as it is stored"):
+        gpustats.compute(tmp_path, progress=False)
     (tmp_path / "9.jpg").write_bytes(encoded(PHOTO))
     with pytest.raises(gpustats.DataError, match="these cannot be pooled"):
         gpustats.compute(tmp_path, mode="native", progress=False)

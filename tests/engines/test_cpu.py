@@ -135,12 +135,12 @@ def test_the_report_counts_images_by_decoder_and_not_failures() -> None:
     items: list[Any] = [encoded(photo()), encoded(photo(), "PNG"), b"text", np.ones((3, 3, 3), np.uint8)]
     measured(cpu, batch(items), batch(items, first=4))
     report = cpu.report()
-    assert report["images_by_decoder"] == {"none": 2, "pillow": 2, "simplejpeg": 2}
-    assert list(report["images_by_decoder"]) == ["none", "pillow", "simplejpeg"]
+    assert report["images_by_decoder"] == {"imagecodecs": 2, "none": 2, "simplejpeg": 2}
+    assert list(report["images_by_decoder"]) == ["imagecodecs", "none", "simplejpeg"]
     assert report["engine"] == "cpu"
     assert report["device"] == "cpu (2 threads)"
     assert engine().report()["device"] == "cpu (1 thread)"
-    assert set(report["decoders"]) == {"simplejpeg", "pillow"}
+    assert set(report["decoders"]) == {"simplejpeg", "imagecodecs", "numpy", "pillow"}
 
 
 def test_an_error_that_is_not_an_images_fault_ends_the_run() -> None:

@@ -24,7 +24,7 @@ from gpustats.engines.screen import screen
 from gpustats.engines.session import sample_pointers
 from gpustats.engines.tuning import Tuning, choose
 from gpustats.failures import Failure
-from gpustats.sources import Batch, open_source
+from gpustats.sources import Batch, SourceOptions, open_source
 from gpustats.statistics.totals import Totals
 from tests.gpu.fake_dali import FakePipeline, Fault, TensorList
 from tests.gpu.host_reduce import HostReducer
@@ -215,7 +215,8 @@ def test_files_that_are_missing_or_shrink(tmp_path: Path) -> None:
 
 @needs_dali
 def test_stealing_cpu_workers_lose_and_repeat_nothing(photos: Path) -> None:
-    totals, _ = run(engine_for(cpu_workers=2), open_source([str(p) for p in photos.rglob("*.jpg")] * 5).batches())
+    source = open_source([str(p) for p in photos.rglob("*.jpg")] * 5, SourceOptions(repeats="count"))
+    totals, _ = run(engine_for(cpu_workers=2), source.batches())
     single = gpustats.compute([str(p) for p in photos.rglob("*.jpg")], device="cpu").totals
     assert totals.images == 5 * single.images
     assert totals["moments"]["sumsq"] == [5 * x for x in single["moments"]["sumsq"]]

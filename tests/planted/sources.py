@@ -97,7 +97,7 @@ FAULTS = [
     ),
     _fault(
         "arrays/numpy",
-        'choose_one(batches, what="arrays", choose_with="column=, or read all with column=\'*\'")',
+        'choose_one(batches, what="arrays", choose_with=how)',
         "pass",
         "test_choice.py::test_the_layout_of_medmnist",
     ),

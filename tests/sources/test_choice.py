@@ -88,8 +88,8 @@ def test_an_npz_with_an_array_for_each_image(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", *PHOTOS[:30], labels=np.arange(30))
     stats = compute(tmp_path / "a.npz")
     check(stats, PHOTOS[:30], {f"array 'arr_{number}'": 1 for number in (0, 1, 2, *range(10, 27))})
-    assert "images from array 'arr_0' (1), array 'arr_1' (1), array 'arr_10' (1), array 'arr_11' (1), ..." in repr(
-        stats
+    assert "images from array 'arr_0' (1), array 'arr_1' (1), array 'arr_10' (1), array 'arr_11' (1), ..." in " ".join(
+        repr(stats).split()
     )
 
 

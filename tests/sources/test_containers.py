@@ -150,8 +150,8 @@ def test_webdataset_column_chooses_among_the_images_of_a_sample(files: list[Path
     assert integers(tmp_path / "a.tar", column="jpg") == integers(files)
     assert integers(tmp_path / "a.tar", column="seg.png")["pixels"] == 25 * len(files)
     assert integers(tmp_path / "a.tar", column="*")["images"] == 2 * len(files)
-    with pytest.warns(gpustats.ImagesFailedWarning, match=r"with jpg, seg\.png; choose with column= \(column='jpg'\)"):
-        assert gpustats.compute(tmp_path / "a.tar", progress=False).n_images == 0
+    with pytest.raises(gpustats.DataError, match=r"with jpg, seg\.png; choose with column= \(column='jpg'\)"):
+        gpustats.compute(tmp_path / "a.tar", progress=False)
 
 
 def test_a_folder_with_images_and_an_archive_reads_the_images(photos: Path, tmp_path: Path) -> None:

@@ -92,9 +92,8 @@ class NumpyFileSource(ShardSource):
             self.skipped["non_image"] += others
         if self._options.column is None:
             batches = {name: shape for name in images if (shape := shapes[name]) and self._holds_many(shape)}
-            choose_one(
-                batches, what="arrays", choose_with=f"{option('column')}, or read all with {option('column', '*')}"
-            )
+            how = f"{option('column')}, or read all with {option('column', '*')}"
+            choose_one(batches, what="arrays", choose_with=how)
         return images
 
     def _holds_many(self, shape: tuple[int, ...]) -> bool:
