@@ -77,7 +77,8 @@ def _flat(totals: dict[str, Any]) -> dict[str, Any]:
     kind = totals["kind"] or {"channels": 0, "dtype": ""}
     top = {"uint8": 255, "uint16": 65535}.get(kind["dtype"])
     flat = {name: totals[name] for name in ("images", "pixels", "height_min", "height_max", "width_min", "width_max")}
-    assert all(n == totals["pixels"] for n in moments.pop("n", ()))
+    if all(n == totals["pixels"] for n in moments.get("n", ())):  # fewer where values are missing
+        moments.pop("n", None)
     assert all(n == totals["images"] for n in moments.pop("images", ()))
     unbiased = set(moments.pop("images_unbiased", {0}))
     assert len(unbiased) == 1

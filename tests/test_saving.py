@@ -121,7 +121,7 @@ def test_open_descriptors_share_their_position(tmp_path: Path, monkeypatch: pyte
     with open(tmp_path / "file", "w") as file:
         monkeypatch.setattr("sys.stdout", file)
         file.write("before ")
-        write_text(f"/dev/fd/{file.fileno()}", "text ")
+        write_text(f"/dev/fd/{file.fileno()}", lambda: ["te", "xt "])
         file.write("after")
     assert (tmp_path / "file").read_text() == "before text after"
 
