@@ -159,6 +159,12 @@ KINDS = {
         "arrays.cifar.CifarSource",
         images="the pixels of the batch",
     ),
+    "cifar_binary": Kind(
+        "binary CIFAR files",
+        (),
+        "arrays.cifar_binary.CifarBinarySource",
+        images="the pixels of the batch",
+    ),
     "zarr": Kind(
         "Zarr arrays",
         ("layout", "color_order"),
@@ -185,6 +191,7 @@ KINDS = {
 """Every kind of source that is not an image file, by name."""
 
 _CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch|train|test)$")
+_CIFAR_BINARY = re.compile(r"(data_batch_\d+|test_batch|train|test)\.bin")
 
 
 def kind_of(name: str) -> str | None:
@@ -201,7 +208,7 @@ def kind_of(name: str) -> str | None:
 
 
 def kind_of_content(file: File) -> str | None:
-    """Look at the first bytes of a file whose name says nothing: MNIST idx or a CIFAR batch, else None."""
+    """Look at the first bytes of a file whose ending says nothing: MNIST idx or a CIFAR batch, else None."""
     if suffix(file.name) not in ("", ".gz", ".bin", ".pkl", ".pickle"):
         return None
     with file.open() as stream:
@@ -210,7 +217,7 @@ def kind_of_content(file: File) -> str | None:
         return "idx"
     if head[:1] == b"\x80" and _CIFAR_NAME.match(file.name):
         return "cifar"
-    return None
+    return "cifar_binary" if _CIFAR_BINARY.fullmatch(os.path.basename(file.name)) else None
 
 
 def kind_of_folder(path: str) -> str | None:
@@ -237,9 +244,18 @@ def kind_within(path: str) -> str | None:
     return found
 
 
-_TORCHVISION = ("MNIST", "FashionMNIST", "KMNIST", "raw", "cifar-10-batches-py", "cifar-100-python")
+_TORCHVISION = (
+    *("MNIST", "FashionMNIST", "KMNIST", "raw", "cifar-10-batches-py", "cifar-100-python"),
+    *("cifar-10-batches-bin", "cifar-100-binary"),
+)
 """Folders that torchvision makes within the root of a dataset."""
-_BESIDE = ("processed", "cifar-10-python.tar.gz", "cifar-100-python.tar.gz")
+_BESIDE = (
+    "processed",
+    "cifar-10-python.tar.gz",
+    "cifar-100-python.tar.gz",
+    "cifar-10-binary.tar.gz",
+    "cifar-100-binary.tar.gz",
+)
 """What it may leave beside them."""
 
 
@@ -255,11 +271,13 @@ def published(path: str) -> list[str]:
     inner = [name for name in names if name in _TORCHVISION]
     if len(inner) == 1 and set(names) <= {*inner, *_BESIDE}:
         return [f"{inner[0]}/{name}" for name in published(os.path.join(path, inner[0]))]
-    batches = [name for name in names if name.startswith("data_batch_") and name[11:].isdigit()]
+    batches = [name for name in names if re.fullmatch(r"data_batch_\d+(\.bin)?", name)]
     if batches:
         return batches
     if "train" in names and "meta" in names and os.path.isfile(os.path.join(path, "train")):
         return ["train"]  # CIFAR-100
+    if {"train.bin", "fine_label_names.txt"} <= set(names):
+        return ["train.bin"]
     plain = [name for name in names if name in ("train-images-idx3-ubyte", "train-images.idx3-ubyte")]
     packed = [name for name in names if name in ("train-images-idx3-ubyte.gz", "train-images.idx3-ubyte.gz")]
     return plain[:1] or packed[:1]

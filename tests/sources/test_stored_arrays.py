@@ -174,6 +174,35 @@ def test_cifar_of_other_orders(tmp_path: Path) -> None:
             assert whole(cifar(tmp_path, {b"data": pixels}, protocol), "data_batch_1", CIFAR)
 
 
+@pytest.mark.parametrize(("name", "labels"), [("data_batch_1.bin", 1), ("test_batch.bin", 1), ("train.bin", 2)])
+def test_binary_cifar(name: str, labels: int, tmp_path: Path) -> None:
+    fine = np.array([[7], [0], [99]], np.uint8)
+    records = np.hstack([np.zeros((3, labels - 1), np.uint8), fine, PIXELS])
+    (tmp_path / name).write_bytes(records.tobytes())
+    assert whole(contents(tmp_path / name), name, CIFAR, ["7", "0", "99"])
+    for damaged in (b"", records.tobytes()[:-1], records.tobytes() + b"x"):
+        (tmp_path / name).write_bytes(damaged)
+        found = contents(tmp_path / name)
+        assert (found.images, found.failures) == ([], [(name, "corrupt")])
+
+
+def test_folders_of_binary_cifar(tmp_path: Path) -> None:
+    ten, hundred = tmp_path / "root" / "cifar-10-batches-bin", tmp_path / "cifar-100-binary"
+    for folder, labels, names in (
+        (ten, 1, ("data_batch_1", "data_batch_2", "test_batch")),
+        (hundred, 2, ("train", "test")),
+    ):
+        folder.mkdir(parents=True)
+        for name in names:
+            records = np.hstack([np.full((3, labels), len(name), np.uint8), PIXELS])
+            (folder / f"{name}.bin").write_bytes(records.tobytes())
+    (ten / "batches.meta.txt").write_text("airplane")
+    (hundred / "fine_label_names.txt").write_text("apple")
+    assert [key for key, _, _ in contents(ten).images] == [f"data_batch_{n}.bin/{i}" for n in (1, 2) for i in range(3)]
+    assert len(contents(tmp_path / "root").images) == 6
+    assert [key for key, _, _ in contents(hundred).images] == [f"train.bin/{i}" for i in range(3)]
+
+
 @pytest.mark.parametrize("labels", [None, [1, 2], [1, 2, 3, 4], "abc", {1: 2, 3: 4, 5: 6}])
 def test_cifar_without_a_label_for_each_image(labels: Any, tmp_path: Path) -> None:
     assert whole(cifar(tmp_path, {b"data": PIXELS, b"labels": labels}), "data_batch_1", CIFAR)
