@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.definition import UNNAMED, Definition
-from gpustats.errors import DataError, MergeError
+from gpustats.errors import MergeError
 from gpustats.failures import FailureLog
-from gpustats.install import __version__
-from gpustats.result import html, text
+from gpustats.result import html, stored, text
 from gpustats.result.derived import Derived
-from gpustats.result.groups import Groups, read_groups, rows_of
+from gpustats.result.groups import Groups, rows_of
 from gpustats.result.saving import write_text
-from gpustats.result.version1 import from_version_1
-from gpustats.saved import checksum, natural
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.grouped import Grouped
@@ -36,9 +31,6 @@ if TYPE_CHECKING:
     from gpustats.result.presets import Preset
 
 __all__ = ["Namespace", "Stats", "merge"]
-
-FORMAT = "gpustats.stats"
-FORMAT_VERSION = 2
 
 
 class Namespace:
@@ -391,58 +383,11 @@ class Stats(Derived):
 
         NaN (an empty result) is given as None, so that the JSON is valid for every reader.
         """
-        data = self._without_groups()
-        if self.grouped is not None:
-            data["groups"] = {"by": self.grouped.by, "groups": _plain(dict(self.groups.to_dict()))}
-        return data
-
-    def _without_groups(self) -> dict[str, Any]:
-        derived: dict[str, Any] = {}
-        for name in self.numbers():
-            *namespace, last = name.split(".")
-            place = derived
-            for part in namespace:
-                place = place.setdefault(part, {})
-            place[last] = _plain(self.number(name).tolist())
-        totals = self.totals.to_dict()
-        return {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "gpustats": __version__,
-            "complete": self.complete,
-            "images": self.n_images,
-            "pixels": self.n_pixels,
-            "exact": self.exact,
-            "channels": list(self.channels),
-            "scale": str(self.scale),
-            **derived,
-            "height_range": list(self.height_range),
-            "width_range": list(self.width_range),
-            "definition": self.definition.to_dict(),
-            "failures": self.failures.to_dict(),
-            "skipped": dict(sorted(self.skipped.items())),
-            "runs": list(self.runs),
-            "totals": totals,
-            "checksum": checksum(totals),
-            **({"left_out": list(self.left_out)} if self.left_out else {}),
-        }
+        return stored.to_dict(self)
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON text. Integers are written in full; a reader must not turn them into floats."""
-        return "".join(self.json_chunks())
-
-    def json_chunks(self) -> Iterator[str]:
-        """Yield the text of `to_json` in pieces, one group at a time: 100,000 of them need not be in memory."""
-        whole = json.dumps(self._without_groups(), indent=1, allow_nan=False)
-        if self.grouped is None:
-            yield whole
-            return
-        yield whole.removesuffix("\n}") + f',\n "groups": {{\n  "by": {json.dumps(self.grouped.by)},\n  "groups": {{'
-        comma = "\n"
-        for name, group in self.groups.to_dict():
-            yield f"{comma}   {json.dumps(name)}: {json.dumps(_plain(group), allow_nan=False)}"
-            comma = ",\n"
-        yield "\n  }\n }\n}"
+        return "".join(stored.chunks(self))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result as JSON to `path`; `Stats.load` reads it back exactly.
@@ -455,7 +400,7 @@ class Stats(Derived):
         DataError
             Where it cannot be written.
         """
-        write_text(path, lambda: chain(self.json_chunks(), ["\n"]))
+        write_text(path, lambda: chain(stored.chunks(self), ["\n"]))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Stats:
@@ -466,18 +411,7 @@ class Stats(Derived):
         DataError
             Where the file is missing, no result of gpustats, of a newer version, or damaged.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise DataError(f"{os.fspath(path)}: not a gpustats result (it is not text)") from None
-        try:
-            return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{os.fspath(path)}: not a gpustats result (no JSON: {error})") from None
-        except DataError as error:
-            raise DataError(f"{os.fspath(path)}: {error}") from None
+        return cls(**stored.load(path))
 
     @classmethod
     def from_dict(cls, data: Any) -> Stats:
@@ -488,44 +422,7 @@ class Stats(Derived):
         DataError
             Where it is no result, of a newer version, or damaged; also where the totals were rounded or edited.
         """
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise DataError(f'not a gpustats result (no "format": "{FORMAT}")')
-        if data.get("version") == 1:
-            data = from_version_1(data)
-        elif data.get("version") != FORMAT_VERSION:
-            raise DataError(
-                f"written in version {data.get('version')!r} of the result format, this gpustats ({__version__}) reads "
-                f"versions 1 to {FORMAT_VERSION}; update gpustats"
-            )
-        try:
-            skipped = {str(k): natural(v, k) for k, v in data["skipped"].items()}
-            runs = tuple(dict(run) for run in data["runs"])
-            scale = Fraction(data["scale"])
-            definition, failures, complete = data["definition"], data["failures"], data["complete"]
-            totals = Totals.from_dict(data["totals"])
-            left_out = tuple(str(name) for name in data.get("left_out", ()))
-        except DataError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise DataError(f"the result is incomplete or damaged: {error!r}") from None
-        if "checksum" in data and data["checksum"] != checksum(totals.to_dict()):
-            raise DataError(
-                "the numbers do not fit their checksum: the file was edited, or written again by a program that rounds "
-                "integers above 2**53, as JavaScript does; use the file that gpustats wrote"
-            )
-        if scale <= 0 or not isinstance(complete, bool):
-            raise DataError(f"the result is damaged: scale {scale}, complete {complete!r}")
-        return cls(
-            totals=totals,
-            definition=Definition.from_dict(definition),
-            failures=FailureLog.from_dict(failures),
-            skipped=skipped,
-            runs=runs,
-            complete=complete,
-            scale=scale,
-            grouped=read_groups(data["groups"], totals) if "groups" in data else None,
-            left_out=left_out,
-        )
+        return cls(**stored.read(data))
 
 
 def merge(results: Iterable[Stats]) -> Stats:
@@ -593,11 +490,3 @@ def _merged_groups(parts: Sequence[Stats], statistics: tuple[str, ...]) -> Group
 
 
 _FIELDS = frozenset(item.name for item in fields(Stats))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -392,7 +392,7 @@ FAULTS = [
         _SAVING + "open_descriptors_share_their_position",
     ),
     Fault(
-        "gpustats/result/stats.py",
+        "gpustats/result/stored.py",
         '"checksum" in data and',
         "False and",
         _SAVING + "integers_that_were_rounded_are_noticed",
@@ -442,7 +442,7 @@ FAULTS = [
         _STATS + "a_damaged_definition_is_refused",
     ),
     Fault(
-        "gpustats/result/stats.py",
+        "gpustats/result/stored.py",
         "if scale <= 0 or not isinstance(complete, bool):",
         "if scale < 0 or not isinstance(complete, bool):",
         _STATS + "a_damaged_result_is_refused",

@@ -1,0 +1,145 @@
+"""A result as plain containers and JSON, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from gpustats.definition import Definition
+from gpustats.errors import DataError
+from gpustats.failures import FailureLog
+from gpustats.install import __version__
+from gpustats.result.groups import read_groups
+from gpustats.result.version1 import from_version_1
+from gpustats.saved import checksum, natural
+from gpustats.statistics.totals import Totals
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "chunks", "load", "read", "to_dict"]
+
+FORMAT = "gpustats.stats"
+FORMAT_VERSION = 2
+
+
+def to_dict(stats: Any) -> dict[str, Any]:
+    """Return a result in plain containers, see `Stats.to_dict`."""
+    data = _without_groups(stats)
+    if stats.grouped is not None:
+        data["groups"] = {"by": stats.grouped.by, "groups": _plain(dict(stats.groups.to_dict()))}
+    return data
+
+
+def _without_groups(stats: Any) -> dict[str, Any]:
+    derived: dict[str, Any] = {}
+    for name in stats.numbers():
+        *namespace, last = name.split(".")
+        place = derived
+        for part in namespace:
+            place = place.setdefault(part, {})
+        place[last] = _plain(stats.number(name).tolist())
+    totals = stats.totals.to_dict()
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "gpustats": __version__,
+        "complete": stats.complete,
+        "images": stats.n_images,
+        "pixels": stats.n_pixels,
+        "exact": stats.exact,
+        "channels": list(stats.channels),
+        "scale": str(stats.scale),
+        **derived,
+        "height_range": list(stats.height_range),
+        "width_range": list(stats.width_range),
+        "definition": stats.definition.to_dict(),
+        "failures": stats.failures.to_dict(),
+        "skipped": dict(sorted(stats.skipped.items())),
+        "runs": list(stats.runs),
+        "totals": totals,
+        "checksum": checksum(totals),
+        **({"left_out": list(stats.left_out)} if stats.left_out else {}),
+    }
+
+
+def chunks(stats: Any) -> Iterator[str]:
+    """Yield the text of `to_json` in pieces, one group at a time: 100,000 of them need not be in memory."""
+    whole = json.dumps(_without_groups(stats), indent=1, allow_nan=False)
+    if stats.grouped is None:
+        yield whole
+        return
+    yield whole.removesuffix("\n}") + f',\n "groups": {{\n  "by": {json.dumps(stats.grouped.by)},\n  "groups": {{'
+    comma = "\n"
+    for name, group in stats.groups.to_dict():
+        yield f"{comma}   {json.dumps(name)}: {json.dumps(_plain(group), allow_nan=False)}"
+        comma = ",\n"
+    yield "\n  }\n }\n}"
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the fields of a result in a file, see `Stats.load`."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{os.fspath(path)}: not a gpustats result (it is not text)") from None
+    try:
+        return read(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{os.fspath(path)}: not a gpustats result (no JSON: {error})") from None
+    except DataError as error:
+        raise DataError(f"{os.fspath(path)}: {error}") from None
+
+
+def read(data: Any) -> dict[str, Any]:
+    """Return the fields of a result from what `to_dict` returned, see `Stats.from_dict`."""
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise DataError(f'not a gpustats result (no "format": "{FORMAT}")')
+    if data.get("version") == 1:
+        data = from_version_1(data)
+    elif data.get("version") != FORMAT_VERSION:
+        raise DataError(
+            f"written in version {data.get('version')!r} of the result format, this gpustats ({__version__}) reads "
+            f"versions 1 to {FORMAT_VERSION}; update gpustats"
+        )
+    try:
+        skipped = {str(k): natural(v, k) for k, v in data["skipped"].items()}
+        runs = tuple(dict(run) for run in data["runs"])
+        scale = Fraction(data["scale"])
+        definition, failures, complete = data["definition"], data["failures"], data["complete"]
+        totals = Totals.from_dict(data["totals"])
+        left_out = tuple(str(name) for name in data.get("left_out", ()))
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DataError(f"the result is incomplete or damaged: {error!r}") from None
+    if "checksum" in data and data["checksum"] != checksum(totals.to_dict()):
+        raise DataError(
+            "the numbers do not fit their checksum: the file was edited, or written again by a program that rounds "
+            "integers above 2**53, as JavaScript does; use the file that gpustats wrote"
+        )
+    if scale <= 0 or not isinstance(complete, bool):
+        raise DataError(f"the result is damaged: scale {scale}, complete {complete!r}")
+    return {
+        "totals": totals,
+        "definition": Definition.from_dict(definition),
+        "failures": FailureLog.from_dict(failures),
+        "skipped": skipped,
+        "runs": runs,
+        "complete": complete,
+        "scale": scale,
+        "grouped": read_groups(data["groups"], totals) if "groups" in data else None,
+        "left_out": left_out,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
