@@ -413,7 +413,7 @@ def test_repeats(tmp_path: Path) -> None:
     assert compute(*paths, "--repeats", "once")["totals"] == once["totals"]
     counted = compute(*paths, "--repeats", "count")
     assert (counted["images"], counted["skipped"], mean_of(counted)) == (3, {}, 68)
-    assert "1 name that was there before" in invoke("compute", *paths).out
+    assert "1 named again" in invoke("compute", *paths).out
 
 
 @case("compute", "--color-order")
