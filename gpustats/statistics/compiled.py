@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +57,28 @@ def _jit(function: Callable[..., Any]) -> Any:
     from numba import njit
 
     try:
-        return njit(nogil=True, cache=True)(function)
+        dispatcher = njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba found no folder for its cache (read-only installation without a home)
         return njit(nogil=True)(function)
+    _load_alone(dispatcher)
+    return dispatcher
+
+
+def _load_alone(dispatcher: Any) -> None:
+    """Let compiled code be loaded from the disk without numba's registries, which take longer than all the rest.
+
+    They say how functions are compiled. numba loads them before it looks at its cache, and again before it compiles.
+    What compiled code needs is numba's runtime, for memory. In a numba that is built in another way, nothing changes.
+    """
+    cache = dispatcher._cache
+    load, guard = (getattr(cache, name, None) for name in ("_load_overload", "_guard_against_spurious_io_errors"))
+    runtime = getattr(importlib.import_module("numba.core.runtime"), "rtsys", None)
+    if load is None or guard is None or runtime is None:
+        return
+
+    def load_overload(signature: Any, context: Any) -> Any:
+        runtime.initialize(context)
+        with guard():
+            return load(signature, context)
+
+    cache.load_overload = load_overload
