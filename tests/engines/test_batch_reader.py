@@ -248,9 +248,9 @@ def test_an_arena_is_used_again_only_when_nobody_needs_it(monkeypatch: pytest.Mo
     recycle = Feed.recycle
 
     def emptied(feed: Feed, batch: EncodedBatch) -> None:
-        recycle(feed, batch)
-        if any(arena is batch.arena for arena in feed._spare):
+        if batch.whole:  # before a reader may fill it again
             batch.arena[:] = 0  # whoever still needs it finds nothing
+        recycle(feed, batch)
 
     monkeypatch.setattr(Feed, "recycle", emptied)
     engine = engine_for(batch_size=8, readers=1)
