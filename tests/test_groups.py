@@ -156,6 +156,21 @@ def test_a_function_that_raises_costs_each_key_once(folder: Path, tmp_path: Path
     assert Stats.from_dict(json.loads(nothing.to_json())).groups.by == "always"
 
 
+def test_images_that_cannot_be_read_stay_failures_beside_those_of_the_function(folder: Path) -> None:
+    (folder / "b").mkdir(exist_ok=True)
+    (folder / "b" / "bad.png").write_bytes(b"no image")
+
+    def broken(key: str) -> str:
+        if key.startswith("a/"):
+            raise KeyError(key)
+        return "x"
+
+    with FAILED:
+        stats = compute(folder, group_by=broken)
+    assert sorted((f.key, f.reason) for f in stats.failures if f.key == "b/bad.png") == [("b/bad.png", "not_an_image")]
+    assert len(stats.failures) == 4
+
+
 def test_what_is_no_group_by(folder: Path, tmp_path: Path) -> None:
     for wrong in ("", 3, ["folder"], True):
         with pytest.raises(ValueError, match=f"group_by should be 'folder', .* or None, got {re.escape(repr(wrong))}"):

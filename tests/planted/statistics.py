@@ -613,7 +613,7 @@ FAULTS = [
         "gpustats/run.py",
         "Outcome(rows, outcome.failures + failures)",
         "Outcome(rows, failures)",
-        _GROUPS + "a_function_that_raises_costs_each_key_once",
+        _GROUPS + "images_that_cannot_be_read_stay_failures_beside_those_of_the_function",
     ),
     _missing(
         "            and type(pixels) is np.ndarray  # not a masked array\n",
