@@ -266,7 +266,7 @@ def compute(
         if per_image is not None and per_image is not False:
             from gpustats.result.image_table import ImageTable
 
-            table = stack.enter_context(ImageTable(per_image, definition.statistics))
+            table = stack.enter_context(ImageTable(per_image, definition.statistics, color_order))
             on_failure.append(table.add)
         stats = Run(
             source,

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["MODES", "RGB", "UNNAMED", "Definition", "color_order"]
+__all__ = ["MODES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
 
 RGB = "RGB"
 """The colour order that decoders give."""
@@ -25,6 +25,11 @@ UNNAMED = "unnamed"
 def color_order(channels: int) -> str:
     """Return the colour order of images of so many channels: what a decoder gives, or the custom for arrays."""
     return {0: "RGB", 1: "L", 3: "RGB"}.get(channels, UNNAMED)
+
+
+def channel_names(channels: int, order: str) -> tuple[str, ...]:
+    """Return the names of channels: the letters of their order, "0", "1", ... where it is unnamed."""
+    return tuple(map(str, range(channels))) if order == UNNAMED else tuple(order)
 
 
 @dataclass(frozen=True, slots=True)

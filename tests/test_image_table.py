@@ -282,3 +282,14 @@ def test_other_tools_read_it(folder: Path, tmp_path: Path, module: str) -> None:
             frame = tool.read_csv(path) if name.endswith("csv") else tool.read_parquet(path)
             mean, rows = (frame["mean_R"] * frame["n_R"]).sum() / frame["n_R"].sum(), len(frame)
         assert (mean, rows) == (pytest.approx(stats.mean[0], rel=1e-12), 8)
+
+
+def test_channels_have_the_names_of_their_order() -> None:
+    images = np.zeros((2, 5, 6, 3), np.uint8)
+    images[..., 0] = 255
+    options: dict[str, Any] = {"layout": "NHWC", "per_image": True}
+    table = compute(images, **options, color_order="BGR").image_table
+    assert (table["mean_B"].to_pylist(), table["mean_R"].to_pylist()) == ([1.0, 1.0], [0.0, 0.0])
+    assert compute(images, **options).image_table["mean_R"].to_pylist() == [1.0, 1.0]
+    with pytest.raises(DataError, match="color_order='L' does not fit images of 3 channels"):
+        compute(images, **options, color_order="L")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gpustats.definition import UNNAMED, color_order
+from gpustats.definition import channel_names, color_order
 from gpustats.errors import DataError, OptionError
 from gpustats.failures import Failure, printable
 from gpustats.install import pip_install
@@ -49,6 +49,8 @@ class ImageTable:
         A file that ends in ``.parquet`` or ``.csv``, replaced where it exists; True for an Arrow table in memory.
     statistics : tuple of str
         What is measured.
+    order : str, optional
+        The order of the channels of arrays, where the user gave one.
 
     Raises
     ------
@@ -58,7 +60,10 @@ class ImageTable:
         Where the file cannot be written, at the start or later, or where pyarrow is missing.
     """
 
-    def __init__(self, target: str | os.PathLike[str] | bool, statistics: Sequence[str]) -> None:
+    def __init__(
+        self, target: str | os.PathLike[str] | bool, statistics: Sequence[str], order: str | None = None
+    ) -> None:
+        self._order = order
         self._statistics = tuple(statistics)
         self._name = "per_image" if target is True else _path(target)
         self._writer = self._open(target)
@@ -90,7 +95,7 @@ class ImageTable:
         for statistic in for_kind(self._statistics, rows.kind):
             for name, (values, power) in statistic.of_images(rows.of(statistic.name)).items():
                 scaled = values * unit**power if power else values
-                for channel, column in zip(_channels(rows.kind), scaled.T, strict=True):
+                for channel, column in zip(self._channels(rows.kind), scaled.T, strict=True):
                     batch[f"{name}_{channel}"] = column
         self._pending.append(batch)
         self._count += len(rows)
@@ -139,8 +144,13 @@ class ImageTable:
             return list(_FIRST)
         measured = for_kind(self._statistics, self._kind)
         empty = [s.of_images({n: np.zeros((0, *c.shape), c.dtype) for n, c in s.columns().items()}) for s in measured]
-        channels = _channels(self._kind)
+        channels = self._channels(self._kind)
         return [*_FIRST, *(f"{name}_{channel}" for part in empty for name in part for channel in channels)]
+
+    def _channels(self, kind: Kind) -> tuple[str, ...]:
+        """Return the names of the channels; an order that does not fit them ends the run, see `gpustats.run`."""
+        order = self._order if self._order is not None and len(self._order) == kind.channels else None
+        return channel_names(kind.channels, order or color_order(kind.channels))
 
     def __enter__(self) -> ImageTable:
         return self
@@ -260,8 +270,3 @@ def _path(target: object) -> str:
 def _text(text: str) -> str:
     """Return text as UTF-8 can hold it: what a file name holds that is not UTF-8 becomes an escape."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _channels(kind: Kind) -> Sequence[str]:
-    order = color_order(kind.channels)
-    return [str(i) for i in range(kind.channels)] if order == UNNAMED else order

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.definition import UNNAMED, Definition
+from gpustats.definition import Definition, channel_names
 from gpustats.errors import MergeError
 from gpustats.failures import FailureLog
 from gpustats.result import html, stored, text
@@ -137,9 +137,7 @@ class Stats(Derived):
     def channels(self) -> tuple[str, ...]:
         """Names of the channels: the letters of the colour order, "0", "1", ... where it is unnamed."""
         kind, order = self.totals.kind, self.definition.color_order
-        if kind is not None and order == UNNAMED:
-            return tuple(str(i) for i in range(kind.channels))
-        return tuple(order)
+        return tuple(order) if kind is None else channel_names(kind.channels, order)
 
     def numbers(self) -> dict[str, Number]:
         """Return the derived numbers that this result has, by name: ``mean``, ``per_image.std`` and so on."""
