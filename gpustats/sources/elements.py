@@ -17,7 +17,17 @@ from gpustats.sources.choice import choose_one, listed
 from gpustats.sources.options import SourceOptions
 from gpustats.wording import option
 
-__all__ = ["Elements", "described", "from_module", "is_array", "is_element", "is_image", "is_path", "is_pil"]
+__all__ = [
+    "Elements",
+    "described",
+    "each_label",
+    "from_module",
+    "is_array",
+    "is_element",
+    "is_image",
+    "is_path",
+    "is_pil",
+]
 
 _IMAGE_ENTRIES = (("image", "images", "img"), ("pixel_values",), ("input", "inputs"))
 _LABEL_ENTRIES = ("label", "labels", "target", "class", "cls")
@@ -73,7 +83,7 @@ class Elements:
         except ImageError as error:
             raise DataError(f"{self._label}: element {number}: {error}") from error.__cause__
         if isinstance(image, list | tuple) and image and all(map(is_image, image)):
-            yield from zip(image, _each(label, len(image)), strict=True)
+            yield from zip(image, each_label(label, len(image)), strict=True)
         elif is_image(image) or is_path(image):
             yield image, label
         else:
@@ -242,7 +252,7 @@ def _several(element: Sequence[Any]) -> ImageError:
     )
 
 
-def _each(labels: Any, count: int) -> list[Any]:
+def each_label(labels: Any, count: int) -> list[Any]:
     """Return a label for each image: those of a list or an array with as many."""
     if isinstance(labels, list | tuple) or (hasattr(labels, "shape") and len(labels.shape) == 1):
         found = list(labels)

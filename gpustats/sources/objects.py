@@ -20,7 +20,17 @@ from gpustats.failures import Failure, ImageError
 from gpustats.sources.arrays.layout import image_view, resolve
 from gpustats.sources.arrays.slabs import array_samples
 from gpustats.sources.base import Sample, Source
-from gpustats.sources.elements import Elements, described, from_module, is_array, is_element, is_image, is_path, is_pil
+from gpustats.sources.elements import (
+    Elements,
+    described,
+    each_label,
+    from_module,
+    is_array,
+    is_element,
+    is_image,
+    is_path,
+    is_pil,
+)
 from gpustats.sources.files.file import key_of
 from gpustats.sources.items import Item
 from gpustats.sources.kinds import suffix, takes_of
@@ -250,7 +260,7 @@ class IterableSource(Source):
         if layout[0] != "N":
             yield _label(label), image_view(array, layout)
             return
-        labels = _labels(label, len(array))
+        labels = [_label(value) for value in each_label(label, len(array))]
         for i in range(len(array)):
             yield labels[i], image_view(array[i], layout)
 
@@ -291,11 +301,3 @@ def _label(value: Any) -> str:
     if value is None or (hasattr(value, "shape") and len(value.shape)) or isinstance(value, dict | list | tuple):
         return ""
     return str(value.item() if hasattr(value, "item") else value)
-
-
-def _labels(values: Any, count: int) -> list[str]:
-    if isinstance(values, list | tuple) or (hasattr(values, "shape") and len(values.shape) == 1):
-        texts = [_label(value) for value in values]
-        if len(texts) == count:
-            return texts
-    return [""] * count

@@ -534,9 +534,9 @@ FAULTS = [
         "test_layout.py::test_arrays_are_read_in_slabs",
     ),
     _fault(
-        "objects",
-        "if len(texts) == count:",
-        "if len(texts) >= count:",
+        "elements",
+        "if len(found) == count:",
+        "if len(found) >= count:",
         "test_objects.py::test_batches_are_counted_image_by_image",
     ),
     _fault(
