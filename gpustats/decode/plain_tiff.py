@@ -185,13 +185,15 @@ def _pieces(tags: _Tags, height: int, width: int, samples: int, end: int) -> _Pi
     """Return all strips or tiles of a file that ends there; raises `Doubt` where some are missing or odd."""
     if _TILES in tags:
         high, wide = tags.value(_TILE_HEIGHT), tags.value(_TILE_WIDTH)
-        starts, sizes, others = tags.values(_TILES), tags.values(_TILE_BYTES), _STRIP_TAGS
+        starts, sizes = tags.values(_TILES), tags.values(_TILE_BYTES)
+        others: tuple[int, ...] = _STRIP_TAGS
         if high % 16 or wide % 16 or high * wide > max(height * width, _LARGE_TILE):
             raise Doubt
     else:
         rows = tags.value(_STRIP_ROWS, _ALL_ROWS)
         high, wide = min(rows, height), width
-        starts, sizes, others = tags.values(_STRIPS), tags.values(_STRIP_BYTES), _TILE_TAGS
+        starts, sizes = tags.values(_STRIPS), tags.values(_STRIP_BYTES)
+        others = _TILE_TAGS
         if _MOST_ROWS < rows < _ALL_ROWS:
             raise Doubt
     if not (height and width and high and wide):

@@ -9,6 +9,7 @@ import struct
 import zlib
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -212,7 +213,7 @@ def test_what_else_a_file_may_say(data: bytes) -> None:
         changed(TILES, long(325, *values(TILES, 325)[:-1], 1)),
         changed(TILES, short(323, 24)),
         changed(TILES, short(322, 0)),
-        changed(TILES, long(322, 1 << 14), long(323, 1 << 14)),
+        changed(TIFFS["RGB, deflate, one tile, <"], long(322, 1 << 14), long(323, 1 << 14)),
     ],
 )
 def test_what_is_left_to_pillow(data: bytes) -> None:
@@ -228,8 +229,12 @@ def test_directories_that_are_left_to_pillow() -> None:
     data = with_entries(RGB, parts + large, order)
     assert plain_tiff(data) is not None
     assert plain_tiff(data[:-1]) is None, "a text ends behind the file"
-    shared = data.replace(struct.pack("<HHI", 65004, 2, 900), struct.pack("<HHI", 65004, 2, len(data) // 2))
-    assert plain_tiff(shared) is None
+    for count, fits in ((len(data) // 6, True), (len(data) // 4, False)):
+        shared = bytearray(data)
+        for tag, *_ in large:
+            at = data.index(struct.pack("<HHI", tag, 2, 900))
+            shared[at : at + 12] = struct.pack("<HHII", tag, 2, count, 8)
+        assert (plain_tiff(bytes(shared)) is not None) is fits, "texts that are longer than the file together"
     assert plain_tiff(changed(RGB, (65000, 7, 1 << 31, bytes(8)))) is None
 
 
@@ -245,6 +250,20 @@ def stored_jpeg(piece: bytes) -> bytes:
     (start,), (size,) = values(data, 273), values(data, 279)
     assert start + size == len(data)
     return changed(data[:start] + piece, long(279, len(piece)), long(278, 33))
+
+
+def jpeg_of_three_scans() -> bytes:
+    """Return a JPEG whose components come one after the other, which a decoder has to hold all."""
+    planes = [encoded(plane, "JPEG") for plane in PHOTO.convert("YCbCr").split()]
+    first = planes[0]
+    frame, scan = first.index(b"\xff\xc0"), first.index(b"\xff\xda")
+    components = b"".join(bytes((i, 0x11, 0)) for i in (1, 2, 3))
+    header = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 33, 41, 3) + components
+    scans = b"".join(
+        b"\xff\xda\0\x08\1" + bytes((i, 0, 0, 63, 0)) + plane[plane.index(b"\xff\xda") + 10 : -2]
+        for i, plane in enumerate(planes, 1)
+    )
+    return first[:frame] + header + first[frame + 13 : scan] + scans + b"\xff\xd9"
 
 
 def test_jpegs_that_are_left_to_pillow() -> None:
@@ -263,6 +282,12 @@ def test_jpegs_that_are_left_to_pillow() -> None:
         plain = plain_tiff(data)
         assert plain is not None
         assert module._decode_with_imagecodecs(FORMATS["TIFF"], plain) is None
+    data = stored_jpeg(jpeg_of_three_scans())
+    check(changed(data, short(530, 1, 1)), PILLOW)
+    lossless = stored_jpeg(imagecodecs.jpeg8_encode(ARRAYS["RGB"], lossless=True))
+    plain = plain_tiff(changed(lossless, short(262, 2)))
+    assert plain is not None
+    assert module._decode_with_imagecodecs(FORMATS["TIFF"], plain) is None
     tables = encoded(PHOTO)
     for odd in ((347, 3, 2, bytes(4)), short(347, 1), short(530, 2), short(530, 2, 34), (530, 5, 1, bytes(8))):
         assert plain_tiff(changed(stored_jpeg(tables), odd)) is None
