@@ -1,10 +1,10 @@
-"""CPU decoding of one image: simplejpeg for JPEG, imagecodecs for PNG and WebP, Pillow for everything else.
+"""CPU decoding of one image: simplejpeg for JPEG, imagecodecs for PNG, WebP and TIFF, Pillow for everything else.
 
 The pixels are those of Pillow's ``convert("RGB")``: first frame, no EXIF turn, alpha dropped, greyscale repeated
 three times; under other modes those of `gpustats.decode.modes` and `gpustats.decode.deep`.
-The verdict is Pillow's too: a JPEG about which libjpeg warns, and a PNG or WebP file that imagecodecs refuses or that
-is not plain (`gpustats.decode.plain`), is handed to Pillow, which refuses truncated files and keeps what it can read
-whole.
+The verdict is Pillow's too: a JPEG about which libjpeg warns, and a file that imagecodecs refuses or that is not plain
+(`gpustats.decode.plain`, `gpustats.decode.plain_tiff`), is handed to Pillow, which refuses truncated files and keeps
+what it can read whole.
 """
 
 from __future__ import annotations
@@ -229,15 +229,15 @@ class Decoder:
                 "not_an_image", "the file is empty" if not data else "the first bytes are those of no image format"
             )
         try:
-            if kind.misfit is not None and (misfit := kind.misfit(data)):
-                if self._mode == "native" and kind.deep is not None:
-                    return self._decode_deep(kind.deep(data)), NUMPY if kind.name == "PNM" else IMAGECODECS
-                raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
             if kind.plain is not None and (plain := kind.plain(data)) is not None:
                 self._admit_pixels(kind, data, plain.height, plain.width)
                 pixels = _decode_with_imagecodecs(kind, plain)
                 if pixels is not None:
                     return in_mode(pixels, self._mode), IMAGECODECS
+            if kind.misfit is not None and (misfit := kind.misfit(data)):
+                if self._mode == "native" and kind.deep is not None:
+                    return self._decode_deep(kind.deep(data)), NUMPY if kind.name == "PNM" else IMAGECODECS
+                raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
             return self._decode_with_pillow(kind, data), PILLOW
         except ImageError:
             raise
@@ -298,7 +298,7 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
 def _decode_with_imagecodecs(kind: Format, plain: Plain) -> NDArray[np.uint8] | None:
     """Return the pixels, of shape (H, W) or (H, W, C), None where Pillow should have the file."""
     try:
-        pixels: NDArray[np.uint8] = getattr(imagecodecs, kind.codec)(plain.data)
+        pixels: NDArray[np.uint8] = plain.decode() if plain.decode else getattr(imagecodecs, kind.codec)(plain.data)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - Pillow decides what is damaged, and says how

@@ -22,15 +22,16 @@ __all__ = [
     "jpeg_misfit",
     "png_misfit",
     "pnm_misfit",
-    "tiff_end",
     "tiff_misfit",
+    "tiff_pieces",
     "tiff_tags",
 ]
 
 BIG_ENDIAN_BIGTIFF = b"MM\0+"
 """How a file begins whose tags Pillow misreads."""
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 256, 257, 258, 262, 277, 338, 339
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 277, 338, 339
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _PIECES = ((273, 279), (324, 325))
 """Where strips and tiles start, and their lengths."""
@@ -168,15 +169,15 @@ def tiff_tags(data: bytes) -> TiffTags:
     )
 
 
-def tiff_end(data: bytes) -> int:
-    """Return where the last strip or tile of the first image ends."""
+def tiff_pieces(data: bytes) -> tuple[int, list[tuple[int, int]]]:
+    """Return the compression of the first image of a TIFF, and where its strips or tiles start and end."""
     tags = _directory(data)
-    ends = [
-        start + length
+    pieces = [
+        (start, start + length)
         for starts, lengths in _PIECES
         for start, length in zip(_numbers(tags.get(starts, ())), _numbers(tags.get(lengths, ())), strict=False)
     ]
-    return max(ends, default=0)
+    return tags.get(_COMPRESSION, 1), pieces
 
 
 def _directory(data: bytes) -> Any:

@@ -9,6 +9,7 @@ __all__ = ["FAULTS"]
 _VERDICTS = "tests/decode/test_verdicts.py"
 _HEADERS = "tests/decode/test_headers.py"
 _PLAIN = "tests/decode/test_plain.py"
+_PLAIN_TIFF = "tests/decode/test_plain_tiff.py"
 
 
 def _decode(old: str, new: str, test: str) -> Fault:
@@ -35,6 +36,10 @@ def _plain(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/decode/plain.py", old, new, f"{_PLAIN}::{test}")
 
 
+def _plain_tiff(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/decode/plain_tiff.py", old, new, f"{_PLAIN_TIFF}::{test}")
+
+
 def _mode(module: str, old: str, new: str, test: str) -> Fault:
     return Fault(f"gpustats/decode/{module}.py", old, new, f"tests/decode/test_modes.py::{test}")
 
@@ -47,6 +52,30 @@ def _transform(old: str, new: str, test: str) -> Fault:
 
 
 FAULTS = [
+    _plain_tiff("value >> high_half & 0xFFFF", "value & 0xFFFF", "test_tiff"),
+    _plain_tiff("if tag <= last or tag", "if tag < last or tag", "test_directories_that_are_left_to_pillow"),
+    _plain_tiff("or left < 0", "", "test_directories_that_are_left_to_pillow"),
+    _plain_tiff("tags.value(tag, 1) == 1 for", "tags.value(tag, 1) for", "test_what_is_left_to_pillow"),
+    _plain_tiff("is_one(tag, _RATIONAL)", "value(tag) >= 0", "test_what_else_a_file_may_say"),
+    _plain_tiff("or high * wide > max(height * width, _LARGE_TILE)", "", "test_what_is_left_to_pillow"),
+    _plain_tiff("if _MOST_ROWS < rows < _ALL_ROWS:", "if False:", "test_what_is_left_to_pillow"),
+    _plain_tiff("any(tag in tags for tag in others)", "False", "test_what_is_left_to_pillow"),
+    _plain_tiff("if any(start + size > end for", "if any(start > end for", "test_what_is_left_to_pillow"),
+    _plain_tiff("if sizes[-1] != last * row or", "if", "test_what_is_left_to_pillow"),
+    _plain_tiff("!= flat.size:", "> flat.size:", "test_deflate_that_is_left_to_pillow"),
+    _plain_tiff("    if predicted:", "    if False:", "test_tiff"),
+    _plain_tiff("not set(sampling) <= {1, 2, 4}", "False", "test_jpegs_that_are_left_to_pillow"),
+    _plain_tiff(" or jpeg_scans(data, height * width)", "", "test_jpegs_that_are_left_to_pillow"),
+    _plain_tiff("not in _SEQUENTIAL", "in ()", "test_jpegs_that_are_left_to_pillow"),
+    _plain_tiff(
+        "!= (8, *out.shape[:2], components)", "!= (8, *out.shape[:2], sampling)", "test_jpegs_that_are_left_to_pillow"
+    ),
+    _mode(
+        "deep",
+        "        _check_deflate(data, pieces)\n",
+        "        pass\n",
+        "test_a_deep_tiff_whose_compressed_data_are_damaged",
+    ),
     _mode("modes", "+ 0x8000) >> 16", ") >> 16", "test_every_colour_as_pillow_greys_it"),
     _mode("modes", "19595, 38470, 7471", "19595, 38469, 7472", "test_every_colour_as_pillow_greys_it"),
     _mode("modes", "pixels.ndim == 3 and pixels.shape[2] != 1", "pixels.ndim != 2", "test_grey_is_for_encoded_images"),
