@@ -242,12 +242,11 @@ def compute(
         gpu_options=gpu_options,
     )
     grouping = Grouping(group_by, group)
-    options = SourceOptions(
-        column=column if isinstance(column, str) else None,
-        picked=None if isinstance(column, str) else column,
+    options = SourceOptions.of(
+        column=column,
         feature=feature,
         group=grouping.column,
-        root=None if root is None else os.fspath(root),
+        root=root,
         layout=layout,
         repeats=repeats,
         color_order=color_order,

@@ -288,6 +288,7 @@ def open_container(kind: str, file: File, key: str, options: SourceOptions, *nam
     module, _, cls = KINDS[kind].cls.rpartition(".")
     source: ShardSource = getattr(importlib.import_module(f"gpustats.sources.{module}"), cls)(file, key, options, *name)
     source.takes = takes_of(kind)
+    source.notes.kinds[kind] += 1
     return source
 
 

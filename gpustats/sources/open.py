@@ -209,7 +209,7 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
     from gpustats.sources.places.remote_folder import RemoteFolderSource
 
     system, path = connect(url, options)
-    file = RemoteFile(system, path, label)
+    file = RemoteFile(system, path, label, max_bytes=options.max_bytes)
     kind = kind_of(file.name)
     if kind is not None:
         source: Source = open_container(kind, file, key if kind == "list" else key or file.name, options)

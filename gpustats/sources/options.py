@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
@@ -70,6 +71,22 @@ class SourceOptions:
             raise OptionError(f"{named('repeats')} should be 'once' or 'count', got {self.repeats!r}")
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
             raise OptionError(f"{named('storage_options')} should be a dict, got {type(self.storage_options).__name__}")
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        column: str | int | Callable[[Any], Any] | None,
+        root: str | os.PathLike[str] | None,
+        **others: Any,
+    ) -> SourceOptions:
+        """Return the options for arguments as the user gave them."""
+        return cls(
+            column=column if isinstance(column, str) else None,
+            picked=None if isinstance(column, str) else column,
+            root=None if root is None else os.fspath(root),
+            **others,
+        )
 
     @property
     def given(self) -> frozenset[str]:

@@ -15,6 +15,9 @@ from gpustats.sources.options import SourceOptions, missing_extra
 
 __all__ = ["RemoteFile", "UrlReader", "connect"]
 
+_UNKNOWN = 1 << 20
+"""Bytes that a file is taken to have whose size is not known."""
+
 
 class RemoteFile:
     """A file behind a URL; see `files.File`. It is an item: called, it reads the whole file.
@@ -27,9 +30,20 @@ class RemoteFile:
         As the file system has it.
     label : str
         The URL without credentials.
+    size : int, optional
+        As a listing gives it.
+    max_bytes : int
+        The most that `fetch` reads.
+
+    Attributes
+    ----------
+    size : int or None
+        As the listing gave it.
+    held : int
+        Bytes that it takes when it was fetched, as far as that is known.
     """
 
-    def __init__(self, system: Any, path: str, label: str) -> None:
+    def __init__(self, system: Any, path: str, label: str, size: int | None = None, max_bytes: int = 1 << 32) -> None:
         self.path: str | None = None
         protocol = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
         self.identity = f"{protocol}://{path}"
@@ -37,6 +51,9 @@ class RemoteFile:
         self.name = unquote(label.rstrip("/").rpartition("/")[2])
         self._system = system
         self._remote = path
+        self.size = size
+        self._max_bytes = max_bytes
+        self.held = min(_UNKNOWN if size is None else size, max_bytes)
 
     def open(self) -> BinaryIO:
         """Open for reading ahead."""
@@ -45,6 +62,10 @@ class RemoteFile:
     def sibling(self, name: str) -> str:
         """Return the URL of a file in the same folder."""
         return f"{self.label.rpartition('/')[0]}/{name}"
+
+    def fetch(self) -> bytes:
+        """Read the whole file, where it is not too large for its source."""
+        return self(self._max_bytes)
 
     def __call__(self, max_bytes: int) -> bytes:
         """Read the whole file, where it is not too large."""
@@ -66,10 +87,12 @@ class UrlReader:
     def __init__(self, base: str, options: SourceOptions) -> None:
         self._system, self._path = connect(base, options)
         self._label = public_url(base).rstrip("/")
+        self._max_bytes = options.max_bytes
 
     def item(self, relative: str) -> Item:
         """Return an item that reads one file."""
-        return RemoteFile(self._system, f"{self._path.rstrip('/')}/{relative}", f"{self._label}/{relative}")
+        path, label = f"{self._path.rstrip('/')}/{relative}", f"{self._label}/{relative}"
+        return RemoteFile(self._system, path, label, max_bytes=self._max_bytes)
 
 
 def connect(url: str, options: SourceOptions) -> tuple[Any, str]:

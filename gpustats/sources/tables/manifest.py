@@ -56,6 +56,7 @@ class ManifestSource(ShardSource):
                     pick(row, self._options.column, PATH_COLUMNS, "column"),
                     pick(row, self._options.group, GROUP_COLUMNS, "column"),
                 )
+                self.notes.offer(dict.fromkeys(map(str, row), ""), columns[1])
                 if columns[0] is None:
                     names = ", ".join(map(str, row)) or "none"
                     raise ImageError(
