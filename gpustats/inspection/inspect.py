@@ -18,6 +18,7 @@ from gpustats.run import nothing_read
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
+from gpustats.statistics.compiled import expect
 from gpustats.wording import named
 
 __all__ = ["inspect"]
@@ -96,6 +97,7 @@ def inspect(
     source = grouping.checked(lambda: open_source(data, options))
     walk = Walk(source, seconds, grouping.function)
     looks = _looks(walk, engine.max_bytes)
+    expect(walk.images)
     each, failures = seconds_a_pixel(walk.first, looks, engine)
     for failure in failures:
         sample = next((sample for sample in walk.first if sample[0] == failure.key), None)
