@@ -385,6 +385,18 @@ def test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content(tmp_path: 
     assert reused("--changed", "hash") == 1
 
 
+@case("compute", "--suffixes")
+@case("inspect", "--suffixes")
+def test_suffixes(tmp_path: Path) -> None:
+    flat(tmp_path / "a.png", 51)
+    flat(tmp_path / "a.bmp", 102)
+    (tmp_path / "list.txt").write_text("a\n")
+    for suffix, mean in ((".png", 51), (".gif,.bmp", 102)):
+        assert mean_of(compute(tmp_path / "list.txt", "--suffixes", suffix)) == mean
+        assert inspected(tmp_path / "list.txt", "--suffixes", suffix)["images"] == 1
+    assert invoke("compute", tmp_path / "list.txt").code == 1
+
+
 @case("compute", "--root")
 def test_root(tmp_path: Path) -> None:
     flat(tmp_path / "one" / "a.png", 51)

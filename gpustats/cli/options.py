@@ -236,6 +236,12 @@ _OF_SOURCES = (
     ),
     click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from."),
     click.option(
+        "--suffixes",
+        metavar="ENDINGS",
+        callback=lambda context, parameter, text: None if text is None else text.split(","),
+        help="Endings of images that are named without them: .jpg,.png. By default those of all formats.",
+    ),
+    click.option(
         "--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW."
     ),
     click.option("--color-order", metavar="ORDER", help="Order of the channels of arrays, such as BGR."),

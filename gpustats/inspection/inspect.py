@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from gpustats.engines.device import open_engine
@@ -33,6 +33,7 @@ def inspect(
     group: str | None = None,
     group_by: str | Callable[[str], object] | None = None,
     root: str | os.PathLike[str] | None = None,
+    suffixes: str | Sequence[str] | None = None,
     layout: Layout = "auto",
     color_order: str | None = None,
     repeats: Literal["once", "count"] = "once",
@@ -51,7 +52,7 @@ def inspect(
         gone from it.
     seconds : float
         How long to list. What was found by then is a lower bound, and the result says so.
-    column, feature, group, group_by, root, layout, color_order, repeats, storage_options, max_pixels
+    column, feature, group, group_by, root, suffixes, layout, color_order, repeats, storage_options, max_pixels
         As for `compute`.
 
     Returns
@@ -88,6 +89,7 @@ def inspect(
         feature=feature,
         group=grouping.column,
         root=root,
+        suffixes=suffixes,
         layout=layout,
         color_order=color_order,
         repeats=repeats,

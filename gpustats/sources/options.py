@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -26,6 +26,8 @@ class SourceOptions:
     ----------
     column, feature, group, root : str, optional
         None: found by name or type.
+    suffixes : tuple of str, optional
+        Endings of images that are named without them; by default those of all formats.
     layout : str
         One of `LAYOUTS`.
     picked : int or callable, optional
@@ -44,6 +46,7 @@ class SourceOptions:
     feature: str | None = None
     group: str | None = None
     root: str | None = None
+    suffixes: tuple[str, ...] | None = None
     layout: str = "auto"
     picked: int | Callable[[Any], Any] | None = None
     repeats: str = "once"
@@ -62,6 +65,8 @@ class SourceOptions:
             raise OptionError(
                 f"{named('column')} should be a name, a position, a function or None, got {self.picked!r}"
             )
+        if self.suffixes is not None and not (self.suffixes and all(isinstance(s, str) and s for s in self.suffixes)):
+            raise OptionError(f"{named('suffixes')} should be endings such as '.jpg', got {self.suffixes!r}")
         if self.layout not in LAYOUTS:
             raise OptionError(f"{named('layout')} should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         order = self.color_order
@@ -78,10 +83,12 @@ class SourceOptions:
         *,
         column: str | int | Callable[[Any], Any] | None,
         root: str | os.PathLike[str] | None,
+        suffixes: str | Sequence[str] | None,
         **others: Any,
     ) -> SourceOptions:
         """Return the options for arguments as the user gave them."""
         return cls(
+            suffixes=(suffixes,) if isinstance(suffixes, str) else None if suffixes is None else tuple(suffixes),
             column=column if isinstance(column, str) else None,
             picked=None if isinstance(column, str) else column,
             root=None if root is None else os.fspath(root),
