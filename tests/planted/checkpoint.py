@@ -193,7 +193,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/api.py",
-        'names = ("column", "picked", "feature", "group", "root", "layout", "color_order", "repeats")',
+        'names = ("column", "picked", "feature", "group", "root", "suffixes", "layout", "color_order", "repeats")',
         'names = ("column", "feature", "root", "layout")',
         _RUN + "a_checkpoint_is_of_one_set_of_options",
     ),
