@@ -17,6 +17,7 @@ __all__ = [
     "BIG_ENDIAN_BIGTIFF",
     "TiffTags",
     "avif_misfit",
+    "gdal_nodata",
     "jpeg2000_components",
     "jpeg2000_misfit",
     "jpeg_misfit",
@@ -30,9 +31,12 @@ __all__ = [
 BIG_ENDIAN_BIGTIFF = b"MM\0+"
 """How a file begins whose tags Pillow misreads."""
 
+_TIFFS = (b"II*\0", b"MM\0*", b"II+\0")
+
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 277, 338, 339
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_GDAL_NODATA = 42113
 _PIECES = ((273, 279), (324, 325))
 """Where strips and tiles start, and their lengths."""
 _COLOURS: dict[int | None, int] = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
@@ -178,6 +182,19 @@ def tiff_pieces(data: bytes) -> tuple[int, list[tuple[int, int]]]:
         for start, length in zip(_numbers(tags.get(starts, ())), _numbers(tags.get(lengths, ())), strict=False)
     ]
     return tags.get(_COMPRESSION, 1), pieces
+
+
+def gdal_nodata(data: bytes) -> float | None:
+    """Return the value that stands for no data in a TIFF, as GDAL writes it: text in a tag of its own.
+
+    None where the file is no TIFF, or says nothing, or no number.
+    """
+    if data[:4] not in _TIFFS:
+        return None
+    try:
+        return float(str(_directory(data).get(_GDAL_NODATA, "")).strip("\0 "))
+    except Exception:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; the decoder names the damage
+        return None
 
 
 def _directory(data: bytes) -> Any:

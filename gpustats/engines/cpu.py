@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 
 from gpustats.decode import decoder as decode
+from gpustats.decode.depth import gdal_nodata
 from gpustats.decode.transform import Transform, turned
 from gpustats.definition import RGB, Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
+from gpustats.engines.masks import Masks
 from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.failures import Failure, ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
 from gpustats.sources.items import Pixels
 from gpustats.statistics.builder import RowBuilder
+from gpustats.statistics.missing import without
 from gpustats.statistics.rows import Rows
 from gpustats.wording import option
 
@@ -54,6 +57,8 @@ class CpuEngine:
         Seconds after which a worker reports its results, even if images of its batch are left; by default a fifth.
     gpu_not_used : str, optional
         Why it is the CPU, for the provenance.
+    masks : Masks, optional
+        Which pixels count.
     """
 
     def __init__(
@@ -65,11 +70,13 @@ class CpuEngine:
         memory: int,
         tell_after: float | None = None,
         gpu_not_used: str | None = None,
+        masks: Masks | None = None,
     ) -> None:
         self._definition = definition
         self._transform = Transform.parse(definition.transform)
-        self._transforms = self._transform != Transform()
-        self._only_on_host = self._transforms or bool(definition.nodata)
+        self._masks = masks
+        self._prepares = self._transform != Transform() or masks is not None or definition.nodata_tag
+        self._only_on_host = self._prepares or bool(definition.nodata)
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -95,7 +102,14 @@ class CpuEngine:
         stop = threading.Event()
 
         def work() -> None:
-            decoder = decode.Decoder(self._max_pixels, self._memory, self._transform, self._definition.mode)
+            decoder = decode.Decoder(
+                self._max_pixels,
+                self._memory,
+                self._transform,
+                self._definition.mode,
+                alpha_masks=self._definition.alpha == "mask",
+                beside=0 if self._masks is None else self._masks.bytes_a_pixel,
+            )
             batch: SharedBatch | None = None
             try:
                 while not stop.is_set() and (batch := batch or pool.take()) is not None:
@@ -121,6 +135,14 @@ class CpuEngine:
                 deadline = time.monotonic() + _PATIENCE
                 for thread in threads:
                     thread.join(max(deadline - time.monotonic(), 0))
+
+    def _prepared(self, key: str, data: bytes | Pixels, pixels: Pixels) -> Pixels:
+        """Return the pixels of an image without those that a tag or a mask leaves out, resized and cropped."""
+        if self._definition.nodata_tag and isinstance(data, bytes):
+            pixels = without(pixels, gdal_nodata(data))
+        if self._masks is not None:
+            pixels = self._masks.apply(key, pixels)
+        return self._transform.apply(pixels, self._max_pixels)
 
     def measure(
         self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
@@ -158,8 +180,8 @@ class CpuEngine:
                             on_device.append((key, group, data))
                             continue
                         pixels = data.get()  # type: ignore[attr-defined]  # CuPy's
-                if self._transforms:
-                    pixels = self._transform.apply(pixels, self._max_pixels)
+                if self._prepares:
+                    pixels = self._prepared(key, data, pixels)
                 rows.add(key, group, pixels)
                 by_decoder[name] += 1
             except ImageError as error:

@@ -68,7 +68,8 @@ def main() -> None:
                 memory, keys, groups, items = receive(requests)
                 budget = MemoryBudget(memory, workers=1)
                 transform = Transform.parse(definition.transform)
-                decoder = decode.Decoder(max_pixels, budget, transform, definition.mode)
+                alpha = definition.alpha == "mask"
+                decoder = decode.Decoder(max_pixels, budget, transform, definition.mode, alpha_masks=alpha)
                 try:
                     outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never)
                 except DataError as error:  # images that cannot be pooled end the run, not this process

@@ -11,7 +11,7 @@ from gpustats.errors import OptionError
 from gpustats.failures import ImageError
 from gpustats.wording import named, option
 
-__all__ = ["check_nodata", "present", "valid_values"]
+__all__ = ["check_nodata", "present", "valid_values", "without"]
 
 
 def check_nodata(nodata: object) -> tuple[float, ...]:
@@ -34,7 +34,7 @@ def check_nodata(nodata: object) -> tuple[float, ...]:
     if not values or not numbers or not all(np.isfinite(value) for value in values):
         hint = "; NaN and infinity are always left out" if numbers and values else ""
         raise OptionError(
-            f"{named('nodata')} should be a number, or one for each channel of a pixel, got {nodata!r}{hint}"
+            f"{named('nodata')} should be a number, one for each channel of a pixel, or 'tag', got {nodata!r}{hint}"
         )
     return tuple(float(value) for value in values)
 
@@ -70,6 +70,19 @@ def present(pixels: NDArray[Any], nodata: tuple[float, ...]) -> NDArray[np.bool_
             )
         missing = equal if missing is None else missing | equal
     return None if missing is None or not missing.any() else ~missing
+
+
+def without(pixels: NDArray[Any], value: float | None) -> NDArray[Any]:
+    """Return pixels whose values that are equal to one that stands for no data are masked.
+
+    Nothing is masked where no value of their type can be equal to it.
+    """
+    values = np.ma.getdata(pixels)
+    try:
+        wanted = None if value is None else _as_stored(value, values.dtype)
+    except ImageError:
+        wanted = None
+    return pixels if wanted is None else np.ma.MaskedArray(values, np.ma.getmaskarray(pixels) | (values == wanted))
 
 
 def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:
