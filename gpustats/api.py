@@ -51,6 +51,7 @@ def compute(
     per_image: str | os.PathLike[str] | bool | None = None,
     group_by: str | Callable[[str], object] | None = None,
     root: str | os.PathLike[str] | None = None,
+    suffixes: str | Sequence[str] | None = None,
     layout: Layout = "auto",
     color_order: str | None = None,
     resize: int | tuple[int, int] | None = None,
@@ -147,7 +148,10 @@ def compute(
         or an empty text) are in ``stats.groups[""]``.
     root : str or PathLike, optional
         The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own
-        folder.
+        folder; the paths in a Python list are by default relative to the working folder.
+    suffixes : str or sequence of str, optional
+        The endings of images that are named without them, by a list, a manifest or a table: ``(".jpg", ".png")``. By
+        default those of all formats. Where two files have the name, the image fails.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
         the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
@@ -239,6 +243,8 @@ def compute(
     by_tag = isinstance(nodata, str) and nodata == "tag"
     transform = transform_of(resize, crop, crop_pct, interpolation, recipe)
     masks = None if mask is None else Masks(mask, data)
+    if by_tag and mode == "L":
+        raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
     _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
     definition = Definition(
         color_order=color_order or RGB,
@@ -262,12 +268,12 @@ def compute(
         masks=masks,
     )
     grouping = Grouping(group_by, group)
-    options = SourceOptions(
-        column=column if isinstance(column, str) else None,
-        picked=None if isinstance(column, str) else column,
+    options = SourceOptions.of(
+        column=column,
         feature=feature,
         group=grouping.column,
-        root=None if root is None else os.fspath(root),
+        root=root,
+        suffixes=suffixes,
         layout=layout,
         repeats=repeats,
         color_order=color_order,
@@ -337,7 +343,7 @@ def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: b
 
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
-    names = ("column", "picked", "feature", "group", "root", "layout", "color_order", "repeats")
+    names = ("column", "picked", "feature", "group", "root", "suffixes", "layout", "color_order", "repeats")
     return {
         name: key_of(getattr(value, "__qualname__", str(value)))
         for name in names

@@ -16,6 +16,7 @@ import gpustats
 from gpustats.decode import modes
 from gpustats.decode.decoder import Decoder
 from gpustats.decode.depth import gdal_nodata
+from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 from tests.images import encoded, photo
 
@@ -185,6 +186,7 @@ def test_a_palette_of_a_mask(tmp_path: Path, images: list[Any]) -> None:
         ({"alpha": "keep"}, "alpha should be 'drop' or 'mask', got 'keep'"),
         ({"alpha": "mask", "mode": "native"}, "takes alpha out of the pixels, and mode='native' measures it"),
         ({"alpha": "mask", "recipe": "clip"}, "alpha='mask' leaves pixels out"),
+        ({"nodata": "tag", "mode": "L"}, "nodata='tag' compares what is stored, and mode='L' changes it"),
         ({"nodata": "label"}, "or 'tag', got 'label'"),
     ],
 )
@@ -312,13 +314,17 @@ def test_the_tag_counts_for_each_file(tmp_path: Path) -> None:
 def test_what_the_tag_is_read_from() -> None:
     array = np.zeros((4, 5), np.uint8)
     assert gdal_nodata(geotiff(array, "-32768")) == -32768
-    for data in (b"", b"II*\0", encoded(photo(8, 8)), geotiff(array, "x"), geotiff(array, None), b"II*\0" + bytes(99)):
+    for data in (b"", b"II*\0", geotiff(array, "x"), geotiff(array, None), b"II*\0" + bytes(99)):
         assert gdal_nodata(data) is None
+    for other in (geotiff(array, "0", photometric="miniswhite"), geotiff(array > 0, "0")):
+        with pytest.raises(ImageError, match="with a GDAL_NODATA tag and a palette, inverted grey"):
+            gdal_nodata(other)
+    compute(encoded(photo(8, 8).quantize(4), "TIFF"), nodata="tag")
 
 
 def test_memory_for_a_mask_is_asked_for() -> None:
     data = encoded(photo(40, 50), "PNG")
-    for options, pixel in (({}, 7), ({"beside": 20}, 23), ({"alpha_masks": True}, 19)):
+    for options, pixel in (({}, 7), ({"beside": 20}, 23), ({"alpha_masks": True}, 19), ({"nodata_tag": True}, 19)):
         for spare in (0, -1):
             budget = MemoryBudget(1 << 30, 1)
             budget.share, budget.common = 1, 40 * 50 * pixel + spare

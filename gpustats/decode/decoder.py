@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import ImageFile
 
 from gpustats.decode.deep import Deep
+from gpustats.decode.depth import gdal_nodata
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
 from gpustats.decode.libtiff import silent_libtiff
@@ -58,7 +59,7 @@ _START_OF_IMAGE = b"\xff\xd8"
 _COEFFICIENT_BYTES = 6
 
 _NO_TRANSFORM = Transform()
-_ALPHA_BYTES = 16  # a pixel, with the mask of each channel
+_MASK_BYTES = 16  # a pixel, for the masks of its channels
 
 
 @functools.cache
@@ -120,6 +121,8 @@ class Decoder:
         What comes out, see `gpustats.definition.Definition`.
     alpha_masks : bool
         Whether pixels that are transparent come out masked.
+    nodata_tag : bool
+        Whether those come out masked that a TIFF file itself says to stand for no data.
     beside : int
         Bytes a pixel that are needed for its mask, beside the image.
 
@@ -137,14 +140,17 @@ class Decoder:
         mode: str = "RGB",
         *,
         alpha_masks: bool = False,
+        nodata_tag: bool = False,
         beside: int = 0,
     ) -> None:
         self._mode = mode
         self._alpha_masks = alpha_masks
-        self._beside = beside
+        self._nodata_tag = nodata_tag
+        self._beside = beside + (_MASK_BYTES if alpha_masks or nodata_tag else 0)
         self.max_pixels = max_pixels
         self._memory = memory
         self._transform = transform
+        self._as_is = mode == "RGB" and transform == _NO_TRANSFORM
         self._reserved = 0
         self._file_alone = 0
         self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
@@ -161,8 +167,17 @@ class Decoder:
             self._reserved = self._memory.reserve_all(size)
             self._file_alone = size
 
-    def decode(self, data: bytes) -> tuple[NDArray[Any], str]:
+    def decode(
+        self, data: bytes | NDArray[np.uint8], ordinary: tuple[int, int] | None = None
+    ) -> tuple[NDArray[Any], str]:
         """Decode one image; call `release` when its pixels were used, also after an error.
+
+        Parameters
+        ----------
+        data : bytes or ndarray of uint8
+            The file.
+        ordinary : tuple of int, optional
+            Height and width of a JPEG that is known to be ordinary: whole, of 8 bits, and grey or YCbCr.
 
         Returns
         -------
@@ -177,6 +192,10 @@ class Decoder:
         ImageError
             Where the image is not whole, is too large, or is of a kind that cannot be read.
         """
+        if ordinary is not None and (pixels := self._decode_ordinary(data, *ordinary)) is not None:
+            return pixels, SIMPLEJPEG
+        if not isinstance(data, bytes):
+            data = bytes(data)
         header = jpeg_header(data)
         if header is None:
             return self._decode_by_format(data)
@@ -202,6 +221,17 @@ class Decoder:
             buffer = self._buffer  # a large one is given back before Pillow takes as much
             return self._decode_by_format(data)
 
+    def _decode_ordinary(self, data: bytes | NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8] | None:
+        """Return the pixels of a small ordinary JPEG, None for what has to be looked at more closely."""
+        pixels = height * width
+        if not self._as_is or pixels > min(self.max_pixels, self._buffer.nbytes // 3) or may_hide_scans(data, pixels):
+            return None
+        try:
+            found: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=self._buffer)
+        except Exception:  # noqa: BLE001 - see `decode`
+            return None
+        return found
+
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
         if self._reserved:
@@ -223,16 +253,11 @@ class Decoder:
                 "not_an_image", "the file is empty" if not data else "the first bytes are those of no image format"
             )
         try:
-            if kind.plain is not None and not self._alpha_masks and (plain := kind.plain(data)) is not None:
-                self._admit_pixels(kind, data, plain.height, plain.width)
-                pixels = _decode_with_imagecodecs(kind, plain)
-                if pixels is not None:
-                    return in_mode(pixels, self._mode), IMAGECODECS
-            if kind.misfit is not None and (misfit := kind.misfit(data)):
-                if self._mode == "native" and kind.deep is not None:
-                    return self._decode_deep(kind.deep(data)), NUMPY if kind.name == "PNM" else IMAGECODECS
-                raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
-            return self._decode_with_pillow(kind, data), PILLOW
+            pixels, decoder = self._decode_kind(kind, data)
+            if self._nodata_tag and kind.name == "TIFF" and (value := gdal_nodata(data)) is not None:
+                with np.errstate(over="ignore"):
+                    pixels = masked(pixels, pixels != value)
+            return pixels, decoder
         except ImageError:
             raise
         except MemoryError:
@@ -241,6 +266,18 @@ class Decoder:
             raise ImageError("unsupported", f"{kind.name}: {error}") from None
         except Exception as error:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; one image, named
             raise verdict(kind, error, data) from None
+
+    def _decode_kind(self, kind: Format, data: bytes) -> tuple[NDArray[Any], str]:
+        if kind.plain is not None and not self._alpha_masks and (plain := kind.plain(data)) is not None:
+            self._admit_pixels(kind, data, plain.height, plain.width)
+            pixels = _decode_with_imagecodecs(kind, plain)
+            if pixels is not None:
+                return in_mode(pixels, self._mode), IMAGECODECS
+        if kind.misfit is not None and (misfit := kind.misfit(data)):
+            if self._mode == "native" and kind.deep is not None:
+                return self._decode_deep(kind.deep(data)), NUMPY if kind.name == "PNM" else IMAGECODECS
+            raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
+        return self._decode_with_pillow(kind, data), PILLOW
 
     def _decode_with_pillow(self, kind: Format, data: bytes) -> NDArray[np.uint8]:
         if kind.size is not None:
@@ -273,8 +310,7 @@ class Decoder:
 
     def _later(self, height: int, width: int) -> int:
         """Return the bytes that an image takes after it was decoded."""
-        beside = self._beside + (_ALPHA_BYTES if self._alpha_masks else 0)
-        return self._transform.peak_bytes(height, width) + beside * height * width
+        return self._transform.peak_bytes(height, width) + self._beside * height * width
 
     def _admit_pixels(self, kind: Format, data: bytes, height: int, width: int) -> None:
         check_size(height, width, self.max_pixels)

@@ -111,9 +111,15 @@ class Source:
         The options of `compute` that mean something to this source.
     names_once : bool
         Whether no file can be named twice.
+    lists : bool
+        Whether it finds images without making them: False for objects of the user's.
+    counts_images : bool
+        Whether `count` is the number of images, from a footer or the like; it may be None all the same.
     """
 
     names_once = False
+    lists = True
+    counts_images = False
 
     def __init__(self, label: str, takes: frozenset[str] = frozenset()) -> None:
         self.label = label

@@ -40,6 +40,7 @@ class Once(Source):
         self._seen = _Seen()
         self._folders: dict[str, str] = {}
         self.notes = source.notes
+        self.lists, self.counts_images = source.lists, source.counts_images
 
     def parts(self) -> Iterator[Entry]:
         """Yield what is named for the first time."""

@@ -11,7 +11,7 @@ from gpustats.errors import OptionError
 from gpustats.failures import ImageError
 from gpustats.wording import named, option
 
-__all__ = ["check_nodata", "present", "valid_values", "without"]
+__all__ = ["check_nodata", "present", "valid_values"]
 
 
 def check_nodata(nodata: object) -> tuple[float, ...]:
@@ -70,19 +70,6 @@ def present(pixels: NDArray[Any], nodata: tuple[float, ...]) -> NDArray[np.bool_
             )
         missing = equal if missing is None else missing | equal
     return None if missing is None or not missing.any() else ~missing
-
-
-def without(pixels: NDArray[Any], value: float | None) -> NDArray[Any]:
-    """Return pixels whose values that are equal to one that stands for no data are masked.
-
-    Nothing is masked where no value of their type can be equal to it.
-    """
-    values = np.ma.getdata(pixels)
-    try:
-        wanted = None if value is None else _as_stored(value, values.dtype)
-    except ImageError:
-        wanted = None
-    return pixels if wanted is None else np.ma.MaskedArray(values, np.ma.getmaskarray(pixels) | (values == wanted))
 
 
 def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:

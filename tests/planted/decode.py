@@ -66,8 +66,12 @@ FAULTS = [
         "image.crop((0, top, image.width, min(", "image.crop((0, 0, image.width, min(", "test_alpha", "decode/modes"
     ),
     _masks("and not self._alpha_masks and", "and", "test_alpha", "decode/decoder"),
-    _masks("(_ALPHA_BYTES if self._alpha_masks else 0)", "0", "test_memory_for_a_mask_is_asked_for", "decode/decoder"),
-    _masks("self._definition.nodata_tag and isinstance", "isinstance", "test_the_tag_of_gdal", "engines/cpu"),
+    _masks(
+        "if alpha_masks or nodata_tag else 0",
+        "if False else 0",
+        "test_memory_for_a_mask_is_asked_for",
+        "decode/decoder",
+    ),
     _masks("and values[field.name] == field.default", "", "test_definitions_that_are_not_ours", "definition"),
     _plain_tiff("value >> high_half & 0xFFFF", "value & 0xFFFF", "test_tiff"),
     _plain_tiff("if tag <= last or tag", "if tag < last or tag", "test_directories_that_are_left_to_pillow"),
@@ -129,9 +133,9 @@ FAULTS = [
         "tests/decode/test_modes.py::test_a_gpu_that_was_asked_for_does_not_decode_in_other_modes",
     ),
     Fault(
-        "gpustats/engines/worker.py",
-        "decode.Decoder(max_pixels, budget, transform, definition.mode)",
-        "decode.Decoder(max_pixels, budget, transform)",
+        "gpustats/engines/cpu.py",
+        "            self._definition.mode,\n            alpha_masks",
+        '            "RGB",\n            alpha_masks',
         "tests/decode/test_modes.py::test_a_run",
     ),
     _plain(
@@ -194,8 +198,8 @@ FAULTS = [
         "test_strips_are_the_whole",
     ),
     _modes(
-        "step = max(_STRIP_PIXELS // image.width, 1)",
-        "step = image.height",
+        "len(target)), np.uint8)\n    step = max(_STRIP_PIXELS // image.width, 1)",
+        "len(target)), np.uint8)\n    step = image.height",
         "test_large_images_are_converted_in_strips",
     ),
     _decode(
@@ -300,9 +304,9 @@ FAULTS = [
         f"{_TRANSFORM}::test_images_are_turned_as_pillow_turns_them",
     ),
     Fault(
-        "gpustats/engines/worker.py",
-        "Transform.parse(definition.transform)",
-        'Transform.parse("none")',
+        "gpustats/engines/cpu.py",
+        "            memory,\n            self._transform,\n",
+        "            memory,\n            Transform(),\n",
         f"{_TRANSFORM}::test_a_separate_process_asks_for_the_memory_too",
     ),
     Fault(
