@@ -687,10 +687,26 @@ def test_nodata(tmp_path: Path) -> None:
     pixels[1, :, 0] = 0
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert compute(tmp_path, "--nodata=0")["mean"] == [0.2] * 3
+    assert compute(tmp_path, "--nodata", "tag")["mean"] == [0.1, 0.15, 0.15], "a PNG has no such tag"
     assert compute(tmp_path, "--nodata", "0,0,0")["mean"] == [0.2 * 8 / 12, 0.2, 0.2]
     assert compute(tmp_path)["mean"] == [0.1, 0.15, 0.15]
     done = invoke("compute", tmp_path, "--nodata=black")
     assert (done.code, "0,0,0" in done.err) == (2, True)
+
+
+@case("compute", "--alpha", "--mask")
+def test_pixels_that_are_left_out(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 4), 51, np.uint8)
+    pixels[0] = 0
+    (tmp_path / "data").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "data" / "a.png")
+    Image.fromarray(np.repeat(np.array([[255], [0], [0], [1]], np.uint8), 4, axis=1)).save(tmp_path / "masks" / "a.png")
+    assert compute(tmp_path / "data")["mean"] == [0.15] * 3
+    assert compute(tmp_path / "data", "--alpha", "mask")["mean"] == [0.2] * 3
+    assert compute(tmp_path / "data", "--mask", tmp_path / "masks")["mean"] == [0.1] * 3
+    done = invoke("compute", tmp_path / "data", "--mask", tmp_path / "gone")
+    assert (done.code, "gone: there is no such folder" in done.err) == (1, True)
 
 
 @case("compute", "--for", "--bgr", "--scale", "--format")

@@ -146,10 +146,10 @@ def sides(context: click.Context, parameter: click.Parameter, text: str | None) 
     return int(text) if len(lengths) == 1 else (int(lengths[0]), int(lengths[1]))
 
 
-def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-    """Read ``-9999``, or ``0,0,0`` as one number for each channel."""
-    if text is None:
-        return None
+def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | str | None:
+    """Read ``-9999``, or ``0,0,0`` as one number for each channel; ``tag`` stays as it is."""
+    if text is None or text == "tag":
+        return text
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
