@@ -593,8 +593,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/result/groups.py",
-        "or totals.kind != whole.kind or not totals.images",
-        "or totals.kind != whole.kind",
+        " or totals.kind != whole.kind:",
+        ":",
         _GROUPS + "damaged_groups_are_refused",
     ),
     Fault(
