@@ -38,3 +38,8 @@ class Notes:
         """Add what another source says."""
         self.skipped.update(other.skipped)
         self.images_from.update(other.images_from)
+
+    def clear(self) -> None:
+        """Forget everything: the source is read again."""
+        self.skipped.clear()
+        self.images_from.clear()
