@@ -278,7 +278,9 @@ def compute(
             from gpustats.checkpoint.resume import Resumed
 
             settings = {"max_pixels": str(max_pixels), **_described(options)}
-            engine = stack.enter_context(Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked))
+            engine = stack.enter_context(
+                Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
+            )
         table = None
         if per_image is not None and per_image is not False:
             from gpustats.result.image_table import ImageTable

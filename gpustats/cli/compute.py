@@ -102,6 +102,21 @@ __all__ = ["compute"]
     help="How often a file counts that is named more than once, by a list, a manifest or several PATHs.",
 )
 @click.option(
+    "--sample",
+    metavar="N|SHARE",
+    callback=options.count_or_share,
+    help="Read only so many images, drawn at random, or each with this probability (0.1, 10%). The result is an "
+    "estimate, and says so.",
+)
+@click.option(
+    "--tolerance",
+    metavar="T",
+    type=float,
+    help="Read images in random order until the 95% interval of every mean and std reaches at most T to each side, on "
+    "[0, 1]: 0.002.",
+)
+@click.option("--seed", metavar="N", type=int, default=0, help="Which images --sample and --tolerance draw.")
+@click.option(
     "--storage-option",
     "storage_options",
     metavar="NAME=VALUE",

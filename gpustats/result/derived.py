@@ -81,7 +81,7 @@ class Derived:
         *,
         of: Literal["dataset", "population"] = "dataset",
     ) -> NDArray[np.float64]:
-        """Return the standard error of a number: how far it may be from that of all images, because only some were read.
+        """Return the standard error of a number: how far it may be from that of all images, as only some were read.
 
         The image is the unit that is drawn (cluster sampling): the pixels of one image are not independent of each
         other. See ``docs/samples.md`` for the formulas.
@@ -111,7 +111,7 @@ class Derived:
         >>> import gpustats, numpy
         >>> images = numpy.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), dtype="uint8")
         >>> gpustats.compute(images, sample=50, progress=False).stderr("mean").round(3).tolist()
-        [0.004, 0.003, 0.004]
+        [0.004, 0.004, 0.004]
         >>> gpustats.compute(images, progress=False).stderr("mean").tolist()
         [0.0, 0.0, 0.0]
         """
@@ -126,7 +126,7 @@ class Derived:
     ) -> NDArray[np.float64]:
         """Return the interval that holds the number of all images in a share `level` of all samples.
 
-        By Student's t, with one less than the number of images of one size that would say as much as these.
+        By Student's t; images that are much larger than the others make it wider.
 
         Parameters
         ----------
@@ -149,9 +149,8 @@ class Derived:
         --------
         >>> import gpustats, numpy
         >>> images = numpy.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), dtype="uint8")
-        >>> low, high = gpustats.compute(images, sample=50, progress=False).confidence_interval(0.95, "std")
-        >>> (low < gpustats.compute(images, progress=False).std).tolist()
-        [True, True, True]
+        >>> gpustats.compute(images, sample=50, progress=False).confidence_interval(0.95, "std").round(3).tolist()
+        [[0.289, 0.289, 0.289], [0.293, 0.293, 0.292]]
         """
         half, middle = self.half_width(name, level, of), self.number(name)
         return np.stack((middle - half, middle + half))
@@ -162,11 +161,11 @@ class Derived:
             raise ValueError(f"level should be a number above 0 and below 1, such as 0.95, got {level!r}")
         from gpustats.result.estimate import student
 
-        error, images = self._error(name, of)
-        return np.where(error == 0, 0.0, student(level, images - 1) * error)
+        error, freedom = self._error(name, of)
+        return np.where(error == 0, 0.0, student(level, freedom) * error)
 
     def _error(self, name: str, of: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the standard error of a number, and how many images of one size would say as much."""
+        """Return the standard error of a number, and its degrees of freedom."""
         if name not in clusters.ERRORS:
             raise ValueError(f"the error of {name!r} is not known; that of {', '.join(clusters.ERRORS)} is")
         if of not in ("dataset", "population"):
@@ -177,6 +176,7 @@ class Derived:
                 "large; compute again"
             )
         error = self.evaluate("moments", clusters.ERRORS[name])
+        freedom = np.maximum(self.evaluate("moments", clusters.WEIGHING[name]) - 1, 1)
         if of == "dataset":
             if not self.complete:
                 raise ValueError("the run was stopped before the end, and what it had read is no random sample")
@@ -186,7 +186,8 @@ class Derived:
                 raise ValueError("samples of different shares were pooled, so these are not numbers of one sample")
             else:
                 error *= math.sqrt(self.estimate.left)
-        return error, self.evaluate("moments", clusters.EFFECTIVE[name])
+                freedom /= self.estimate.left  # so is the error of the error smaller, the more of all were drawn
+        return error, freedom
 
     def pca(self) -> colour.PCA:
         """Return the principal components of the channels; needs ``statistics=["covariance"]``.

@@ -73,8 +73,8 @@ class Estimate:
         """Return what a table says, a line each."""
         if not self.even:
             return [
-                f"{self}, pooled from samples of different shares: every image that was read has the same weight, so the "
-                "numbers are not those of all images"
+                f"{self}, pooled from samples of different shares: every image that was read has the same weight, "
+                "so the numbers are not those of all images"
             ]
         seed = "" if self.seed is None or self.whole else f" (seed {self.seed})"
         lines = [f"{self}{seed}"]
@@ -171,6 +171,8 @@ def _student(p: float, n: float) -> float:
         return 1 / math.tan(p * math.pi / 2)
     if n == 2:
         return math.sqrt(2 / (p * (2 - p)) - 2)
+    if n < 2:
+        return _between(p, n)
     a = 1 / (n - 0.5)
     b = 48 / a**2
     c = ((20700 * a / b - 98) * a - 16) * a + 96.36
@@ -189,3 +191,16 @@ def _student(p: float, n: float) -> float:
             n + 2
         ) + 1 / y
     return math.sqrt(n * y)
+
+
+def _between(p: float, n: float) -> float:
+    """Return the quantile for 1 to 2 degrees of freedom, where the algorithm is off by up to 20 percent.
+
+    A parabola in 1 / n through the logarithms at 1, 2 and 4, which are exact or nearly so; off by 0.7 percent at 95%.
+    """
+    at = (1.0, 2.0, 4.0)
+    whole = 0.0
+    for i in at:
+        others = [(1 / n - 1 / j) / (1 / i - 1 / j) for j in at if j != i]
+        whole += math.log(_student(p, i)) * math.prod(others)
+    return math.exp(whole)

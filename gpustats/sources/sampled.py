@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gpustats.errors import DataError, OptionError
 from gpustats.failures import Failure, printable
-from gpustats.sources.base import Entry, Sample, Source, Within
+from gpustats.sources.base import Entry, Sample, Source
 from gpustats.sources.notes import Notes
 from gpustats.wording import named, option
 
@@ -30,6 +30,9 @@ _END = 1 << 64
 
 _FIRST = 100
 """Images that are read before `tolerance` is judged: of fewer the error itself is not known well."""
+
+_GROWTH = 3
+"""How many times as many images there are at most after a round: one huge image makes the error look much larger."""
 
 _AT_HAND = 20_000
 """Images whose names are kept, those with the smallest ranks; for more than these the names are listed again."""
@@ -186,14 +189,14 @@ class Drawing(Source):
         """Return how many images should do, going by the error so far, and some more: the error is not known well."""
         images, drawn = len(self._ranks), self._drawn
         if not math.isfinite(width):
-            return 2 * drawn
+            return _GROWTH * drawn
         unlimited = drawn * (width / tolerance) ** 2 / (1 - drawn / images)  # of a population without end
-        return max(int(1.1 * unlimited / (1 + unlimited / images)) + 1, int(1.2 * drawn) + 1)
+        return min(max(int(1.1 * unlimited / (1 + unlimited / images)), int(1.2 * drawn)) + 1, _GROWTH * drawn)
 
     def _within(self, start: int, end: int) -> NDArray[np.bool_]:
         """Return for every image whether its rank is from `start` to before `end`."""
         ranks = np.array(self._ranks, np.uint64)
-        chosen = ranks >= np.uint64(start)
+        chosen: NDArray[np.bool_] = ranks >= np.uint64(start)
         return chosen if end == _END else chosen & (ranks < np.uint64(end))
 
     def _end(self, count: int) -> int:
@@ -231,8 +234,8 @@ class Drawing(Source):
             self._kept_below = worst
         elif not self._source.again:
             raise DataError(
-                f"{printable(self.label)} can be read only once, so it cannot be known how many images there are before "
-                f"some are drawn; give a share, such as {option('sample', 0.1)}, or a list"
+                f"{printable(self.label)} can be read only once, so how many images there are is not known before some "
+                f"are drawn; give a share, such as {option('sample', 0.1)}, or a list"
             )
 
     def _entries(self, first: bool = False) -> Iterator[Entry]:

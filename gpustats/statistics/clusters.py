@@ -10,8 +10,9 @@ method replaces what an image adds to the error of the two by its linear part::
     std:       that of the variance divided by 2 std
 
 and the squared error of a sample of k images is about ``sum(e**2)`` for a population without end (see `_corrected`); a
-sample without replacement from N images has ``1 - k / N`` of it. All of it follows from six sums over images of products:
-``n n``, ``n s``, ``s s``, ``n q``, ``s q``, ``q q``. They are integers, so they merge in any order.
+sample without replacement from N images has ``1 - k / N`` of it. It follows from six sums over images of products:
+``n n``, ``n s``, ``s s``, ``n q``, ``s q``, ``q q``. How well the error itself is known follows from a seventh,
+``n**4``, see `_weighing`. They are integers, so they merge in any order.
 
 References
 ----------
@@ -33,12 +34,12 @@ from numpy.typing import NDArray
 from gpustats.statistics.base import Number, View, over
 from gpustats.statistics.exact import multiply, segment_sums
 
-__all__ = ["EFFECTIVE", "ERRORS", "PRODUCTS", "exact_products", "float_products", "float_sums", "shifted"]
+__all__ = ["ERRORS", "PRODUCTS", "WEIGHING", "exact_products", "float_products", "float_sums", "shifted"]
 
-_FIRST, _SECOND = (0, 0, 1, 0, 1, 2), (0, 1, 1, 2, 2, 2)  # of n, s, q
+_FIRST, _SECOND = (0, 0, 1, 0, 1, 2, 3), (0, 1, 1, 2, 2, 2, 3)  # of n, s, q, n n
 
 PRODUCTS = len(_FIRST)
-"""Sums over images that a channel has: ``n n``, ``n s``, ``s s``, ``n q``, ``s q``, ``q q``."""
+"""Sums over images that a channel has: ``n n``, ``n s``, ``s s``, ``n q``, ``s q``, ``q q``, ``n n n n``."""
 
 
 def exact_products(
@@ -49,12 +50,12 @@ def exact_products(
     Parameters
     ----------
     n, total, squares : ndarray of uint64, shape (N, C)
-        Of each image.
+        Of each image; n below 2**32.
     starts : sequence of int
         The first row of each segment.
     """
     images, channels = n.shape
-    both = np.stack((n, total, squares), axis=2)
+    both = np.stack((n, total, squares, n * n), axis=2)
     high, low = (
         segment_sums(half.reshape(images, channels * PRODUCTS), starts)
         for half in multiply(both[:, :, _FIRST], both[:, :, _SECOND])
@@ -82,7 +83,7 @@ def float_products(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         total = n * offsets
-        both = np.stack((n, total, deviations + total * offsets), axis=2)
+        both = np.stack((n, total, deviations + total * offsets, n * n), axis=2)
         products = (both[:, :, _FIRST] * both[:, :, _SECOND]).sum(axis=0)
     return products.tolist() if np.isfinite(products).all() else None
 
@@ -117,10 +118,10 @@ def shifted(products: Sequence[Any], by: Any) -> list[Any]:
 
     Examples
     --------
-    >>> shifted([1, 5, 25, 25, 125, 625], 5)  # one image of one pixel, whose value is 5
-    [1, 0, 0, 0, 0, 0]
+    >>> shifted([1, 5, 25, 25, 125, 625, 1], 5)  # one image of one pixel, whose value is 5
+    [1, 0, 0, 0, 0, 0, 1]
     """
-    nn, ns, ss, nq, sq, qq = products
+    nn, ns, ss, nq, sq, qq, nnnn = products
     return [
         nn,
         ns - by * nn,
@@ -128,6 +129,7 @@ def shifted(products: Sequence[Any], by: Any) -> list[Any]:
         nq - 2 * by * ns + by**2 * nn,
         sq - 2 * by * ss - by * nq + 3 * by**2 * ns - by**3 * nn,
         qq - 4 * by * sq + 2 * by**2 * nq + 4 * by**2 * ss - 4 * by**3 * ns + by**4 * nn,
+        nnnn,
     ]
 
 
@@ -150,12 +152,22 @@ def _effective(view: View, c: int) -> Any:
     return over(view["n"][c] ** 2, view["products"][c][0])
 
 
+def _weighing(view: View, c: int) -> Any:
+    """Return of how many images of one size the error would be known as well: (sum of n²)² / sum of n⁴.
+
+    The squared error is a sum of squares with the weights n². One less than this has degrees of freedom of Student's t
+    (Satterthwaite 1946, Biometrics Bulletin 2, 110-114): a few large images decide it, and it is known as badly as if
+    there were only these.
+    """
+    return over(view["products"][c][0] ** 2, view["products"][c][6])
+
+
 def _corrected(squares: Any, view: View, c: int) -> Any:
     """Return the squared error for the sum of squared linear parts.
 
     An image pulls the mean towards itself, the more the larger it is, and the linear part leaves that out; the
-    jackknife does not. Its residuals are larger by 1 / (1 - n / sum(n)); here that is taken at the average of n / sum(n)
-    that counts, one over the effective number of images. For images of one size it is the jackknife, and k / (k - 1).
+    jackknife does not: its residuals are larger by 1 / (1 - n / sum(n)). Here n / sum(n) is taken at its average over
+    pixels, which is one over the effective number of images. For images of one size this is the jackknife, k / (k - 1).
     """
     k, effective = view["images"][c], _effective(view, c)
     if effective <= 1:
@@ -177,7 +189,7 @@ def _std(view: View, c: int) -> Any:
     variance = over(view["deviation"][c], n)
     if not variance:
         return variance  # every image has the same one value
-    nn, _, _, nq, _, qq = _about_the_mean(view, c)
+    nn, _, _, nq, _, qq, _ = _about_the_mean(view, c)
     squares = max(qq - 2 * variance * nq + variance**2 * nn, 0)
     return _corrected(squares / (4 * variance * n**2), view, c)
 
@@ -194,8 +206,8 @@ def _image_std(view: View, c: int) -> Any:
 
 
 _SQUARED: dict[str, tuple[Squared, Squared]] = {
-    "mean": (_mean, _effective),
-    "std": (_std, _effective),
+    "mean": (_mean, _weighing),
+    "std": (_std, _weighing),
     "per_image.mean": (_image_mean, lambda view, c: view["images"][c]),
     "per_image.std": (_image_std, lambda view, c: view["images"][c]),
 }
@@ -208,5 +220,5 @@ def _number(name: str, value: Squared, power: int) -> Number:
 ERRORS = {name: _number(f"stderr.{name}", squared, 2) for name, (squared, _) in _SQUARED.items()}
 """By the name of a number: its standard error, as the number of a sample of a population without end."""
 
-EFFECTIVE = {name: _number(f"effective.{name}", images, 0) for name, (_, images) in _SQUARED.items()}
-"""By the name of a number: how many images of one size would say as much; of one less, Student's t is taken."""
+WEIGHING = {name: _number(f"weighing.{name}", images, 0) for name, (_, images) in _SQUARED.items()}
+"""By the name of a number: of how many images of one size its error would be known as well."""
