@@ -19,6 +19,7 @@ import gpustats
 from gpustats import Stats
 from gpustats.result.estimate import Estimate
 from gpustats.sources.base import Entry, Source
+from gpustats.sources.ranks import ranks_of
 from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics.rows import Rows
 from gpustats.statistics.totals import Totals
@@ -82,8 +83,7 @@ def stats_of(rows: Rows, **fields: Any) -> Stats:
 
 def order(rows: Rows, seed: int) -> Any:
     """Return the places of the images in the order in which a seed draws them."""
-    drawing = Drawing(Keys(rows.keys), Sampling(sample=1, seed=seed))
-    return np.argsort(np.array([drawing._rank(key) for key in rows.keys], np.uint64))
+    return np.argsort(ranks_of(rows.keys, seed))
 
 
 def held(name: str, count: int, seeds: int) -> dict[str, list[float]]:

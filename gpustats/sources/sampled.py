@@ -1,8 +1,8 @@
 """A random sample of the images of a source; which ones, a seed and their keys decide.
 
-An image's rank is 64 bits of a hash of the seed and its key. The images with the smallest ranks are the sample: every
-set of so many images is as likely as another, and it is the same set for every order of files, number of threads and
-machine. A larger sample of the same seed holds the smaller one.
+An image's rank is 64 bits of a hash of the seed and its key, see `ranks`. The images with the smallest ranks are the
+sample: every set of so many images is as likely as another, and it is the same set for every order of files, number of
+threads and machine. A larger sample of the same seed holds the smaller one.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import heapq
 import math
 from array import array
-from collections.abc import Callable, Iterator
-from hashlib import blake2b
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,13 @@ from gpustats.errors import DataError, OptionError
 from gpustats.failures import Failure, printable
 from gpustats.sources.base import Entry, Sample, Source
 from gpustats.sources.notes import Notes
+from gpustats.sources.ranks import ranks_of
 from gpustats.wording import named, option
 
 __all__ = ["Drawing", "Sampling"]
+
+_TOGETHER, _FEW = 4096, 16
+"""Samples that are looked at together: names of files, and others, which may hold an image in memory."""
 
 _END = 1 << 64
 """One more than the largest rank."""
@@ -110,7 +114,7 @@ class Drawing(Source):
         self.notes = source.notes
         self._source = source
         self._sampling = sampling
-        self._salt = sampling.seed.to_bytes(16, "little")
+        self._seed = sampling.seed
         self._ranks = array("Q")  # of every image of the source
         self._kept: list[tuple[int, int, Sample]] = []  # of files: rank, position and sample, the smallest ranks
         self._kept_below = 0  # the ranks that are all among these
@@ -135,7 +139,7 @@ class Drawing(Source):
             "drawn": self._drawn,
             "of": len(self._ranks),
             "seed": sampling.seed,
-            "share": sampling.sample if isinstance(sampling.sample, float) else None,
+            "share": float(sampling.sample) if isinstance(sampling.sample, float) else None,
             "tolerance": sampling.tolerance,
             "reached": self._reached,
             "how": "listed" if self._listed else "read through",
@@ -191,7 +195,8 @@ class Drawing(Source):
         if not math.isfinite(width):
             return _GROWTH * drawn
         unlimited = drawn * (width / tolerance) ** 2 / (1 - drawn / images)  # of a population without end
-        return min(max(int(1.1 * unlimited / (1 + unlimited / images)), int(1.2 * drawn)) + 1, _GROWTH * drawn)
+        more = 1 + 2 / math.sqrt(drawn)  # the more are drawn, the better is known how many it takes
+        return min(math.ceil(more * max(unlimited / (1 + unlimited / images), drawn)), _GROWTH * drawn)
 
     def _within(self, start: int, end: int) -> NDArray[np.bool_]:
         """Return for every image whether its rank is from `start` to before `end`."""
@@ -205,52 +210,59 @@ class Drawing(Source):
             return _END
         return int(np.partition(np.array(self._ranks, np.uint64), count - 1)[count - 1]) + 1
 
-    def _rank(self, key: str) -> int:
-        """Return the rank of an image."""
-        hashed = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8, salt=self._salt)
-        return int.from_bytes(hashed.digest(), "little")
-
     def _list(self, count: int) -> None:
         """Find the ranks of all images, and keep the samples of `count` with the smallest, where they are files."""
         places = self._source.places()
         if places is not None:
-            self._ranks = array("Q", map(self._rank, map(str, range(places))))
+            for start in range(0, places, _TOGETHER):
+                self._note(ranks_of([str(i) for i in range(start, min(start + _TOGETHER, places))], self._seed))
             return
         keep: list[tuple[int, int, Sample]] = []  # a heap with the largest rank first
-        worst = _END
-        rank, note = self._rank, self._ranks.append
-        for entry in self._entries(first=True):
-            if not isinstance(entry, tuple):
-                continue
-            found = rank(entry[0])
-            note(found)
-            if found <= worst and self._listed:
-                heapq.heappush(keep, (-found, len(self._ranks), entry))
+        worst = _END - 1
+        for samples, _ in self._pieces(first=True):
+            place = len(self._ranks)
+            ranks = self._ranked(samples)
+            self._note(ranks)
+            for i in np.flatnonzero(ranks <= np.uint64(worst)).tolist() if self._listed else ():
+                heapq.heappush(keep, (-int(ranks[i]), place + i, samples[i]))
                 if len(keep) > count + 1:
                     heapq.heappop(keep)
                     worst = -keep[0][0]
         if self._listed:
             self._kept = keep
-            self._kept_below = worst
+            self._kept_below = worst if len(keep) > count else _END
         elif not self._source.again:
             raise DataError(
                 f"{printable(self.label)} can be read only once, so how many images there are is not known before some "
                 f"are drawn; give a share, such as {option('sample', 0.1)}, or a list"
             )
 
-    def _entries(self, first: bool = False) -> Iterator[Entry]:
-        """Yield what the source holds, its failures the first time alone, and note whether all images are files."""
+    def _ranked(self, samples: Sequence[Sample]) -> NDArray[np.uint64]:
+        return ranks_of([sample[0] for sample in samples], self._seed)
+
+    def _note(self, ranks: NDArray[np.uint64]) -> None:
+        self._ranks.frombytes(ranks.tobytes())
+
+    def _pieces(self, first: bool) -> Iterator[tuple[list[Sample], list[Entry]]]:
+        """Yield the samples of the source, some at a time, and the same with what comes between them.
+
+        Failures of the source are kept for the first time that it is read. Many samples come together where they are
+        names of files; others may hold an image in memory.
+        """
         self.notes.clear()
-        for entry in self._source.samples():
-            if isinstance(entry, tuple):
-                if self._listed and not isinstance(entry[2], str) and not hasattr(entry[2], "identity"):
-                    self._listed = False
-                    self._kept = []
-            elif isinstance(entry, Failure):
+        entries: Iterator[Entry] = iter(self._source.samples())
+        size = _FEW
+        while piece := list(islice(entries, size)):
+            samples: list[Any] = piece
+            if {*map(type, piece)} != {tuple}:
+                samples = [entry for entry in piece if isinstance(entry, tuple)]
                 if first:
-                    self._failures.append(entry)
-                continue
-            yield entry
+                    self._failures += [entry for entry in piece if isinstance(entry, Failure)]
+                piece = [entry for entry in piece if not isinstance(entry, Failure)]
+            items = [sample[2] for sample in samples]
+            size = _TOGETHER if {*map(type, items)} <= {str} else _FEW
+            self._listed &= size == _TOGETHER or all(type(item) is str or hasattr(item, "identity") for item in items)
+            yield samples, piece
         if first:
             self._first_notes.add(self.notes)
 
@@ -271,16 +283,17 @@ class Drawing(Source):
         counted = len(self._ranks) > 0
         if counted and not self._source.again:
             raise DataError(f"{printable(self.label)} can be read only once, and holds too many images for that")
-        for entry in self._entries(first=not counted):
+        for samples, piece in self._pieces(first=not counted):
             yield from self._failures
             self._failures = []
-            if isinstance(entry, tuple):
-                found = self._rank(entry[0])
-                if not counted:
-                    self._ranks.append(found)
-                if not start <= found < end:
-                    continue
-            yield entry
+            ranks = self._ranked(samples)
+            if not counted:
+                self._note(ranks)
+            chosen = ranks >= np.uint64(start)
+            if end < _END:
+                chosen &= ranks < np.uint64(end)
+            wanted = iter(chosen.tolist())
+            yield from (entry for entry in piece if not isinstance(entry, tuple) or next(wanted))
         yield from self._failures
         self._failures = []
         self.notes.clear()
