@@ -130,15 +130,17 @@ def test_every_total_against_the_model(dtype: type, channels: int) -> None:
     assert totals.to_dict() == model.integers(images, [f"image{i}" for i in range(len(images))])
 
 
-# A step takes four rows of lanes; lanes are emptied every 16,384 steps. Squares of 255 would overflow a lane of 32
-# bits at 16,513 steps, values of 65535 at 16,385.
+# A step takes eight rows of lanes of 8 bits; lanes are emptied every 8,192 steps. Squares of 255 would overflow a lane
+# of 32 bits at 8,257 steps.
+STEPS_U8 = [8191, 8192, 8193, 8256, 8257, 8258, 2 * 8192, 2 * 8192 + 1, 2 * 8257]
+# Four rows of 16 bits, which are emptied every 16,384 steps. Values of 65535 would overflow a lane at 16,385 steps.
 STEPS = [16383, 16384, 16385, 16512, 16513, 16514, 2 * 16384, 2 * 16384 + 1, 2 * 16513]
 
 
-@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("steps", STEPS_U8)
 @pytest.mark.parametrize(("channels", "lanes"), [(1, 96), (3, 96), (5, 80)])
 def test_lanes_of_8_bit_squares_do_not_overflow(channels: int, lanes: int, steps: int) -> None:
-    check_constant(255, np.uint8, channels, steps * 4 * lanes // channels)
+    check_constant(255, np.uint8, channels, steps * 8 * lanes // channels)
 
 
 @pytest.mark.parametrize("steps", STEPS)

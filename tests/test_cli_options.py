@@ -803,8 +803,8 @@ def test_compare(folder: Path, tmp_path: Path) -> None:
     found = gpustats.compare(first, second)
     done = invoke("compare", "a.json", "b.json", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("gpustats.Comparison: a.json with b.json\n")
-    assert "the network sees mean" in done.out
+    assert done.out.startswith("gpustats.Comparison\n  a: a.json\n  b: b.json\n")
+    assert "what the network sees of a" in done.out
     assert "  frozen: Normalize with the numbers of b.json" in done.out
     piped = invoke("compare", "a.json", "b.json", "--json", "-", cwd=tmp_path)
     assert json.loads(piped.out)["seen_mean"] == found.seen_mean.tolist()

@@ -14,8 +14,9 @@ CODE = """
 import sys
 import numpy as np
 import gpustats
-stats = gpustats.compute(np.arange(2400, dtype=np.uint16).astype(np.uint8).reshape(2, 20, 20, 3), progress=False)
-print(stats.totals["moments"]["sum"], "numba.np.arraymath" in sys.modules)
+pixels = (np.arange(160 * 8 * 9 * 3) % 251).astype(np.uint8).reshape(160, 8, 9, 3)
+stats = gpustats.compute(pixels, progress=False)
+print(stats.n_images, stats.totals["moments"]["sum"], "numba.np.arraymath" in sys.modules)
 floats = gpustats.compute(np.ones((2, 20, 20, 3), np.float32), progress=False)
 print(floats.mean.tolist())
 """

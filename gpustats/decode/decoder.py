@@ -126,6 +126,7 @@ class Decoder:
         self._max_pixels = max_pixels
         self._memory = memory
         self._transform = transform
+        self._as_is = mode == "RGB" and transform == _NO_TRANSFORM
         self._reserved = 0
         self._file_alone = 0
         self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
@@ -142,8 +143,17 @@ class Decoder:
             self._reserved = self._memory.reserve_all(size)
             self._file_alone = size
 
-    def decode(self, data: bytes) -> tuple[NDArray[Any], str]:
+    def decode(
+        self, data: bytes | NDArray[np.uint8], ordinary: tuple[int, int] | None = None
+    ) -> tuple[NDArray[Any], str]:
         """Decode one image; call `release` when its pixels were used, also after an error.
+
+        Parameters
+        ----------
+        data : bytes or ndarray of uint8
+            The file.
+        ordinary : tuple of int, optional
+            Height and width of a JPEG that is known to be ordinary: whole, of 8 bits, and grey or YCbCr.
 
         Returns
         -------
@@ -158,6 +168,10 @@ class Decoder:
         ImageError
             Where the image is not whole, is too large, or is of a kind that cannot be read.
         """
+        if ordinary is not None and (pixels := self._decode_ordinary(data, *ordinary)) is not None:
+            return pixels, SIMPLEJPEG
+        if not isinstance(data, bytes):
+            data = bytes(data)
         header = jpeg_header(data)
         if header is None:
             return self._decode_by_format(data)
@@ -182,6 +196,17 @@ class Decoder:
         except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed: Pillow decides
             buffer = self._buffer  # a large one is given back before Pillow takes as much
             return self._decode_by_format(data)
+
+    def _decode_ordinary(self, data: bytes | NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8] | None:
+        """Return the pixels of a small ordinary JPEG, None for what has to be looked at more closely."""
+        pixels = height * width
+        if not self._as_is or pixels > min(self._max_pixels, self._buffer.nbytes // 3) or may_hide_scans(data, pixels):
+            return None
+        try:
+            found: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=self._buffer)
+        except Exception:  # noqa: BLE001 - see `decode`
+            return None
+        return found
 
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""

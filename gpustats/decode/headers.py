@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sized
 
 from gpustats.failures import ImageError
 
@@ -29,7 +30,7 @@ SCAN_WORK = 2_000_000_000
 SHORTEST_SCAN = 10
 
 
-def may_hide_scans(data: bytes, pixels: int) -> bool:
+def may_hide_scans(data: Sized, pixels: int) -> bool:
     """Say whether a JPEG is long enough to hold scans that take many seconds; cheap, to be asked for every image."""
     return pixels * (len(data) // SHORTEST_SCAN) > SCAN_WORK
 

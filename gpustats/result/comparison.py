@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.result import distances
 from gpustats.result.sides import Side, sides
+from gpustats.result.stored import plain
+from gpustats.result.text import WIDTH
 from gpustats.result.verdict import level, verdict
 
 __all__ = ["Comparison", "comparison"]
@@ -88,15 +90,16 @@ class Comparison:
         found: dict[str, Any] = {}
         for name in (*self.__slots__, "shift", "verdict"):
             value = getattr(self, name)
-            found[name] = _plain(value.tolist() if isinstance(value, np.ndarray) else value)
+            found[name] = plain(value.tolist() if isinstance(value, np.ndarray) else value)
         return found
 
     def __repr__(self) -> str:
-        lines = [f"gpustats.Comparison: {self.a} with {self.b}", ""]
-        lines.append("  " + " " * 24 + "".join(f"{name:>12}" for name in self.channels))
-        for name, values, note in self._rows():
-            if values is not None:
-                lines.append(f"  {name:<24}" + "".join(f"{value:>12.6g}" for value in values) + f"   {note}")
+        lines = ["gpustats.Comparison", *_wrapped(f"  a: {self.a}", 5), *_wrapped(f"  b: {self.b}", 5), ""]
+        lines.append("  " + " " * 22 + "".join(f"{name:>12}" for name in self.channels))
+        rows = self._rows()
+        lines += [f"  {name:<22}" + "".join(f"{value:>12.6f}" for value in values) for name, values, _ in rows]
+        lines.append("")
+        lines += [line for name, _, text in rows if text for line in _wrapped(f"  {name}: {text}", 4)]
         lines.append("")
         notes = [*self.notes, *([] if math.isnan(self.shift) else [f"shift {self.shift:.3g}: {level(self.shift)}"])]
         lines += [line for note in notes for line in _wrapped(f"  - {note}", 4)]
@@ -104,24 +107,26 @@ class Comparison:
         lines += [line for use, text in self.verdict.items() for line in _wrapped(f"  {use}: {text}", 4)]
         return "\n".join(lines)
 
-    def _rows(self) -> list[tuple[str, Values | None, str]]:
+    def _rows(self) -> list[tuple[str, Values, str]]:
+        """Return name, values and explanation of the rows that there are."""
         mean_is, std_is = self.alike
-        return [
-            ("mean", self.mean, self.a),
-            ("", self.other_mean, self.b),
-            ("", self.mean - self.other_mean, "difference"),
-            ("std", self.std, f"{self.a}, all pixels pooled"),
-            ("", self.other_std, self.b),
-            ("", self.std - self.other_std, "difference"),
-            ("the network sees mean", self.seen_mean, f"after Normalize with the numbers of {self.b}"),
-            ("the network sees std", self.seen_std, "the same"),
-            ("shift of mean", self.mean_shift, f"in stds, compared as {mean_is}"),
-            ("shift of std", self.std_shift, f"std / std - 1, compared as {std_is}"),
+        rows = [
+            ("mean of a", self.mean, ""),
+            ("mean of b", self.other_mean, ""),
+            ("difference", self.mean - self.other_mean, ""),
+            ("std of a", self.std, "of all pixels pooled"),
+            ("std of b", self.other_std, ""),
+            ("difference", self.std - self.other_std, ""),
+            ("seen mean", self.seen_mean, "what the network sees of a after Normalize with the numbers of b"),
+            ("seen std", self.seen_std, ""),
+            ("shift of mean", self.mean_shift, f"difference in stds of b, compared as {mean_is}"),
+            ("shift of std", self.std_shift, f"std of a / std of b - 1, compared as {std_is}"),
             ("standard errors, mean", self.z_mean, "by which the images' average mean differs"),
             ("standard errors, std", self.z_std, "by which the images' average std differs"),
             ("Wasserstein-1", self.wasserstein, "distance of the histograms, on [0, 1]"),
             ("Jensen-Shannon", self.jensen_shannon, "divergence of the histograms, in bits"),
         ]
+        return [(name, values, text) for name, values, text in rows if values is not None]
 
 
 def comparison(a: Side, b: Side) -> Comparison:
@@ -199,10 +204,4 @@ def _of_definitions(a: Side, b: Side, mean_is: str, std_is: str) -> list[str]:
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    return textwrap.wrap(text, 118, subsequent_indent=" " * indent)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent)

@@ -19,7 +19,7 @@ from gpustats.result.version1 import from_version_1
 from gpustats.saved import checksum, natural
 from gpustats.statistics.totals import Totals
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "chunks", "load", "read", "to_dict"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "chunks", "load", "plain", "read", "to_dict"]
 
 FORMAT = "gpustats.stats"
 FORMAT_VERSION = 2
@@ -29,7 +29,7 @@ def to_dict(stats: Any) -> dict[str, Any]:
     """Return a result in plain containers, see `Stats.to_dict`."""
     data = _without_groups(stats)
     if stats.grouped is not None:
-        data["groups"] = {"by": stats.grouped.by, "groups": _plain(dict(stats.groups.to_dict()))}
+        data["groups"] = {"by": stats.grouped.by, "groups": plain(dict(stats.groups.to_dict()))}
     return data
 
 
@@ -40,7 +40,7 @@ def _without_groups(stats: Any) -> dict[str, Any]:
         place = derived
         for part in namespace:
             place = place.setdefault(part, {})
-        place[last] = _plain(stats.number(name).tolist())
+        place[last] = plain(stats.number(name).tolist())
     totals = stats.totals.to_dict()
     return {
         "format": FORMAT,
@@ -70,9 +70,9 @@ def _estimate(stats: Any) -> dict[str, Any]:
     """Return what a sample says of itself: of how many images it is, and its errors where they are known."""
     found = {"estimate": stats.estimate.to_dict()}
     if stats.n_images and stats.complete and stats.estimate.even:
-        found["stderr"] = {name: _plain(stats.stderr(name).tolist()) for name in ("mean", "std")}
+        found["stderr"] = {name: plain(stats.stderr(name).tolist()) for name in ("mean", "std")}
         found["confidence_interval_95"] = {
-            name: _plain(stats.confidence_interval(0.95, name).tolist()) for name in ("mean", "std")
+            name: plain(stats.confidence_interval(0.95, name).tolist()) for name in ("mean", "std")
         }
     return found
 
@@ -94,7 +94,7 @@ def chunks(stats: Any) -> Iterator[str]:
     yield whole.removesuffix("\n}") + f',\n "groups": {{\n  "by": {json.dumps(stats.grouped.by)},\n  "groups": {{'
     comma = "\n"
     for name, group in stats.groups.to_dict():
-        yield f"{comma}   {json.dumps(name)}: {json.dumps(_plain(group), allow_nan=False)}"
+        yield f"{comma}   {json.dumps(name)}: {json.dumps(plain(group), allow_nan=False)}"
         comma = ",\n"
     yield "\n  }\n }\n}"
 
@@ -158,9 +158,10 @@ def read(data: Any) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
+def plain(value: Any) -> Any:
+    """Return lists, dictionaries and numbers for JSON: None for what is not finite."""
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return {name: plain(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

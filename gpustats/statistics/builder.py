@@ -12,7 +12,7 @@ from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.statistics import for_kind
 from gpustats.statistics.base import Kind, Statistic
-from gpustats.statistics.compiled import ready
+from gpustats.statistics.compiled import at_first
 from gpustats.statistics.missing import present, valid_values
 from gpustats.statistics.rows import NO_ROWS, Rows, mixture
 
@@ -169,7 +169,7 @@ class RowBuilder:
             for s in statistics
         ]
         self._calls = [
-            (ready(statistic.kernel()), statistic.whole_pixels, tuple(own.values()))
+            (at_first(statistic.kernel()), statistic.whole_pixels, tuple(own.values()))
             for statistic, own in zip(statistics, self._own, strict=True)
         ]
         if kind.dtype == "uint8" and not self._nodata:

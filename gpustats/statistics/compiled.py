@@ -1,4 +1,8 @@
-"""Functions that become machine code when they are first used: by numba, without the interpreter lock, kept on disk."""
+"""Functions that become machine code when they are first used: by numba, without the interpreter lock, kept on disk.
+
+numba takes 0.4 seconds to load that code, and some seconds to make it. A kernel may name a function of NumPy that does
+the same for the first images of a process, so that few images need no numba.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,46 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Compiled", "compiled", "ready"]
+__all__ = ["Compiled", "at_first", "compiled", "compiled_after", "ready"]
 
 _lock = threading.Lock()
+
+_FEW_IMAGES = 128
+_FEW_VALUES = 32 << 20  # 60 photographs of 500 x 375, and 0.1 s of NumPy
 
 
 class Compiled:
     """A function that numba compiles when it is first called, so that nothing imports numba before.
 
     Functions may call one another, also those that a module imports: all of them become dispatchers of numba together.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    plain : callable, optional
+        What does the same with NumPy. Both take an array of values first.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], plain: Callable[..., Any] | None = None) -> None:
         self.function = function
+        self.plain = plain
         self.dispatcher: Any = None
         self.__doc__ = function.__doc__
+        self._images = 0
+        self._values = 0
 
     def __call__(self, *arguments: Any) -> Any:
         """Compile where that was not done yet, and call."""
         return ready(self)(*arguments)
+
+    def start(self, values: Any, *arguments: Any) -> Any:
+        """Let NumPy do it for a few images, then compile."""
+        self._images += 1  # threads may miss one another's; it is no exact limit
+        self._values += values.size
+        if self.plain is None or self._images > _FEW_IMAGES or self._values > _FEW_VALUES:
+            return self(values, *arguments)
+        return self.plain(values, *arguments)
 
 
 def ready(function: Any) -> Any:
@@ -36,6 +61,13 @@ def ready(function: Any) -> Any:
         if function.dispatcher is None:
             _prepare(function.function.__globals__)
         return function.dispatcher
+
+
+def at_first(function: Any) -> Any:
+    """Return what to call for the images that come next: numba's function, or what does without it for a few."""
+    if isinstance(function, Compiled) and function.plain is not None and function.dispatcher is None:
+        return function.start
+    return ready(function)
 
 
 def _prepare(names: dict[str, Any]) -> None:
@@ -51,6 +83,11 @@ def _prepare(names: dict[str, Any]) -> None:
 def compiled(function: Callable[..., Any]) -> Any:
     """Mark a function to be compiled when it is first called."""
     return Compiled(function)
+
+
+def compiled_after(plain: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Mark a function to be compiled when `plain` has done the same for some images."""
+    return lambda function: Compiled(function, plain)
 
 
 def _jit(function: Callable[..., Any]) -> Any:

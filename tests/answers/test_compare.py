@@ -329,10 +329,16 @@ def test_the_shift_is_the_largest_of_all() -> None:
 def test_shown_and_saved() -> None:
     found = stats_of(photos()).compare("imagenet")
     text = repr(found)
-    assert text.startswith("gpustats.Comparison: this result with imagenet\n")
-    for part in ("the network sees mean", "shift of std", "standard errors, mean", "  frozen: ", "  from scratch: "):
+    assert text.startswith("gpustats.Comparison\n  a: this result\n  b: imagenet\n")
+    for part in (
+        "what the network sees of a",
+        "shift of std",
+        "standard errors, mean",
+        "  frozen: ",
+        "  from scratch: ",
+    ):
         assert part in text
-    assert max(map(len, text.splitlines())) <= 130
+    assert max(map(len, text.splitlines())) <= 80
     data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert data["seen_mean"] == found.seen_mean.tolist()
     assert data["shift"] == found.shift
