@@ -170,7 +170,8 @@ class Derived:
             raise ValueError(f"the error of {name!r} is not known; that of {', '.join(clusters.ERRORS)} is")
         if of not in ("dataset", "population"):
             raise ValueError(f"of should be 'dataset' or 'population', got {of!r}")
-        if self.totals.kind is not None and self.totals["moments"]["products"] is None:
+        pooled = name in ("mean", "std")
+        if pooled and self.totals.kind is not None and self.totals["moments"]["products"] is None:
             raise ValueError(
                 "the sampling error is not known: the result was saved by an earlier version, or its values are too "
                 "large; compute again"

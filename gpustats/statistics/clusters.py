@@ -141,8 +141,7 @@ def _of_channels(value: Squared) -> Callable[[View], list[Any]]:
     """Return a function that gives a value a channel: NaN for fewer than two images, where no error is known."""
 
     def values(view: View) -> list[Any]:
-        known = view["products"] is not None
-        return [value(view, c) if known and images > 1 else math.nan for c, images in enumerate(view["images"])]
+        return [value(view, c) if images > 1 else math.nan for c, images in enumerate(view["images"])]
 
     return values
 
