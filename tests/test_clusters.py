@@ -160,7 +160,8 @@ def test_floats_whose_products_are_too_large_have_no_error_and_keep_the_rest() -
     one, two = (gpustats.compute([image], layout="HWC", progress=False) for image in images)
     assert (one + two).totals["moments"]["products"] is None
     assert Stats.from_dict(stats.to_dict()) == stats
-    assert float_sums((None, [0.0]), ([[1.0] * 7], [0.0]), [0.0]) is None
+    for a, b in ((None, [[1.0] * 7]), ([[1.0] * 7], None), (None, None)):
+        assert float_sums((a, [0.0]), (b, [0.0]), [0.0]) is None
     assert float_sums(([[1.0] * 7], [1e100]), ([[1.0] * 7], [0.0]), [0.0]) is None  # beyond a float
     assert float_products(np.ones((1, 1)), np.zeros((1, 1)), np.full((1, 1), 1e200)) is None
 

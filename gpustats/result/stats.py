@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.definition import Definition, channel_names
-from gpustats.errors import MergeError
+from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
 from gpustats.result import html, stored, text
 from gpustats.result.derived import Derived
@@ -29,6 +29,7 @@ from gpustats.statistics.totals import Totals
 if TYPE_CHECKING:
     from gpustats.result.comparison import Comparison
     from gpustats.result.estimate import Estimate
+    from gpustats.result.outliers import Outliers
     from gpustats.result.presets import Preset
 
 __all__ = ["Namespace", "Stats", "merge"]
@@ -275,6 +276,41 @@ class Stats(Derived):
         from gpustats.result import exports
 
         return exports.build(name, self, scale=scale, bgr=bgr)
+
+    def outliers(self, k: int = 10, table: str | os.PathLike[str] | None = None) -> Outliers:
+        """Return the images at each end of the table of images: the brightest, darkest, flattest, largest and so on.
+
+        Parameters
+        ----------
+        k : int
+            How many of each.
+        table : path-like, optional
+            The file that ``per_image=`` wrote; by default `image_table`, which ``per_image=True`` gives.
+
+        Returns
+        -------
+        Outliers
+            Lists of (key, value) by name, and in ``alike`` images with the same size and numbers. Print it.
+
+        Raises
+        ------
+        DataError
+            Where there is no table, or it cannot be read.
+        OptionError
+            Where `k` is no integer from 1.
+
+        Examples
+        --------
+        >>> import gpustats, numpy  # doctest: +SKIP
+        >>> images = numpy.arange(5, dtype="uint8")[:, None, None, None] * numpy.ones((1, 8, 8, 3), "uint8")
+        >>> gpustats.compute(images, per_image=True, progress=False).outliers(1)["brightest"][0].key
+        '4'
+        """
+        from gpustats.result.outliers import outliers
+
+        if table is None and self.image_table is None:
+            raise DataError("outliers are found in the table of images: compute with per_image=True, or name its file")
+        return outliers(self.image_table if table is None else table, k)
 
     def compare(self, other: Stats | Preset | str | os.PathLike[str]) -> Comparison:
         """Compare with another result, a file of one, or a preset: ``stats.compare("imagenet")``.
