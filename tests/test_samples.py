@@ -455,6 +455,8 @@ def test_samples_of_different_shares_are_no_sample_of_the_whole(folder: Path, ot
         pooled.stderr()
     assert (pooled.stderr(of="population") > 0).all()
     assert not (pooled + compute(folder / "group2", sample=10)).estimate.even  # type: ignore[union-attr]
+    half = compute(folder / "group0", sample=5) + compute(folder / "group1", sample=15)
+    assert not (half + compute(folder / "group2", sample=10)).estimate.even, "half of all by chance"  # type: ignore[union-attr]
 
 
 def test_an_empty_result_changes_no_estimate(folder: Path) -> None:
