@@ -21,6 +21,7 @@ from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
 from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
+from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names
 from gpustats.statistics.missing import check_nodata
 from gpustats.wording import named, option
@@ -64,6 +65,9 @@ def compute(
     alpha: Literal["drop", "mask"] = "drop",
     mask: str | os.PathLike[str] | Callable[[str], Any] | None = None,
     repeats: Literal["once", "count"] = "once",
+    sample: float | None = None,
+    tolerance: float | None = None,
+    seed: int = 0,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -195,6 +199,16 @@ def compute(
         (``stats.skipped["repeated"]``, or ``"repeated_other_group"`` where the group was another); or as often as it
         is named. Two names are one file where their folders, with links followed, and last parts are the same. What
         is in the program already, such as arrays, counts as it is given.
+    sample : int or float, optional
+        Read only so many images, or each with this probability (a float up to 1.0), drawn at random. The result is an
+        estimate, and says so: ``stats.estimate``, ``stats.stderr()``, ``stats.confidence_interval()``. What is listed
+        by name is not read for it; an archive or a table is read through for its images, of which those that were drawn
+        are decoded.
+    tolerance : float, optional
+        Read images in random order until the 95% interval of the mean and of the std of every channel reaches at most
+        this far to each side, on [0, 1]: 0.002. Where that takes all images, the result says so.
+    seed : int
+        Which images are drawn. The same seed draws the same ones, in any order and with any number of workers.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -240,6 +254,7 @@ def compute(
     """
     _check_options(workers, on_error, max_pixels, changed, exif, mode)
     limit = FailureLimit(max_failures)
+    sampling = Sampling(sample, tolerance, seed)
     by_tag = isinstance(nodata, str) and nodata == "tag"
     transform = transform_of(resize, crop, crop_pct, interpolation, recipe)
     masks = None if mask is None else Masks(mask, data)
@@ -281,13 +296,17 @@ def compute(
         max_bytes=engine.max_bytes,
     )
     source = grouping.checked(lambda: open_source(data, options))
+    if sampling.asked:
+        source = Drawing(source, sampling)
     with ExitStack() as stack:
         on_failure = [stack.enter_context(FailureFile(failures)).add] if failures is not None else []
         if checkpoint is not None:
             from gpustats.checkpoint.resume import Resumed
 
             settings = {"max_pixels": str(max_pixels), **_described(options)}
-            engine = stack.enter_context(Resumed(engine, checkpoint, data, definition, settings, changed))
+            engine = stack.enter_context(
+                Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
+            )
         table = None
         if per_image is not None and per_image is not False:
             from gpustats.result.image_table import ImageTable

@@ -298,6 +298,33 @@ def test_max_failures_as_a_count_and_as_a_share(folder: Path, given: str, stops:
     assert bool(found) == stops
 
 
+@case("compute", "--sample", "--seed")
+@pytest.mark.parametrize(("given", "least", "most"), [("20", 20, 20), ("50%", 10, 30), ("0.5", 10, 30)])
+def test_sample_and_seed(tmp_path: Path, given: str, least: int, most: int) -> None:
+    for i in range(40):
+        flat(tmp_path / f"{i}.png", 5 * i)
+    found = [
+        json.loads(invoke("compute", tmp_path, "--sample", given, "--seed", seed, "--json", "-").out)
+        for seed in ("1", "1", "2")
+    ]
+    assert all(least <= data["images"] <= most for data in found)
+    assert found[0]["totals"] == found[1]["totals"] != found[2]["totals"]
+    assert (found[0]["estimate"]["of"], found[2]["estimate"]["seed"]) == (40, 2)
+    done = invoke("compute", tmp_path, "--sample", given)
+    assert re.search(r"estimate from \d+ of 40 images \(seed 0\)", done.out)
+    assert re.search(r"transforms.Normalize\(.*\)  # estimate from \d+ of 40 images", done.out)
+
+
+@case("compute", "--tolerance")
+def test_tolerance(tmp_path: Path) -> None:
+    for i in range(150):
+        flat(tmp_path / f"{i}.png", 100 + i % 9)
+    done = invoke("compute", tmp_path, "--tolerance", "0.01")
+    assert done.code == 0
+    assert "estimate from 100 of 150 images (seed 0)\n  tolerance 0.01: reached" in done.out
+    assert "all 150 images were read" in invoke("compute", tmp_path, "--tolerance", "1e-9").out
+
+
 @pytest.mark.parametrize("given", ["many", "5 %x", "1e", "--1", "%", ""])
 def test_max_failures_that_make_no_sense(folder: Path, given: str) -> None:
     done = invoke("compute", folder, f"--max-failures={given}")

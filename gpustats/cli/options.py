@@ -179,9 +179,8 @@ def count_or_share(context: click.Context, parameter: click.Parameter, text: str
             return int(text)
         return _AsTyped(float(text[:-1]) / 100 if text.endswith("%") else float(text), text)
     except ValueError:
-        raise click.UsageError(
-            f"--max-failures should be a count (100) or a share (0.01, 1%), got {text!r}", context
-        ) from None
+        name = max(parameter.opts, key=len)
+        raise click.UsageError(f"{name} should be a count (100) or a share (0.01, 1%), got {text!r}", context) from None
 
 
 def storage_options(

@@ -39,7 +39,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "suite", ["reduce", "interpreter_lock", "scaling", "sources", "formats", "robust", "million", "host"]
+    "suite", ["reduce", "interpreter_lock", "scaling", "sources", "formats", "robust", "million", "groups", "host"]
 )
 def test_suite_runs_tiny_and_is_drawn(suite: str, few: Path, tmp_path: Path) -> None:
     assert main([suite, "--tiny", "--data", str(few), "--out", str(tmp_path)]) == 0
@@ -144,7 +144,7 @@ def test_all_runs_every_suite_but_the_million_files_and_the_gpu(
     ran: list[str] = []
     monkeypatch.setattr("benchmarks.__main__._run", lambda suite, data, options: ran.append(suite) or [])
     assert main(["all", "--tiny", "--out", str(tmp_path)]) == 0
-    assert ran == [name for name in SUITES if name not in ("million", "gpu")]
+    assert ran == [name for name in SUITES if name not in ("million", "groups", "gpu")]
 
 
 def test_python_of_a_peer_is_peer_and_program(capsys: pytest.CaptureFixture[str]) -> None:
