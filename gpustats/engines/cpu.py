@@ -19,6 +19,7 @@ from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
 from gpustats.engines.masks import Masks
+from gpustats.engines.resample import Resampler
 from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.engines.small_files import SMALL, Found, SmallFiles
 from gpustats.failures import Failure, ImageError
@@ -75,6 +76,7 @@ class CpuEngine:
         self._definition = definition
         self._transform = Transform.parse(definition.transform)
         self._masks = masks
+        self._resampler = Resampler(self._transform)
         self._prepares = self._transform != Transform() or masks is not None
         self._only_on_host = self._prepares or bool(definition.nodata)
         self._workers = workers
@@ -146,7 +148,7 @@ class CpuEngine:
         """Return the pixels of an image without those that a mask leaves out, resized and cropped."""
         if self._masks is not None:
             pixels = self._masks.apply(key, pixels)
-        return self._transform.apply(pixels, self._max_pixels)
+        return self._resampler.apply(pixels, self._max_pixels)
 
     def measure(
         self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
