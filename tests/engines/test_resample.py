@@ -12,6 +12,7 @@ import gpustats
 from gpustats.decode.transform import Transform
 from gpustats.engines import resample
 from gpustats.engines.resample import Resampler
+from gpustats.statistics.compiled import ready
 from tests.images import write_photos
 
 RECIPE = Transform((256,), "bilinear", (224, 224))
@@ -86,12 +87,18 @@ def test_pixels_of_any_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed.flags.writeable = False
     for same in (pixels, fixed, pixels.swapaxes(0, 1).copy().swapaxes(0, 1), noise(300, 800, 3)[:, ::2]):
         assert makes_itself(resampler, same, monkeypatch)
+    assert len(ready(resample._resample_rows).signatures) == 1, "it is compiled once"
 
 
 @pytest.mark.parametrize(
     "transform",
-    [Transform((256,)), Transform((), "bilinear", (9, 9)), Transform((256,), "lanczos", (9, 9)), Transform((5,), "hamming", (5, 5))],
-)  # fmt: skip
+    [
+        Transform((256,)),
+        Transform((), "bilinear", (9, 9)),
+        Transform((256,), "lanczos", (9, 9)),
+        Transform((5,), "hamming", (5, 5)),
+    ],
+)
 def test_what_is_left_to_pillow(transform: Transform, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = noise(300, 400, 3)
     resampler = Resampler(transform)
