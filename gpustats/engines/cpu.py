@@ -19,7 +19,7 @@ from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
 from gpustats.engines.masks import Masks
-from gpustats.engines.resample import Resampler
+from gpustats.engines.resample import resampler_of
 from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.engines.small_files import SMALL, Found, SmallFiles
 from gpustats.failures import Failure, ImageError
@@ -76,7 +76,7 @@ class CpuEngine:
         self._definition = definition
         self._transform = Transform.parse(definition.transform)
         self._masks = masks
-        self._resampler = Resampler(self._transform)
+        self._resampler = resampler_of(self._transform)
         self._prepares = self._transform != Transform() or masks is not None
         self._only_on_host = self._prepares or bool(definition.nodata)
         self._workers = workers

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gpustats.decode.transform import Transform
 from gpustats.statistics.compiled import compiled
 
-__all__ = ["Resampler"]
+__all__ = ["Resampler", "resampler_of"]
 
 _BITS = 22  # of a weight, behind the point
 _HALF = 1 << (_BITS - 1)
@@ -144,6 +144,10 @@ class Resampler:
         if not (pixels.flags.c_contiguous and pixels.flags.writeable):  # numba would compile it again for others
             pixels = np.array(pixels, order="C")
         return passes(pixels.reshape(height, width * channels), across, down, channels)
+
+
+resampler_of = functools.lru_cache(maxsize=16)(Resampler)
+"""The resampler of a transform, which the runs of a process share."""
 
 
 def _rows_first(pixels: NDArray[np.uint8], across: _Weights, down: _Weights, channels: int) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import gpustats
 from gpustats.decode.transform import Transform
@@ -165,10 +166,17 @@ def test_sizes_that_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(resampler._passes) == [(300, 400, 3)]
 
 
-def test_a_run_measures_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_measures_the_same(tmp_path: Path) -> None:
     write_photos(tmp_path, 12)
     options: dict[str, Any] = {"resize": 40, "crop": 30, "progress": False, "workers": 2}
-    with monkeypatch.context() as patch:
-        patch.setattr(resample, "_FEW_IMAGES", 1000)
-        expected = gpustats.compute(tmp_path, **options)
-    assert gpustats.compute(tmp_path, **options).totals == expected.totals
+    transform = Transform((40,), "bilinear", (30, 30))
+    expected = [
+        transform.apply(np.asarray(Image.open(path).convert("RGB")), 1 << 30) for path in tmp_path.rglob("*.jpg")
+    ]
+    resample.resampler_of.cache_clear()
+    for _ in range(2):
+        moments = gpustats.compute(tmp_path, **options).totals["moments"]
+        assert moments["sum"] == np.sum(expected, axis=(0, 1, 2), dtype=np.int64).tolist()
+        assert moments["sumsq"] == (np.stack(expected).astype(np.int64) ** 2).sum(axis=(0, 1, 2)).tolist()
+    assert resample.resampler_of(transform)._passes, "the second run uses what the first has seen"
+    resample.resampler_of.cache_clear()
