@@ -147,6 +147,8 @@ def deep_jpeg2000(data: bytes) -> Deep:
     """Return a JPEG 2000 file of 9 to 16 bits a sample."""
     height, width, components = jpeg2000_components(data)
     depths = {depth for depth, _, _ in components}
+    if min(depths, default=0) < 0:
+        raise ImageError("unsupported", "JPEG 2000 with signed integers; only unsigned ones can be measured")
     if len(components) > 4 or len(depths) > 1 or not 8 < max(depths) <= 16 or b"pclr" in data[:4096]:
         raise ImageError("unsupported", "JPEG 2000 with a palette, components of several depths, or more than four")
     if any((dx, dy) != (1, 1) for _, dx, dy in components):
