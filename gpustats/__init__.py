@@ -25,6 +25,8 @@ from gpustats.result.stats import Stats, merge
 from gpustats.run import AllImagesFailed, Interrupted, TooManyFailures
 
 if TYPE_CHECKING:
+    from gpustats.inspection.inspect import inspect
+    from gpustats.inspection.inspection import Inspection
     from gpustats.result.compare import compare
     from gpustats.result.comparison import Comparison
     from gpustats.result.export_table import EXPORTS
@@ -41,6 +43,7 @@ __all__ = [
     "Failure",
     "GpustatsError",
     "ImagesFailedWarning",
+    "Inspection",
     "Interrupted",
     "MergeError",
     "OptionError",
@@ -49,14 +52,17 @@ __all__ = [
     "__version__",
     "compare",
     "compute",
+    "inspect",
     "merge",
     "presets",
 ]
 
 _LATER = {
     "Comparison": "gpustats.result.comparison",
+    "Inspection": "gpustats.inspection.inspection",
     "EXPORTS": "gpustats.result.export_table",
     "compare": "gpustats.result.compare",
+    "inspect": "gpustats.inspection.inspect",
     "presets": "gpustats.result.presets",
 }
 """What is imported when it is used, so that ``import gpustats`` stays light."""

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
-from gpustats.definition import MODES, RGB, Definition
+from gpustats.definition import ALPHA, MODES, RGB, Definition
 from gpustats.engines.device import open_engine
+from gpustats.engines.masks import Masks
 from gpustats.errors import OptionError
 from gpustats.failures import FailureFile, FailureLimit
 from gpustats.progress import reported
@@ -23,7 +24,7 @@ from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names
 from gpustats.statistics.missing import check_nodata
-from gpustats.wording import named
+from gpustats.wording import named, option
 
 __all__ = ["compute"]
 
@@ -51,6 +52,7 @@ def compute(
     per_image: str | os.PathLike[str] | bool | None = None,
     group_by: str | Callable[[str], object] | None = None,
     root: str | os.PathLike[str] | None = None,
+    suffixes: str | Sequence[str] | None = None,
     layout: Layout = "auto",
     color_order: str | None = None,
     resize: int | tuple[int, int] | None = None,
@@ -59,7 +61,9 @@ def compute(
     interpolation: str | None = None,
     recipe: str | None = None,
     exif: Literal["ignore", "turn"] = "ignore",
-    nodata: float | tuple[float, ...] | None = None,
+    nodata: float | tuple[float, ...] | Literal["tag"] | None = None,
+    alpha: Literal["drop", "mask"] = "drop",
+    mask: str | os.PathLike[str] | Callable[[str], Any] | None = None,
     repeats: Literal["once", "count"] = "once",
     sample: float | None = None,
     tolerance: float | None = None,
@@ -148,7 +152,10 @@ def compute(
         or an empty text) are in ``stats.groups[""]``.
     root : str or PathLike, optional
         The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own
-        folder.
+        folder; the paths in a Python list are by default relative to the working folder.
+    suffixes : str or sequence of str, optional
+        The endings of images that are named without them, by a list, a manifest or a table: ``(".jpg", ".png")``. By
+        default those of all formats. Where two files have the name, the image fails.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of arrays and tensors. ``"auto"`` takes an axis of 1, 3 or 4, at the end or in the place of CHW, for
         the channels, and is an error where that leaves a choice; see `gpustats.sources.arrays.layout`.
@@ -172,11 +179,20 @@ def compute(
         ``"inception"`` (341, 299, bicubic).
     exif : {"ignore", "turn"}
         Whether to turn an image as its EXIF orientation says, before all else.
-    nodata : float or tuple of float, optional
+    nodata : float, tuple of float or "tag", optional
         A value that stands for no data, such as -9999: values equal to it are left out, channel by channel. A tuple
         with a number for each channel leaves out the pixels that are equal to it. NaN, infinity and the masked values
         of NumPy's masked arrays are always left out. ``stats.valid_share`` says how much is left; an image with a
-        channel of which nothing is left fails as ``unsupported``.
+        channel of which nothing is left fails as ``unsupported``. ``"tag"`` takes the value that each TIFF file gives
+        in its tag ``GDAL_NODATA``.
+    alpha : {"drop", "mask"}
+        ``"mask"`` leaves out the pixels of encoded images that are transparent all through (alpha 0, a transparent
+        colour), under the modes ``"RGB"`` and ``"L"``.
+    mask : path-like or callable, optional
+        Which pixels count. A folder with a mask for each image, for a folder of images: of the same name below it, but
+        with the ending of a PNG, TIFF, BMP, GIF or PNM file; pixels count where it is not 0 (black). Or a function of
+        the key that returns an array of shape (H, W), or (H, W, C) for each channel, or None where all pixels count;
+        it is called by several threads. An image with no mask, or one of another size, fails.
     repeats : {"once", "count"}
         How often a file counts that a list, a manifest or several paths together name more than once, for example a
         table with a row for each box: once, with its first group, and the result says how many names were passed over
@@ -239,12 +255,21 @@ def compute(
     _check_options(workers, on_error, max_pixels, changed, exif, mode)
     limit = FailureLimit(max_failures)
     sampling = Sampling(sample, tolerance, seed)
+    by_tag = isinstance(nodata, str) and nodata == "tag"
+    transform = transform_of(resize, crop, crop_pct, interpolation, recipe)
+    masks = None if mask is None else Masks(mask, data)
+    if by_tag and mode == "L":
+        raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
+    _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
     definition = Definition(
         color_order=color_order or RGB,
-        transform=str(transform_of(resize, crop, crop_pct, interpolation, recipe)),
+        transform=str(transform),
         exif_transpose=exif == "turn",
         mode=mode,
-        nodata=check_nodata(nodata),
+        nodata=() if by_tag else check_nodata(nodata),
+        nodata_tag=by_tag,
+        alpha=alpha,
+        mask="none" if masks is None else masks.kind,
         statistics=check_names(statistics),
     )
     engine = open_engine(
@@ -255,14 +280,15 @@ def compute(
         memory=memory,
         isolate=isolate,
         gpu_options=gpu_options,
+        masks=masks,
     )
     grouping = Grouping(group_by, group)
-    options = SourceOptions(
-        column=column if isinstance(column, str) else None,
-        picked=None if isinstance(column, str) else column,
+    options = SourceOptions.of(
+        column=column,
         feature=feature,
         group=grouping.column,
-        root=None if root is None else os.fspath(root),
+        root=root,
+        suffixes=suffixes,
         layout=layout,
         repeats=repeats,
         color_order=color_order,
@@ -318,9 +344,25 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
         raise OptionError(f"{named('max_pixels')} should be a positive integer, got {max_pixels!r}")
 
 
+def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: bool, checkpoint: bool) -> None:
+    if alpha not in ALPHA:
+        raise OptionError(f"{named('alpha')} should be 'drop' or 'mask', got {alpha!r}")
+    if alpha == "mask" and mode == "native":
+        raise OptionError(
+            f"{option('alpha', 'mask')} takes alpha out of the pixels, and {option('mode', mode)} measures it"
+        )
+    if resizes and (masks or alpha == "mask"):
+        which = named("mask") if masks else option("alpha", "mask")
+        raise OptionError(f"{which} leaves pixels out, and an image with such pixels cannot be resized")
+    if masks and isolate:
+        raise OptionError(f"{named('mask')} is not for {option('isolate', True)}: masks are read by this process")
+    if masks and checkpoint:
+        raise OptionError(f"{named('mask')} is not for {named('checkpoint')}, which would not see that a mask changed")
+
+
 def _described(options: SourceOptions) -> dict[str, str]:
     """Return the options that decide which images a source gives."""
-    names = ("column", "picked", "feature", "group", "root", "layout", "color_order", "repeats")
+    names = ("column", "picked", "feature", "group", "root", "suffixes", "layout", "color_order", "repeats")
     return {
         name: key_of(getattr(value, "__qualname__", str(value)))
         for name in names

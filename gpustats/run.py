@@ -30,7 +30,7 @@ from gpustats.wording import amount, option
 if TYPE_CHECKING:
     from gpustats.result.estimate import Estimate
 
-__all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures", "order_of"]
+__all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures", "nothing_read", "order_of"]
 
 
 _PLACES_LISTED = 20
@@ -105,6 +105,33 @@ def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
             "decoder, which gives RGB; compute them separately"
         )
     return given
+
+
+def nothing_read(source: Source, failures: FailureLog, partial: Stats) -> DataError:
+    """Return the error where no image was read: there is none, or every one of them failed.
+
+    Parameters
+    ----------
+    source : Source
+        What was read.
+    failures : FailureLog
+        What became of its images.
+    partial : Stats
+        A result without images.
+    """
+    label = printable(source.label)
+    if not len(failures):
+        others = skipped(source.skipped)
+        return DataError(f"{label}: no images found" + (f" (skipped: {others})" if others else ""))
+    first = next(iter(failures))
+    key, message = printable(first.key), printable(first.message)
+    if len(failures) > 1:
+        text = f"{label}: none of {len(failures):,} images could be read: {failures.commonest()}"
+    elif key == "." or label.endswith(key):  # it is what was given
+        text = f"{label}: {first.reason}: {message.removeprefix(f'{key}: ')}"
+    else:
+        text = f"{label}: no image could be read: {first}"
+    return AllImagesFailed(text, partial)
 
 
 class Run:
@@ -220,13 +247,8 @@ class Run:
     def _judge(self) -> None:
         """Say what is to be said about a whole run."""
         read, failed = self._totals.images, len(self._failures)
-        if not read and not failed:
-            others = skipped(self._source.skipped)
-            raise DataError(
-                f"{printable(self._source.label)}: no images found" + (f" (skipped: {others})" if others else "")
-            )
         if not read:
-            raise AllImagesFailed(self._nothing_read(), self._result(complete=True))
+            raise nothing_read(self._source, self._failures, self._result(complete=True))
         self._check_limit(read, final=True)
         if failed:
             first = next(iter(self._failures))
@@ -241,17 +263,6 @@ class Run:
         """Return where images were found, if the source had to choose; the most frequent first."""
         places = sorted(self._source.notes.images_from.items(), key=lambda place: (-place[1], place[0]))
         return {"images_from": dict(places[:_PLACES_LISTED])} if places else {}
-
-    def _nothing_read(self) -> str:
-        """Return the message where every image failed."""
-        label = printable(self._source.label)
-        first = next(iter(self._failures))
-        key, message = printable(first.key), printable(first.message)
-        if len(self._failures) > 1:
-            return f"{label}: none of {len(self._failures):,} images could be read: {self._failures.commonest()}"
-        if key == "." or label.endswith(key):  # it is what was given
-            return f"{label}: {first.reason}: {message.removeprefix(f'{key}: ')}"
-        return f"{label}: no image could be read: {first}"
 
     def _widest(self) -> float:
         """Return the largest half-width of the intervals of mean and std; infinite while it is not known."""

@@ -412,6 +412,18 @@ def test_a_touched_file_is_read_again_by_mtime_and_not_by_its_content(tmp_path: 
     assert reused("--changed", "hash") == 1
 
 
+@case("compute", "--suffixes")
+@case("inspect", "--suffixes")
+def test_suffixes(tmp_path: Path) -> None:
+    flat(tmp_path / "a.png", 51)
+    flat(tmp_path / "a.bmp", 102)
+    (tmp_path / "list.txt").write_text("a\n")
+    for suffix, mean in ((".png", 51), (".gif,.bmp", 102)):
+        assert mean_of(compute(tmp_path / "list.txt", "--suffixes", suffix)) == mean
+        assert inspected(tmp_path / "list.txt", "--suffixes", suffix)["images"] == 1
+    assert invoke("compute", tmp_path / "list.txt").code == 1
+
+
 @case("compute", "--root")
 def test_root(tmp_path: Path) -> None:
     flat(tmp_path / "one" / "a.png", 51)
@@ -702,10 +714,26 @@ def test_nodata(tmp_path: Path) -> None:
     pixels[1, :, 0] = 0
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert compute(tmp_path, "--nodata=0")["mean"] == [0.2] * 3
+    assert compute(tmp_path, "--nodata", "tag")["mean"] == [0.1, 0.15, 0.15], "a PNG has no such tag"
     assert compute(tmp_path, "--nodata", "0,0,0")["mean"] == [0.2 * 8 / 12, 0.2, 0.2]
     assert compute(tmp_path)["mean"] == [0.1, 0.15, 0.15]
     done = invoke("compute", tmp_path, "--nodata=black")
     assert (done.code, "0,0,0" in done.err) == (2, True)
+
+
+@case("compute", "--alpha", "--mask")
+def test_pixels_that_are_left_out(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 4), 51, np.uint8)
+    pixels[0] = 0
+    (tmp_path / "data").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "data" / "a.png")
+    Image.fromarray(np.repeat(np.array([[255], [0], [0], [1]], np.uint8), 4, axis=1)).save(tmp_path / "masks" / "a.png")
+    assert compute(tmp_path / "data")["mean"] == [0.15] * 3
+    assert compute(tmp_path / "data", "--alpha", "mask")["mean"] == [0.2] * 3
+    assert compute(tmp_path / "data", "--mask", tmp_path / "masks")["mean"] == [0.1] * 3
+    done = invoke("compute", tmp_path / "data", "--mask", tmp_path / "gone")
+    assert (done.code, "gone: there is no such folder" in done.err) == (1, True)
 
 
 @case("compute", "--for", "--bgr", "--scale", "--format")
@@ -842,3 +870,63 @@ def test_verify(folder: Path) -> None:
     assert "1 images of 4-4 x 4-4 (3 channels of 8 bits) are not the training images of CIFAR-10" in loud.err
     assert "option for" in invoke("verify", folder, "--column", "x").err
     assert invoke("verify", "--workers", "0").code == 2
+
+
+@case("inspect", "paths", "--json", "--quiet")
+def test_inspect(folder: Path, tmp_path: Path) -> None:
+    found = inspected(folder / "51.png")
+    assert (found["images"], found["complete"]) == (1, True)
+    assert "first 1 " in invoke("inspect", folder / "51.png").out
+    (tmp_path / "bad").mkdir()
+    flat(tmp_path / "bad" / "a.png", 1)
+    (tmp_path / "bad" / "b.png").write_bytes(b"no image")
+    assert [invoke("inspect", tmp_path / "bad", *more).err == "" for more in ([], ["--quiet"])] == [False, True]
+
+
+def inspected(*arguments: object) -> Any:
+    done = invoke("inspect", *arguments, "--json", "-")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+@case("inspect", "--seconds")
+def test_inspect_for_some_seconds(tmp_path: Path) -> None:
+    for number in range(200):
+        flat(tmp_path / f"{number:03d}.png", 1)
+    assert inspected(tmp_path)["complete"]
+    assert not inspected(tmp_path, "--seconds", "1e-9")["complete"]
+
+
+@case("inspect", "--max-pixels")
+def test_inspect_within_a_limit(folder: Path, tmp_path: Path) -> None:
+    flat(tmp_path / "small.png", 1)
+    flat(tmp_path / "large.png", 1, (40, 40))
+    assert invoke("inspect", tmp_path, "--max-pixels", 100).code == 3
+
+
+@case("inspect", "--column", "--group", "--group-by", "--root", "--repeats")
+def test_inspect_a_table(tmp_path: Path) -> None:
+    for name in ("one/a.png", "two/b.png"):
+        flat(tmp_path / name, 1)
+    (tmp_path / "t.csv").write_text("path,other,kind\na.png,b.png,x\na.png,b.png,x\n")
+    table = tmp_path / "t.csv"
+    assert inspected(table, "--root", tmp_path / "one", "--group", "kind")["groups"] == {"x": 1}
+    assert inspected(table, "--root", tmp_path / "two", "--column", "other")["images_from"] == {"column 'other'": 2}
+    assert inspected(table, "--root", tmp_path / "one", "--repeats", "count")["images"] == 2
+    assert inspected(table, "--root", tmp_path / "one", "--group-by", "kind")["group_from"] == "kind"
+
+
+@case("inspect", "--layout", "--color-order")
+def test_inspect_arrays(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((5, 3, 4, 3), np.uint8))
+    assert invoke("inspect", tmp_path / "x.npy").code == 1
+    found = inspected(tmp_path / "x.npy", "--layout", "NCHW", "--color-order", "BGR")
+    assert (found["images"], found["sizes"][0]) == (5, [4, 3])
+    assert invoke("inspect", tmp_path / "x.npy", "--color-order", "BB").code == 2
+
+
+@case("inspect", "--feature", "--storage-option")
+def test_inspect_refuses_options_without_a_use(folder: Path) -> None:
+    for option, value in (("--feature", "x"), ("--storage-option", "anon=true")):
+        done = invoke("inspect", folder, option, value)
+        assert (done.code, f"{option} is an option for" in done.err) == (1, True)

@@ -56,6 +56,7 @@ def kernel_that_notes(calls):
 @pytest.fixture
 def few_images(monkeypatch):
     monkeypatch.setattr(compiled, "_FEW_IMAGES", 5)
+    monkeypatch.setattr(compiled, "_many", False)
 
 
 @pytest.mark.parametrize(("size", "few"), [(1, 5), (compiled._FEW_VALUES // 3, 3)])
@@ -66,6 +67,15 @@ def test_few_images_then_compiled_code(few_images, size, few):
     for _ in range(few + 2):
         kernel.start(values)
     assert calls == ["NumPy"] * few + ["numba"] * 2
+
+
+@pytest.mark.parametrize(("images", "call"), [(5, "NumPy"), (6, "numba")])
+def test_where_many_images_are_expected_the_first_is_not_counted(few_images, images, call):
+    calls = []
+    compiled.expect(images)
+    compiled.expect(1)
+    kernel_that_notes(calls).start(np.empty(1, np.uint8))
+    assert calls == [call]
 
 
 def test_a_large_image_is_never_counted(few_images):

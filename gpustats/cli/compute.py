@@ -10,7 +10,7 @@ import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import FORMATS, Form, Shown, report
 from gpustats.decode.transform import INTERPOLATIONS, RECIPES
-from gpustats.definition import MODES
+from gpustats.definition import ALPHA, MODES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -55,24 +55,10 @@ __all__ = ["compute"]
     help="Stop when more images have failed: a count, or a share (0.01, 1%).",
 )
 @click.option("--failures", metavar="FILE", help="Write every failure to FILE as it happens, one JSON object a line.")
-@click.option(
-    "--column", metavar="NAME", help="Column, extension in an archive, or .npz array that holds images or their paths."
-)
-@click.option("--feature", metavar="NAME", help="TFRecord feature that holds the encoded image.")
-@click.option(
-    "--group", metavar="NAME", help="Column, feature or WebDataset extension that names the group of an image."
-)
+@options.of_sources
 @click.option(
     "--per-image", metavar="FILE", help="Write a row for every image to FILE, which ends in .parquet or .csv."
 )
-@click.option(
-    "--group-by",
-    metavar="folder|label|NAME",
-    help="Compute each group too: by first-level folder, by the label that the data names, or by this column.",
-)
-@click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from.")
-@click.option("--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW.")
-@click.option("--color-order", metavar="ORDER", help="Order of the channels of arrays, such as BGR.")
 @click.option(
     "--resize",
     metavar="N|HxW",
@@ -93,14 +79,15 @@ __all__ = ["compute"]
     "--nodata",
     metavar="VALUE",
     callback=options.numbers,
-    help="Leave this value out: -9999, or 0,0,0 for pixels with these channels.",
+    help="Leave this value out: -9999, 0,0,0 for pixels with these channels, or tag for what each TIFF file says.",
 )
 @click.option(
-    "--repeats",
-    type=click.Choice(["once", "count"]),
-    default="once",
-    help="How often a file counts that is named more than once, by a list, a manifest or several PATHs.",
+    "--alpha",
+    type=click.Choice(ALPHA),
+    default="drop",
+    help="mask: leave out the pixels that are transparent all through.",
 )
+@click.option("--mask", metavar="FOLDER", help="Measure only where the masks in FOLDER, of the same names, are not 0.")
 @click.option(
     "--sample",
     metavar="N|SHARE",
@@ -116,22 +103,7 @@ __all__ = ["compute"]
     "[0, 1]: 0.002.",
 )
 @click.option("--seed", metavar="N", type=int, default=0, help="Which images --sample and --tolerance draw.")
-@click.option(
-    "--storage-option",
-    "storage_options",
-    metavar="NAME=VALUE",
-    multiple=True,
-    callback=options.storage_options,
-    help="For the file system of a URL, as often as needed: anon=true, endpoint_url=... Keep secrets in the "
-    "environment or in the file system's own files: other users may see this command line.",
-)
-@click.option(
-    "--max-pixels",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=512_000_000,
-    help="Images with more pixels fail as too_large, before memory is allocated.",
-)
+@options.max_pixels
 @click.option("--memory", metavar="SIZE", help="Stay below this: 2GB, 512MiB, 25%. By default half of what is left.")
 @click.option("--isolate", is_flag=True, help="Decode in processes, so that a crash of a decoder costs one image.")
 @click.option("--checkpoint", metavar="FILE", help="Keep progress in FILE; the same command continues from there.")

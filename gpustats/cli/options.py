@@ -20,8 +20,10 @@ __all__ = [
     "count_or_share",
     "export_for",
     "listed",
+    "max_pixels",
     "names",
     "numbers",
+    "of_sources",
     "quiet",
     "result_file",
     "scale",
@@ -144,10 +146,10 @@ def sides(context: click.Context, parameter: click.Parameter, text: str | None) 
     return int(text) if len(lengths) == 1 else (int(lengths[0]), int(lengths[1]))
 
 
-def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-    """Read ``-9999``, or ``0,0,0`` as one number for each channel."""
-    if text is None:
-        return None
+def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | str | None:
+    """Read ``-9999``, or ``0,0,0`` as one number for each channel; ``tag`` stays as it is."""
+    if text is None or text == "tag":
+        return text
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
@@ -195,3 +197,66 @@ def storage_options(
         except (ValueError, RecursionError):
             options[name] = value
     return options or None
+
+
+def of_sources(command: _Command) -> _Command:
+    """Add the options to a command that say what is read of a source, and how."""
+    for add in reversed(_OF_SOURCES):
+        command = add(command)
+    return command
+
+
+def max_pixels(command: _Command) -> _Command:
+    """Add ``--max-pixels`` to a command."""
+    add = click.option(
+        "--max-pixels",
+        metavar="N",
+        type=click.IntRange(min=1),
+        default=512_000_000,
+        help="Images with more pixels fail as too_large, before memory is allocated.",
+    )
+    return add(command)
+
+
+_OF_SOURCES = (
+    click.option(
+        "--column",
+        metavar="NAME",
+        help="Column, extension in an archive, or .npz array that holds images or their paths.",
+    ),
+    click.option("--feature", metavar="NAME", help="TFRecord feature that holds the encoded image."),
+    click.option(
+        "--group", metavar="NAME", help="Column, feature or WebDataset extension that names the group of an image."
+    ),
+    click.option(
+        "--group-by",
+        metavar="folder|label|NAME",
+        help="Compute each group too: by first-level folder, by the label that the data names, or by this column.",
+    ),
+    click.option("--root", metavar="FOLDER|URL", help="Folder that relative paths in a list or manifest start from."),
+    click.option(
+        "--suffixes",
+        metavar="ENDINGS",
+        callback=lambda context, parameter, text: None if text is None else text.split(","),
+        help="Endings of images that are named without them: .jpg,.png. By default those of all formats.",
+    ),
+    click.option(
+        "--layout", metavar="AXES", default="auto", help="Axes of arrays: auto, HW, HWC, CHW, NHW, NHWC or NCHW."
+    ),
+    click.option("--color-order", metavar="ORDER", help="Order of the channels of arrays, such as BGR."),
+    click.option(
+        "--repeats",
+        type=click.Choice(["once", "count"]),
+        default="once",
+        help="How often a file counts that is named more than once, by a list, a manifest or several PATHs.",
+    ),
+    click.option(
+        "--storage-option",
+        "storage_options",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=storage_options,
+        help="For the file system of a URL, as often as needed: anon=true, endpoint_url=... Keep secrets in the "
+        "environment or in the file system's own files: other users may see this command line.",
+    ),
+)

@@ -21,11 +21,14 @@ from gpustats.run import Interrupted, TooManyFailures
 
 __all__ = [
     "EXIT_DIFFERS",
+    "EXIT_FAILURES",
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
+    "FAILURES_SHOWN",
     "FORMATS",
     "Form",
     "Shown",
+    "alone",
     "fail",
     "lose_output",
     "print_table",
@@ -40,7 +43,7 @@ FORMATS: tuple[Form, ...] = get_args(Form)
 
 EXIT_ERROR, EXIT_USAGE, EXIT_FAILURES, EXIT_DIFFERS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
-_FAILURES_SHOWN = 20
+FAILURES_SHOWN = 20
 _STDOUT = 1  # descriptor
 
 
@@ -168,6 +171,11 @@ def _pasted(stats: Stats, shown: Shown) -> str:
     return f"{unit.normalize_line()}\n{unit.lighting()}  # channels {', '.join(unit.channels)}, for images on [0, 1]"
 
 
+def alone(path: str | None) -> bool:
+    """Say whether a result goes to standard output in the place of the text."""
+    return path is not None and (path == "-" or descriptor_of(path) == _STDOUT)
+
+
 def write(stats: Stats, shown: Shown) -> None:
     """Print the table and save the result to a file, or write the result alone to standard output.
 
@@ -175,14 +183,13 @@ def write(stats: Stats, shown: Shown) -> None:
     """
     if shown.scale is not None:
         stats = stats.scaled(shown.scale)
-    alone = shown.json is not None and (shown.json == "-" or descriptor_of(shown.json) == _STDOUT)
     problem: GpustatsError | None = None
-    if shown.json is not None and not alone:
+    if shown.json is not None and not alone(shown.json):
         try:
             stats.save(shown.json)
         except GpustatsError as error:
             problem = error
-    if alone or shown.form == "json":
+    if alone(shown.json) or shown.form == "json":
         show(stats.to_json())
     else:
         print_table(stats.to_text(), stats, shown)  # the failures are listed on standard error
@@ -191,7 +198,7 @@ def write(stats: Stats, shown: Shown) -> None:
 
 
 def _list_failures(stats: Stats, quiet: bool) -> None:
-    for failure in list(stats.failures)[:_FAILURES_SHOWN]:
+    for failure in list(stats.failures)[:FAILURES_SHOWN]:
         say(f"failed: {failure}", quiet)
-    if len(stats.failures) > _FAILURES_SHOWN:
-        say(f"... and {len(stats.failures) - _FAILURES_SHOWN:,} more; --failures FILE lists them", quiet)
+    if len(stats.failures) > FAILURES_SHOWN:
+        say(f"... and {len(stats.failures) - FAILURES_SHOWN:,} more; --failures FILE lists them", quiet)

@@ -17,6 +17,7 @@ from gpustats.cli.compute import compute
 from gpustats.cli.demo import demo
 from gpustats.cli.doctor import doctor
 from gpustats.cli.export import export
+from gpustats.cli.inspect import inspect
 from gpustats.cli.merge import merge
 from gpustats.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, fail, lose_output, say
 from gpustats.cli.show import show
@@ -39,7 +40,7 @@ def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -
 
 @click.group(
     epilog="Example: gpustats compute photos/",
-    commands=[compute, show, compare, merge, export, verify, demo, doctor],
+    commands=[compute, inspect, show, compare, merge, export, verify, demo, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.option(

@@ -12,6 +12,7 @@ __all__ = [
     "MAX_SCANS",
     "SCAN_WORK",
     "SHORTEST_SCAN",
+    "jpeg_frame",
     "jpeg_peak_bytes",
     "jpeg_precision",
     "jpeg_scans",
@@ -79,8 +80,13 @@ def _several_scans(data: bytes) -> int:
 
 def jpeg_precision(data: bytes) -> int:
     """Return the bits a sample of a JPEG (ITU-T T.81, B.2.2), 0 where it has no frame header before its first scan."""
-    frame, _ = _frame_and_scan(data)
+    frame = jpeg_frame(data)
     return data[frame + 4] if frame else 0
+
+
+def jpeg_frame(data: bytes) -> int:
+    """Return where the frame header of a JPEG starts, 0 where there is none before its first scan."""
+    return _frame_and_scan(data)[0]
 
 
 def _frame_and_scan(data: bytes) -> tuple[int, int]:

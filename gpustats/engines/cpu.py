@@ -18,6 +18,7 @@ from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
+from gpustats.engines.masks import Masks
 from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.engines.small_files import SMALL, Found, SmallFiles
 from gpustats.failures import Failure, ImageError
@@ -56,6 +57,8 @@ class CpuEngine:
         Seconds after which a worker reports its results, even if images of its batch are left; by default a fifth.
     gpu_not_used : str, optional
         Why it is the CPU, for the provenance.
+    masks : Masks, optional
+        Which pixels count.
     """
 
     def __init__(
@@ -67,11 +70,13 @@ class CpuEngine:
         memory: int,
         tell_after: float | None = None,
         gpu_not_used: str | None = None,
+        masks: Masks | None = None,
     ) -> None:
         self._definition = definition
         self._transform = Transform.parse(definition.transform)
-        self._transforms = self._transform != Transform()
-        self._only_on_host = self._transforms or bool(definition.nodata)
+        self._masks = masks
+        self._prepares = self._transform != Transform() or masks is not None
+        self._only_on_host = self._prepares or bool(definition.nodata)
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -97,7 +102,7 @@ class CpuEngine:
         stop = threading.Event()
 
         def work() -> None:
-            decoder = decode.Decoder(self._max_pixels, self._memory, self._transform, self._definition.mode)
+            decoder = self.decoder(self._memory)
             files = SmallFiles()
             batch: SharedBatch | None = None
             try:
@@ -125,6 +130,24 @@ class CpuEngine:
                 for thread in threads:
                     thread.join(max(deadline - time.monotonic(), 0))
 
+    def decoder(self, memory: MemoryBudget) -> decode.Decoder:
+        """Return a decoder for one thread, which asks for memory there."""
+        return decode.Decoder(
+            self._max_pixels,
+            memory,
+            self._transform,
+            self._definition.mode,
+            alpha_masks=self._definition.alpha == "mask",
+            nodata_tag=self._definition.nodata_tag,
+            beside=0 if self._masks is None else self._masks.bytes_a_pixel,
+        )
+
+    def _prepared(self, key: str, pixels: Pixels) -> Pixels:
+        """Return the pixels of an image without those that a mask leaves out, resized and cropped."""
+        if self._masks is not None:
+            pixels = self._masks.apply(key, pixels)
+        return self._transform.apply(pixels, self._max_pixels)
+
     def measure(
         self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
     ) -> tuple[Outcome, Counter[str]]:
@@ -147,8 +170,8 @@ class CpuEngine:
                             on_device.append((key, group, pixels))
                             continue
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
-                    if self._transforms:
-                        pixels = self._transform.apply(pixels, self._max_pixels)
+                    if self._prepares:
+                        pixels = self._prepared(key, pixels)
                     rows.add(key, group, pixels)
                     by_decoder[name] += 1
                 except ImageError as error:

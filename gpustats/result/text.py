@@ -12,6 +12,7 @@ from gpustats.wording import amount
 
 __all__ = [
     "FAILURES_SHOWN",
+    "WIDTH",
     "GroupTable",
     "counted",
     "csv",
@@ -19,6 +20,7 @@ __all__ = [
     "listed",
     "markdown",
     "normalize_line",
+    "places",
     "provenance",
     "skipped",
     "table",
@@ -102,7 +104,7 @@ def provenance(
         for run in runs[:1]
     ]
     lines += [
-        f"images from {_places(run['images_from'])}" for run in runs[:1] if isinstance(run.get("images_from"), dict)
+        f"images from {places(run['images_from'])}" for run in runs[:1] if isinstance(run.get("images_from"), dict)
     ]
     if len(runs) > 1:
         lines.append(f"pooled from {len(runs)} runs")
@@ -118,7 +120,7 @@ def provenance(
     return lines
 
 
-def _places(images: Mapping[str, int]) -> str:
+def places(images: Mapping[str, int]) -> str:
     """Return where images were found, with their numbers where there are several places."""
     names = [f"{printable(name)}" + (f" ({n:,})" if len(images) > 1 else "") for name, n in images.items()]
     return ", ".join([*names[:PLACES_SHOWN], *(["..."] if len(names) > PLACES_SHOWN else [])])

@@ -113,10 +113,16 @@ class Source:
         Whether no file can be named twice.
     again : bool
         Whether it can be read a second time.
+    lists : bool
+        Whether it finds images without making them: False for objects of the user's.
+    counts_images : bool
+        Whether `count` is the number of images, from a footer or the like; it may be None all the same.
     """
 
     names_once = False
     again = True
+    lists = True
+    counts_images = False
 
     def __init__(self, label: str, takes: frozenset[str] = frozenset()) -> None:
         self.label = label

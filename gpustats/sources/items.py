@@ -27,8 +27,8 @@ Item: TypeAlias = "str | bytes | memoryview | Pixels | Callable[[int], bytes | P
 """A path, encoded bytes or a view of them, decoded pixels, or a function that reads either on a worker thread.
 
 The function gets the number of bytes it may read and raises `ImageError` where there are more. What it holds
-open must be safe to use from several threads. One that reads a whole remote file has an attribute `identity`; see
-`files.File`.
+open must be safe to use from several threads. One that reads a whole remote file is a `files.remote.RemoteFile`, or has
+its attribute `identity`.
 """
 
 Stamp: TypeAlias = "tuple[int, int | bytes] | None"
@@ -112,8 +112,11 @@ def _read_file(path: str, max_bytes: int, expect: Callable[[int], None]) -> byte
 
 
 def held_bytes(item: Item) -> int:
-    """Return the encoded bytes that an item holds; decoded pixels are views of what is in memory anyway."""
-    return len(item) if isinstance(item, bytes | memoryview) else 0
+    """Return the encoded bytes that an item holds, or will hold when it is fetched ahead (`files.remote.RemoteFile`).
+
+    Decoded pixels are views of what is in memory anyway.
+    """
+    return len(item) if isinstance(item, bytes | memoryview) else getattr(item, "held", 0)
 
 
 def travels(item: Item) -> bool:

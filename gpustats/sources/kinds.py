@@ -87,7 +87,7 @@ KINDS = {
     ),
     "parquet": Kind(
         "Parquet files",
-        ("column", "group", "root", "layout", "repeats"),
+        ("column", "group", "root", "suffixes", "layout", "repeats"),
         "tables.parquet.ParquetSource",
         (".parquet", ".pq"),
         images="columns that are a struct of bytes and path; else of bytes, lists of either, or arrays of three axes; "
@@ -131,16 +131,26 @@ KINDS = {
     ),
     "manifest": Kind(
         "manifests",
-        ("column", "group", "root", "repeats"),
+        ("column", "group", "root", "suffixes", "repeats"),
         "tables.manifest.ManifestSource",
-        (".csv", ".tsv", ".jsonl", ".ndjson", ".json"),
+        (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".xml"),
         of_paths=True,
-        images="the first column with a usual name of paths (`path`, `file_name`, `image`, ...)",
+        images="the first column with a usual name of paths (`path`, `file_name`, `image`, ...); else of identifiers "
+        "(`image_id`, `id`, ...), if the first row leads to a file",
         ask="no such column: `column=`",
+    ),
+    "yolo": Kind(
+        "YOLO data files",
+        ("column", "root", "suffixes", "repeats"),
+        "places.yolo.YoloSource",
+        (".yaml", ".yml"),
+        of_paths=True,
+        images="the only split of `train`, `val` and `test`",
+        ask="several splits: `column=`",
     ),
     "list": Kind(
         "text lists",
-        ("root", "repeats"),
+        ("root", "suffixes", "repeats"),
         "places.lists.TextListSource",
         (".txt", ".lst", ".list"),
         of_paths=True,
@@ -178,7 +188,7 @@ KINDS = {
         images="columns as in Parquet files",
         ask="as in Parquet files: `column=`",
     ),
-    "several": Kind("lists of several of these", ("repeats",)),
+    "several": Kind("lists of paths or of several of these", ("root", "suffixes", "repeats")),
     "object": Kind(
         "arrays, tensors and datasets that yield them",
         ("layout", "color_order", "column", "group", "picked"),
@@ -288,6 +298,7 @@ def open_container(kind: str, file: File, key: str, options: SourceOptions, *nam
     module, _, cls = KINDS[kind].cls.rpartition(".")
     source: ShardSource = getattr(importlib.import_module(f"gpustats.sources.{module}"), cls)(file, key, options, *name)
     source.takes = takes_of(kind)
+    source.notes.kinds[kind] += 1
     return source
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from gpustats.failures import printable
 
@@ -22,10 +24,25 @@ class Notes:
         What was passed over, by kind.
     images_from : Counter
         How many images were found where the source had to choose: ``{"column 'image'": 1000}``.
+    kinds : Counter
+        How many containers there were, by their name in `gpustats.sources.kinds.KINDS`.
+    there : dict
+        What there was to choose from, of the first container: name and type or shape.
+    group_from : str or None
+        The column or the like that names the group, of the first container.
     """
 
     skipped: Counter[str] = field(default_factory=Counter)
     images_from: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    there: dict[str, str] = field(default_factory=dict)
+    group_from: str | None = None
+
+    def offer(self, candidates: Mapping[str, object], group_from: str | None = None) -> None:
+        """Note what there is to choose from, and what names the group. The first hundred names are kept."""
+        if not self.there:
+            self.there = {printable(name)[:100]: str(kind) for name, kind in islice(candidates.items(), _NAMES_KEPT)}
+            self.group_from = group_from
 
     def choose(self, what: str, name: str, images: int = 1) -> None:
         """Note that images were found in a column, an array or the like. The first hundred names are kept."""
@@ -38,8 +55,11 @@ class Notes:
         """Add what another source says."""
         self.skipped.update(other.skipped)
         self.images_from.update(other.images_from)
+        self.kinds.update(other.kinds)
+        self.offer(other.there, other.group_from)
 
     def clear(self) -> None:
         """Forget everything: the source is read again."""
-        self.skipped.clear()
-        self.images_from.clear()
+        for counts in (self.skipped, self.images_from, self.kinds, self.there):
+            counts.clear()
+        self.group_from = None

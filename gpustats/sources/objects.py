@@ -94,10 +94,12 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
         chosen = replace(options, column=None, group=None)
         source = IterableSource(rows, key or "row", chosen, f"{described(data)} as it yields its rows")
         source.notes = notes
+        notes.kinds["huggingface"] += 1
         source.takes = takes_of("huggingface") | takes_of("object")
         return source
     if is_element(data) and not isinstance(data, list | tuple):
         single = IterableSource([data], key, options, label=described(data))
+        single.lists = True
         single.takes = takes_of("object") if not is_image(data) else _ONLY_ARRAY
         return single
     if not isinstance(data, dict):
@@ -106,7 +108,9 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
         if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple):
             return MapSource(data, key, options)
         if hasattr(data, "__iter__"):
-            return IterableSource(data, key, options, label=described(data))
+            source = IterableSource(data, key, options, label=described(data))
+            source.lists = isinstance(data, list | tuple)
+            return source
     raise DataError(f"cannot read images from {type(data).__name__} {data!r:.80}; {_ACCEPTED}")
 
 
@@ -128,6 +132,7 @@ class ArraySource(Source):
 
     def __init__(self, data: Any, key: str, options: SourceOptions) -> None:
         super().__init__(described(data), _ONLY_ARRAY)
+        self.notes.kinds["object"] += 1
         self._data = data
         self._key = key
         self._options = options
@@ -179,8 +184,11 @@ class IterableSource(Source):
         For messages.
     """
 
+    lists = False
+
     def __init__(self, data: Iterable[Any], key: str, options: SourceOptions, label: str) -> None:
         super().__init__(label, takes_of("object"))
+        self.notes.kinds["object"] += 1
         self._data = data
         self._prefix = key + "/" if key else ""
         self._layout = options.layout
@@ -277,13 +285,15 @@ class MapSource(IterableSource):
     Items are fetched one after the other: wrap the dataset in a `DataLoader` with workers where fetching is slow.
     """
 
+    counts_images = True
+
     def __init__(self, data: Any, key: str, options: SourceOptions) -> None:
         super().__init__(data, key, options, label=described(data))
         self._dataset = data
 
     def count(self) -> int | None:
-        """Return the length."""
-        return len(self._dataset)
+        """Return the length; None for a loader, whose length is that of its batches."""
+        return None if _is_loader(self._dataset) else len(self._dataset)
 
     def _elements(self) -> Iterator[Any]:
         if _is_loader(self._dataset):

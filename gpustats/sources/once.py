@@ -41,6 +41,7 @@ class Once(Source):
         self._folders: dict[str, str] = {}
         self.notes = source.notes
         self.again = source.again
+        self.lists, self.counts_images = source.lists, source.counts_images
 
     def parts(self) -> Iterator[Entry]:
         """Yield what is named for the first time."""

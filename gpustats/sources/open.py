@@ -27,6 +27,7 @@ from gpustats.sources.kinds import (
 from gpustats.sources.once import Once
 from gpustats.sources.options import SourceOptions
 from gpustats.sources.places.folder import FolderSource
+from gpustats.sources.places.keys import KeysSource
 from gpustats.sources.places.lists import FileSource, ListSource
 from gpustats.sources.places.patterns import BraceSource, GlobSource, has_braces
 
@@ -72,10 +73,21 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
         data = found
     if not len(data):
         raise DataError("the list is empty: give at least one path or image")
+    if {"root", "suffixes"} & options.given and all(map(_is_name, data)):
+        return KeysSource([os.fsdecode(name) for name in data], options)
     labelled = isinstance(data, tuple) and is_element(data) and not is_element(data[-1])
     if not labelled and not all(map(is_element, data)):
         return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
     return open_object([data] if labelled else data, key, options)
+
+
+def _is_name(entry: object) -> bool:
+    """Say whether an entry of a list names one image, and nothing that holds images."""
+    if not isinstance(entry, str | os.PathLike):
+        return False
+    path = os.fsdecode(entry)
+    name = os.path.basename(path)
+    return suffix(name) in IMAGE_SUFFIXES or not (kind_of(name) or "://" in path or glob.has_magic(path))
 
 
 def _open_path(path: str, key: str, options: SourceOptions) -> Source:
@@ -209,7 +221,7 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
     from gpustats.sources.places.remote_folder import RemoteFolderSource
 
     system, path = connect(url, options)
-    file = RemoteFile(system, path, label)
+    file = RemoteFile(system, path, label, max_bytes=options.max_bytes)
     kind = kind_of(file.name)
     if kind is not None:
         source: Source = open_container(kind, file, key if kind == "list" else key or file.name, options)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -25,6 +26,8 @@ class SourceOptions:
     ----------
     column, feature, group, root : str, optional
         None: found by name or type.
+    suffixes : tuple of str, optional
+        Endings of images that are named without them; by default those of all formats.
     layout : str
         One of `LAYOUTS`.
     picked : int or callable, optional
@@ -43,6 +46,7 @@ class SourceOptions:
     feature: str | None = None
     group: str | None = None
     root: str | None = None
+    suffixes: tuple[str, ...] | None = None
     layout: str = "auto"
     picked: int | Callable[[Any], Any] | None = None
     repeats: str = "once"
@@ -61,6 +65,8 @@ class SourceOptions:
             raise OptionError(
                 f"{named('column')} should be a name, a position, a function or None, got {self.picked!r}"
             )
+        if self.suffixes is not None and not (self.suffixes and all(isinstance(s, str) and s for s in self.suffixes)):
+            raise OptionError(f"{named('suffixes')} should be endings such as '.jpg', got {self.suffixes!r}")
         if self.layout not in LAYOUTS:
             raise OptionError(f"{named('layout')} should be one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         order = self.color_order
@@ -70,6 +76,24 @@ class SourceOptions:
             raise OptionError(f"{named('repeats')} should be 'once' or 'count', got {self.repeats!r}")
         if self.storage_options is not None and not isinstance(self.storage_options, Mapping):
             raise OptionError(f"{named('storage_options')} should be a dict, got {type(self.storage_options).__name__}")
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        column: str | int | Callable[[Any], Any] | None,
+        root: str | os.PathLike[str] | None,
+        suffixes: str | Sequence[str] | None,
+        **others: Any,
+    ) -> SourceOptions:
+        """Return the options for arguments as the user gave them."""
+        return cls(
+            suffixes=(suffixes,) if isinstance(suffixes, str) else None if suffixes is None else tuple(suffixes),
+            column=column if isinstance(column, str) else None,
+            picked=None if isinstance(column, str) else column,
+            root=None if root is None else os.fspath(root),
+            **others,
+        )
 
     @property
     def given(self) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 
+from gpustats.sources.ahead import fetched_ahead
 from gpustats.sources.base import Batch, Entry, Part, Source, grouped, within
 from gpustats.sources.notes import Notes
 
@@ -93,7 +94,7 @@ class _Stream:
     """The batches of the source itself or of a part that is open."""
 
     def __init__(self, entries: Iterable[Entry], depth: int, notes: Notes | None = None) -> None:
-        self.entries = grouped(entries)
+        self.entries = fetched_ahead(grouped(entries))
         self.depth = depth
         self.notes = Notes() if notes is None else notes
         self.busy = False

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Compiled", "at_first", "compiled", "compiled_after", "ready"]
+__all__ = ["Compiled", "at_first", "compiled", "compiled_after", "expect", "ready"]
 
 _lock = threading.Lock()
 
 _FEW_IMAGES = 128
+_many = False
 _FEW_VALUES = 32 << 20  # 60 photographs of 500 x 375, and 0.1 s of NumPy
 
 
@@ -48,9 +49,15 @@ class Compiled:
         """Let NumPy do it for a few images, then compile."""
         self._images += 1  # threads may miss one another's; it is no exact limit
         self._values += values.size
-        if self.plain is None or self._images > _FEW_IMAGES or self._values > _FEW_VALUES:
+        if self.plain is None or _many or self._images > _FEW_IMAGES or self._values > _FEW_VALUES:
             return self(values, *arguments)
         return self.plain(values, *arguments)
+
+
+def expect(images: int) -> None:
+    """Say that this process is to measure so many images: where these are not few, compile with the first."""
+    global _many
+    _many = _many or images > _FEW_IMAGES
 
 
 def ready(function: Any) -> Any:

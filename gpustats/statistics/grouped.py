@@ -16,7 +16,7 @@ from gpustats.statistics.base import Kind
 from gpustats.statistics.rows import Rows
 from gpustats.statistics.totals import Totals
 
-__all__ = ["Grouped", "regrouped"]
+__all__ = ["Grouped", "named_group", "regrouped"]
 
 _AT_HAND = 256
 """Groups whose totals are kept as objects, 4 KB each; those of the others are packed into some 300 bytes."""
@@ -149,12 +149,21 @@ def regrouped(rows: Rows, group_of: Callable[[str], object]) -> tuple[Rows, list
     failures: list[Failure] = []
     good: list[int] = []
     for place, key in enumerate(rows.keys):
-        try:
-            group = group_of(key)
-            groups.append("" if group is None else str(group))
+        group = named_group(key, group_of)
+        if isinstance(group, Failure):
+            failures.append(group)
+        else:
+            groups.append(group)
             good.append(place)
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything; one image, named
-            failures.append(Failure(key, "unsupported", f"group_by raised {type(error).__name__}: {first_line(error)}"))
     if failures:
         rows = rows.take(np.array(good, np.intp))
     return Rows(rows.kind, rows.keys, groups, rows.height, rows.width, rows.columns), failures
+
+
+def named_group(key: str, group_of: Callable[[str], object]) -> str | Failure:
+    """Return the group of a key as a function says, and a failure where that raises."""
+    try:
+        group = group_of(key)
+        return "" if group is None else str(group)
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything; one image, named
+        return Failure(key, "unsupported", f"group_by raised {type(error).__name__}: {first_line(error)}")

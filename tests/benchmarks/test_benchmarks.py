@@ -213,11 +213,12 @@ def test_a_page_without_a_place_for_figures_is_an_error() -> None:
         figures.replaced("README.md", "# A text\n", "anywhere")
 
 
-CALLS_AN_IMAGE = 13
+CALLS_AN_IMAGE = 15
 """Python functions that may start on a worker for one more JPEG: what the interpreter lock is held for grows with it.
 
-Today: load, _read_file, S_ISREG is C; decode, _admit, check_size, release, reserve, release; decode_jpeg and
-decode_jpeg_header of simplejpeg are C. Raise it only with a measurement of `python -m benchmarks interpreter_lock`.
+Today: samples, _pixels, load, _read_file, S_ISREG is C; decode, _admit, check_size, release, reserve, release;
+decode_jpeg and decode_jpeg_header of simplejpeg are C. Raise it only with a measurement of
+`python -m benchmarks interpreter_lock`.
 """
 
 

@@ -159,7 +159,9 @@ def test_a_file_that_is_no_json(text: str, folder: Path) -> None:
 def test_json_of_another_form(text: str, folder: Path) -> None:
     found = read(folder, "m.json", text)
     assert found.failures == [("m.json", "unsupported")]
-    assert found.messages == ["JSON is read as a list of objects, or as COCO with its 'images'"]
+    assert found.messages == [
+        "JSON is read as a list of objects, as COCO with its 'images', or as LabelMe's 'imagePath'"
+    ]
 
 
 def test_a_field_that_is_too_long_for_csv(folder: Path) -> None:

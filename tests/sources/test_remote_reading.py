@@ -13,7 +13,7 @@ import pytest
 
 from gpustats import DataError
 from gpustats.failures import ImageError
-from gpustats.sources import SourceOptions, open_source
+from gpustats.sources import SourceOptions, ahead, open_source
 from gpustats.sources.files import retry as retrying
 from gpustats.sources.files import stream as remote_stream
 from gpustats.sources.files.remote import RemoteFile
@@ -419,7 +419,7 @@ def test_the_order_and_number_of_files_that_are_fetched_ahead(memory: Any, monke
     for name in names:
         memory.pipe_file(f"/root/{name}", name.encode())
     assert contents("memory://root").images == [(name, "", name.encode()) for name in names]
-    monkeypatch.setattr(remote_folder, "_AHEAD_BYTES", 10)  # one at a time
+    monkeypatch.setattr(ahead, "_AHEAD_BYTES", 10)  # one batch at a time
     assert contents("memory://root").images == [(name, "", name.encode()) for name in names]
 
 

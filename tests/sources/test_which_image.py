@@ -70,7 +70,7 @@ def test_the_names_on_the_page_are_those_of_the_code() -> None:
 
     assert names("tfrecord") == [name for tier in tfrecord._IMAGE_FEATURES for name in tier]
     assert names("object") == [name for tier in elements._IMAGE_ENTRIES for name in tier]
-    assert set(names("manifest")) <= set(columns.PATH_COLUMNS)
+    assert set(names("manifest")) <= {*columns.PATH_COLUMNS, *columns.IDENTIFIER_COLUMNS}
 
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (2, 9, 7, 3), np.uint8)
@@ -138,6 +138,15 @@ def manifest(folder: Path, names: list[str]) -> Path:
     return folder / "a.csv"
 
 
+def yolo(folder: Path, names: list[str]) -> Path:
+    for name in names:
+        (folder / name).mkdir(exist_ok=True)
+        for number, data in enumerate(ENCODED):
+            (folder / name / f"{number}.png").write_bytes(data)
+    (folder / "data.yaml").write_text("".join(f"{name}: {name}\n" for name in names))
+    return folder / "data.yaml"
+
+
 def hugging_face(folder: Path, names: list[str]) -> Any:
     return need("datasets").Dataset.from_dict(dict.fromkeys(names, ENCODED))
 
@@ -155,6 +164,7 @@ ASKING: dict[str, tuple[Builder, list[str], str]] = {
     "numpy": (npz, ["one", "two"], "array"),
     "hdf5": (hdf5, ["one", "two"], "dataset"),
     "manifest": (manifest, ["one", "two"], "column"),
+    "yolo": (yolo, ["train", "val"], "split"),
     "zarr": (zarr, ["one", "two"], "array"),
     "huggingface": (hugging_face, ["one", "two"], "column"),
     "object": (loader, ["one", "two"], "entry"),

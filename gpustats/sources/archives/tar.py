@@ -58,6 +58,7 @@ class TarSource(ShardSource):
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the images sample by sample."""
         with ExitStack() as stack:
+            stack.callback(lambda: self.notes.offer(dict.fromkeys(sorted(filter(None, self._fields)), "")))
             stream = stack.enter_context(self.file.open())
             wrap = _decompressor(stream)
             if wrap is not None:

@@ -66,6 +66,7 @@ class Hdf5Source(ShardSource):
                 yield from self._dataset(place)
                 return
             arrays, single = _candidates(place)
+            self.notes.offer(arrays or dict.fromkeys(single, ""))
             images = {name: shape for name, shape in arrays.items() if may_hold_images(shape, self._options.layout)}
             # Encoded images have one axis, so their shape says nothing.
             images |= {name: shape for name, shape in arrays.items() if len(shape) == 1}

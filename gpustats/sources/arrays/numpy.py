@@ -85,6 +85,7 @@ class NumpyFileSource(ShardSource):
                     shapes[name] = _shape_and_type(stream)[0]
             except (*_DAMAGE, ImageError):
                 shapes[name] = None
+        self.notes.offer({name: shape or "damaged" for name, shape in shapes.items()})
         axes = {name: 3 if shape is None else len(shape) for name, shape in shapes.items()}
         least = 3 if any(number >= 3 for number in axes.values()) else 2
         images = [name for name, number in axes.items() if number >= least]

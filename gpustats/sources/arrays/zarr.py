@@ -121,6 +121,7 @@ class ZarrSource(ShardSource):
             if metadata is not None:
                 name = os.path.relpath(folder, self._path).replace(os.sep, "/")
                 found[name] = _shape(metadata)
+        self.notes.offer(found)
         images = {name: shape for name, shape in found.items() if may_hold_images(shape, self._options.layout)}
         how = f"{self.file.name}::NAME"
         chosen = choose_one(images or found, what="arrays", choose_with=how)

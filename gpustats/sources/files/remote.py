@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from gpustats.errors import DataError
-from gpustats.failures import printable
+from gpustats.failures import ImageError, printable
+from gpustats.sources.files.endings import has_image_ending
 from gpustats.sources.files.file import public_url
 from gpustats.sources.files.retry import retry
 from gpustats.sources.files.stream import open_stream
 from gpustats.sources.items import Item, check_bytes
 from gpustats.sources.options import SourceOptions, missing_extra
 
-__all__ = ["RemoteFile", "UrlReader", "connect"]
+__all__ = ["FirstFound", "RemoteFile", "UrlReader", "connect"]
+
+_UNKNOWN = 1 << 20
+"""Bytes that a file is taken to have whose size is not known."""
 
 
 class RemoteFile:
@@ -27,9 +32,20 @@ class RemoteFile:
         As the file system has it.
     label : str
         The URL without credentials.
+    size : int, optional
+        As a listing gives it.
+    max_bytes : int
+        The most that `fetch` reads.
+
+    Attributes
+    ----------
+    size : int or None
+        As the listing gave it.
+    held : int
+        Bytes that it takes when it was fetched, as far as that is known.
     """
 
-    def __init__(self, system: Any, path: str, label: str) -> None:
+    def __init__(self, system: Any, path: str, label: str, size: int | None = None, max_bytes: int = 1 << 32) -> None:
         self.path: str | None = None
         protocol = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
         self.identity = f"{protocol}://{path}"
@@ -37,6 +53,9 @@ class RemoteFile:
         self.name = unquote(label.rstrip("/").rpartition("/")[2])
         self._system = system
         self._remote = path
+        self.size = size
+        self._max_bytes = max_bytes
+        self.held = min(_UNKNOWN if size is None else size, max_bytes)
 
     def open(self) -> BinaryIO:
         """Open for reading ahead."""
@@ -45,6 +64,10 @@ class RemoteFile:
     def sibling(self, name: str) -> str:
         """Return the URL of a file in the same folder."""
         return f"{self.label.rpartition('/')[0]}/{name}"
+
+    def fetch(self) -> bytes:
+        """Read the whole file, where it is not too large for its source."""
+        return self(self._max_bytes)
 
     def __call__(self, max_bytes: int) -> bytes:
         """Read the whole file, where it is not too large."""
@@ -66,10 +89,43 @@ class UrlReader:
     def __init__(self, base: str, options: SourceOptions) -> None:
         self._system, self._path = connect(base, options)
         self._label = public_url(base).rstrip("/")
+        self._max_bytes = options.max_bytes
+        self._suffixes = options.suffixes
 
     def item(self, relative: str) -> Item:
         """Return an item that reads one file."""
-        return RemoteFile(self._system, f"{self._path.rstrip('/')}/{relative}", f"{self._label}/{relative}")
+        if self._suffixes is None or has_image_ending(relative):
+            return self._file(relative)
+        return FirstFound([self._file(relative + suffix) for suffix in self._suffixes])
+
+    def _file(self, relative: str) -> RemoteFile:
+        path, label = f"{self._path.rstrip('/')}/{relative}", f"{self._label}/{relative}"
+        return RemoteFile(self._system, path, label, max_bytes=self._max_bytes)
+
+
+class FirstFound(RemoteFile):
+    """The first of several files that exists.
+
+    Parameters
+    ----------
+    files : sequence of RemoteFile
+        At least one.
+    """
+
+    def __init__(self, files: Sequence[RemoteFile]) -> None:
+        first = files[0]
+        super().__init__(first._system, first._remote, first.label, max_bytes=first._max_bytes)
+        self._files = files
+
+    def __call__(self, max_bytes: int) -> bytes:
+        """Read the whole file, where it is not too large."""
+        for file in self._files:
+            try:
+                return file(max_bytes)
+            except ImageError as error:
+                if error.reason != "missing":
+                    raise
+        raise ImageError("missing", "no such file with any of the endings")
 
 
 def connect(url: str, options: SourceOptions) -> tuple[Any, str]:

@@ -98,6 +98,9 @@ class TextListSource(Source):
     """A text file with the path of one image a line; blank lines and lines that start with ``#`` do not count.
 
     Relative paths are relative to the folder of the text file, or to ``root=``. The key is the line.
+
+    In ``ImageSets/Main/train.txt`` of Pascal VOC a line is the name of a file in ``JPEGImages``, and in the lists of
+    classes (``cat_train.txt``) a flag follows, which is the group.
     """
 
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
@@ -109,13 +112,26 @@ class TextListSource(Source):
     def parts(self) -> Iterator[Entry]:
         """Yield the images line by line."""
         root = Root(self._file, self._options)
+        images = self._images_of_voc()
         for line in self._lines():
+            group = ""
+            if images is not None:
+                line, _, group = line.strip().partition(" ")
             key = self._prefix + key_of(line)
-            item = root.item(line, key)
+            item = root.item(line, key) if images is None else root.item(line, key, (images,))
             if isinstance(item, Failure):
                 yield item
             else:
-                yield key, "", item
+                yield key, group.strip(), item
+
+    def _images_of_voc(self) -> str | None:
+        """Return the folder of the images, from that of the list, where this is a list of Pascal VOC."""
+        if self._options.root is not None or self._file.path is None:
+            return None
+        folder = os.path.dirname(os.path.abspath(self._file.path))
+        images = os.path.join("..", "..", "JPEGImages")
+        found = os.path.basename(os.path.dirname(folder)) == "ImageSets" and os.path.isdir(os.path.join(folder, images))
+        return images if found else None
 
     def count(self) -> int | None:
         """Count the lines."""

@@ -1,11 +1,10 @@
-"""Folders behind fsspec URLs: images are read ahead in threads."""
+"""Folders behind fsspec URLs."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from gpustats.decode.formats import IMAGE_SUFFIXES
@@ -14,21 +13,16 @@ from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources.base import Entry, Part, Sample, Source
 from gpustats.sources.files.remote import RemoteFile
 from gpustats.sources.files.retry import retry
-from gpustats.sources.items import check_bytes
 from gpustats.sources.kinds import KINDS, kind_of, open_container, suffix, takes_of
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["RemoteFolderSource"]
 
-_THREADS = 16
-_AHEAD_ITEMS, _AHEAD_BYTES = 64, 64 << 20
 _DEEPEST = 64
 
 
 class RemoteFolderSource(Source):
     """Every image below a URL, or every container where there are no images; the first-level folder is the group.
-
-    Images are fetched ahead by threads, so many requests are under way while a bounded number of bytes is held.
 
     Parameters
     ----------
@@ -75,36 +69,17 @@ class RemoteFolderSource(Source):
         except ImageError as error:
             yield Failure(self._prefix or ".", error.reason, f"the folder cannot be listed: {error}")
 
-    def _images(self) -> Iterator[Sample | Failure]:
-        ahead: deque[tuple[str, str, _Fetched, int]] = deque()
-        held = 0
-        limit = self._options.max_bytes
-        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-fetch")
-        try:
-            for name, size in self._walk("", self.skipped, 0):
-                if suffix(name) not in IMAGE_SUFFIXES:
-                    self.skipped["non_image"] += 1
-                    continue
-                weight = min(size if size is not None else 1 << 20, limit)
-                while ahead and (len(ahead) >= _AHEAD_ITEMS or held + weight > _AHEAD_BYTES):
-                    key, group, fetched, freed = ahead.popleft()
-                    held -= freed
-                    yield key, group, fetched
+    def _images(self) -> Iterator[Sample]:
+        for name, size in self._walk("", self.skipped, 0):
+            if suffix(name) in IMAGE_SUFFIXES:
                 group = name.partition("/")[0] if "/" in name else ""
-                file = self._file(name)
-                ahead.append((self._prefix + name, group, _Fetched(file.identity, pool.submit(file, limit)), weight))
-                held += weight
-            while ahead:
-                key, group, fetched, _ = ahead.popleft()
-                yield key, group, fetched
-        except GeneratorExit:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            pool.shutdown(wait=False)  # what was handed over may still be on its way
+                yield self._prefix + name, group, self._file(name, size)
+            else:
+                self.skipped["non_image"] += 1
 
-    def _file(self, name: str) -> RemoteFile:
-        return RemoteFile(self._system, f"{self._path}/{name}", f"{self.label.rstrip('/')}/{name}")
+    def _file(self, name: str, size: int | None = None) -> RemoteFile:
+        label = f"{self.label.rstrip('/')}/{name}"
+        return RemoteFile(self._system, f"{self._path}/{name}", label, size, self._options.max_bytes)
 
     def _walk(self, folder: str, skipped: Counter[str], depth: int) -> Iterator[tuple[str, int | None]]:
         """Yield relative name and size (None: not known) of every file."""
@@ -127,16 +102,3 @@ class RemoteFolderSource(Source):
                 yield from self._walk(f"{folder}{name}/", skipped, depth + 1)
             else:
                 yield folder + name, size
-
-
-class _Fetched:
-    """An item whose bytes are on their way."""
-
-    def __init__(self, identity: str, future: Future[bytes]) -> None:
-        self.identity = identity
-        self._future = future
-
-    def __call__(self, max_bytes: int) -> bytes:
-        data = self._future.result()
-        check_bytes(len(data), max_bytes)
-        return data

@@ -115,6 +115,10 @@ class TFRecordSource(ShardSource):
         value = _first(features[found])
         assert isinstance(value, bytes)
         self.notes.choose("feature", found)
+        labels = (self._group,) if self._group is not None else _GROUP_FEATURES
+        label_from = next((name for name in labels if name in features), None)
+        if not self._names:
+            self.notes.offer({name: _described(features[name]) for name in sorted(features)}, label_from)
         try:
             count = _count(features[found])
         except ValueError as error:
@@ -123,8 +127,7 @@ class TFRecordSource(ShardSource):
             return Failure(
                 key, "unsupported", f"the feature '{found}' holds {count} values; one image a record is read"
             )
-        labels = (self._group,) if self._group is not None else _GROUP_FEATURES
-        label = next((_first(features[name]) for name in labels if name in features), None)
+        label = None if label_from is None else _first(features[label_from])
         self._grouped |= self._group in features
         self._names.update(features)
         group = label.decode("utf-8", "replace") if isinstance(label, bytes) else "" if label is None else str(label)

@@ -13,6 +13,7 @@ from gpustats.wording import option
 
 __all__ = [
     "GROUP_COLUMNS",
+    "IDENTIFIER_COLUMNS",
     "IMAGE_COLUMNS",
     "PATH_COLUMNS",
     "TableColumns",
@@ -34,6 +35,9 @@ PATH_COLUMNS = (
     "img",
 )
 """Column names taken for the path of an image, in this order."""
+
+IDENTIFIER_COLUMNS = ("image_name", "img_name", "image_id", "imageid", "img_id", "id_code", "id")
+"""Column names taken for the identifier of an image in a manifest, in this order, where it is the name of a file."""
 
 GROUP_COLUMNS = ("label", "class", "category", "group", "cls", "target")
 """Column names taken for the group, in this order."""

@@ -157,8 +157,11 @@ class HuggingFaceSource(Source):
         `column` and `group` count.
     """
 
+    counts_images = True
+
     def __init__(self, data: Any, key: str, options: SourceOptions) -> None:
         super().__init__(f"Hugging Face {type(data).__name__}", takes_of("huggingface"))
+        self.notes.kinds["huggingface"] += 1
         self._key = key or "row"
         self._options = options
         datasets = sys.modules["datasets"]
@@ -179,6 +182,7 @@ class HuggingFaceSource(Source):
         for table in self._tables():
             if columns is None:
                 columns = self._choose(table.schema)
+                self.notes.offer({entry.name: entry.type for entry in table.schema}, columns.group)
                 if columns.group in self._class_names:
                     names = self._class_names[columns.group]
                     columns = TableColumns(columns.image, columns.layout, columns.group, names)

@@ -1,10 +1,11 @@
-"""Lists of images with columns: CSV, TSV, JSON lines, JSON and COCO."""
+"""Lists of images with columns: CSV, TSV, JSON lines, JSON, and the documents of `tables.documents`."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,9 +13,11 @@ from gpustats.failures import Failure, ImageError
 from gpustats.sources.base import Sample, ShardSource
 from gpustats.sources.files.file import File, key_of
 from gpustats.sources.files.root import Root
+from gpustats.sources.items import Item
 from gpustats.sources.kinds import suffix
 from gpustats.sources.options import SourceOptions
-from gpustats.sources.tables.columns import GROUP_COLUMNS, PATH_COLUMNS, pick
+from gpustats.sources.tables.columns import GROUP_COLUMNS, IDENTIFIER_COLUMNS, PATH_COLUMNS, pick
+from gpustats.sources.tables.documents import BESIDE_XML, EMBEDDED, Row, beside_json, json_rows, xml_rows
 from gpustats.sources.tables.inline import inline_image
 from gpustats.wording import option
 
@@ -24,8 +27,12 @@ __all__ = ["ManifestSource"]
 class ManifestSource(ShardSource):
     """Images named in a table with a header, one a row; a path column, an optional group column.
 
-    ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``; ``.json`` is a list of objects, or COCO with its ``images``. A relative
-    path is relative to the file's folder or to ``root=``. The key is the path as it is written.
+    ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``; ``.json`` and ``.xml`` are documents of annotations, too. A relative
+    path is relative to ``root=``, or to the file's folder; of documents also to the folders in which the images of such
+    a dataset are. The key is the path as it is written.
+
+    Where no column has a usual name of paths, one that is called like an identifier is taken, if the first row leads to
+    a file.
 
     Parameters
     ----------
@@ -38,6 +45,7 @@ class ManifestSource(ShardSource):
     def __init__(self, file: File, key: str, options: SourceOptions) -> None:
         super().__init__(file, key)
         self._options = options
+        self._beside: tuple[str, ...] = ("",)
 
     def holder(self) -> None:
         """Return None: the images are files in other places."""
@@ -45,43 +53,65 @@ class ManifestSource(ShardSource):
     def members(self) -> Iterator[Sample | Failure]:
         """Yield the rows."""
         root = Root(self.file, self._options)
-        columns: tuple[str | None, str | None] | None = None
+        columns: tuple[str, str | None] | None = None
         for number, row in self._rows():
             place = f"{self.key}:{number}"
             if isinstance(row, str):
                 yield Failure(place, "corrupt", row)
                 continue
             if columns is None:
-                columns = (
-                    pick(row, self._options.column, PATH_COLUMNS, "column"),
-                    pick(row, self._options.group, GROUP_COLUMNS, "column"),
-                )
-                if columns[0] is None:
-                    names = ", ".join(map(str, row)) or "none"
-                    raise ImageError(
-                        "unsupported", f"no column with paths among {names}; name it with {option('column')}"
-                    )
+                columns = self._columns(row, root)
             path_column, group_column = columns
-            path = row.get(path_column or "")
+            path = row.get(path_column)
             if not isinstance(path, str) or not path:
                 yield Failure(place, "missing", f"the row has no path in '{path_column}'")
                 continue
-            self.notes.choose("column", str(path_column))
+            self.notes.choose("column", path_column)
             inline = inline_image(path, self._options.max_bytes)
             key = place if inline is not None else key_of(path)
             if isinstance(inline, ImageError):
                 yield Failure(key, inline.reason, str(inline))
                 continue
-            item = inline if inline is not None else root.item(path, key)
+            item = inline if inline is not None else self._follow(row, path, key, root)
             group = row.get(group_column) if group_column is not None else None
             yield item if isinstance(item, Failure) else (key, "" if group is None else str(group), item)
 
-    def _rows(self) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    def _follow(self, row: Mapping[str, Any], path: str, key: str, root: Root) -> Item | Failure:
+        item = root.item(path, key, self._beside)
+        if not row.get(EMBEDDED) or not isinstance(item, str) or os.path.exists(item):
+            return item
+        embedded = inline_image(f"data:;base64,{row[EMBEDDED]}", self._options.max_bytes)
+        assert embedded is not None
+        return Failure(key, embedded.reason, str(embedded)) if isinstance(embedded, ImageError) else embedded
+
+    def _columns(self, row: Mapping[str, Any], root: Root) -> tuple[str, str | None]:
+        """Choose the columns of paths and groups by the first row."""
+        path = pick(row, self._options.column, PATH_COLUMNS, "column") or self._identifier(row, root)
+        group = pick(row, self._options.group, GROUP_COLUMNS, "column")
+        self.notes.offer(dict.fromkeys(map(str, row), ""), group)
+        if path is None:
+            names = ", ".join(map(str, row)) or "none"
+            raise ImageError("unsupported", f"no column with paths among {names}; name it with {option('column')}")
+        return path, group
+
+    def _identifier(self, row: Mapping[str, Any], root: Root) -> str | None:
+        """Return the column that names files without their folder or ending; None where it leads to no file."""
+        name = pick(row, None, IDENTIFIER_COLUMNS, "column")
+        value = None if name is None else row[name]
+        item = root.item(value, "", self._beside) if isinstance(value, str) and value else None
+        return name if isinstance(item, str) and os.path.isfile(item) else None
+
+    def _rows(self) -> Iterator[Row]:
         """Yield line number and row; a string says what is wrong with it."""
         ending = suffix(self.file.name)
         with self.file.open() as stream:
             if ending == ".json":
-                yield from _json_rows(stream.read())
+                self._beside = beside_json(self.file.name)
+                yield from json_rows(stream.read())
+                return
+            if ending == ".xml":
+                self._beside = BESIDE_XML
+                yield from xml_rows(stream)
                 return
             text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
             if ending in (".jsonl", ".ndjson"):
@@ -95,7 +125,7 @@ class ManifestSource(ShardSource):
                 raise ImageError("corrupt", f"line {reader.reader.line_num}: {error}") from None
 
 
-def _json_lines(text: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _json_lines(text: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(text, 1):
         if line.strip():
             try:
@@ -104,17 +134,3 @@ def _json_lines(text: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any] | 
                 yield number, "the line is no JSON"
                 continue
             yield number, row if isinstance(row, dict) else "the line is no JSON object"
-
-
-def _json_rows(text: bytes) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ImageError("corrupt", f"not JSON: {error}") from None
-    rows = data.get("images") if isinstance(data, dict) else data
-    if not isinstance(rows, list):
-        raise ImageError("unsupported", "JSON is read as a list of objects, or as COCO with its 'images'")
-    for number, row in enumerate(rows, 1):
-        if isinstance(row, str):
-            row = {"path": row}
-        yield number, row if isinstance(row, dict) else "not a JSON object"

@@ -39,6 +39,8 @@ class ParquetSource(ShardSource):
         Read row groups from the first to before the second; by default all.
     """
 
+    counts_images = True
+
     def __init__(self, file: File, key: str, options: SourceOptions, groups: tuple[int, int] | None = None) -> None:
         super().__init__(file, key)
         self._options = options
@@ -56,7 +58,7 @@ class ParquetSource(ShardSource):
     def _row_groups(self) -> Iterator[Part]:
         try:
             with self._stream() as stream, _opened(stream) as table:
-                self._columns(table)
+                one_each = self._columns(table).layout != "list"
                 rows = _rows(table.metadata)
         except Exception:  # noqa: BLE001 - whatever it is, reading meets it again and names it
             return
@@ -64,7 +66,7 @@ class ParquetSource(ShardSource):
         for start in range(0, len(rows), size or 1):
             stop = min(start + size, len(rows))
             arguments = (self.file, self.key, self._options, (start, stop))
-            yield Part(self.key, ParquetSource, arguments, sum(rows[start:stop]))
+            yield Part(self.key, ParquetSource, arguments, sum(rows[start:stop]) if one_each else None)
 
     def holder(self) -> str | None:
         """Return what identifies the file where it holds the images; None where it holds their paths."""
@@ -78,6 +80,7 @@ class ParquetSource(ShardSource):
         """Yield the rows."""
         with self._stream() as stream, _named_errors(), _opened(stream) as table:
             columns = self._columns(table)
+            self.notes.offer({entry.name: entry.type for entry in table.schema_arrow}, columns.group)
             root = Root(self.file, self._options)
             rows = _rows(table.metadata)
             starts = list(accumulate(rows, initial=0))
@@ -116,16 +119,13 @@ class ParquetSource(ShardSource):
             raise ImageError("corrupt", f"Parquet: {row - start:,} rows and not the {claimed.num_rows:,} of the footer")
 
     def count(self) -> int | None:
-        """Return the number of rows, from the file's footer."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        """Return the number of rows, from the file's footer; None where a row may hold several images."""
         if self.file.path is None:
             return None
         try:
-            with self.file.open() as stream:
-                return int(pq.read_metadata(stream).num_rows)
-        except (pa.ArrowException, OSError):
+            with self._stream() as stream, _opened(stream) as table:
+                return None if self._columns(table).layout == "list" else int(table.metadata.num_rows)
+        except Exception:  # noqa: BLE001 - whatever it is, reading meets it again and names it
             return None
 
 

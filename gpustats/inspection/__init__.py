@@ -1,0 +1,1 @@
+"""What would be read, and how, before a long run."""
