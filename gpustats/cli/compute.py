@@ -87,6 +87,7 @@ __all__ = ["compute"]
     default="drop",
     help="mask: leave out the pixels that are transparent all through.",
 )
+@click.option("--mask", metavar="FOLDER", help="Measure only where the masks in FOLDER, of the same names, are not 0.")
 @click.option(
     "--sample",
     metavar="N|SHARE",

@@ -301,7 +301,7 @@ class Stats(Derived):
 
         Examples
         --------
-        >>> import gpustats, numpy  # doctest: +SKIP
+        >>> import gpustats, numpy
         >>> images = numpy.arange(5, dtype="uint8")[:, None, None, None] * numpy.ones((1, 8, 8, 3), "uint8")
         >>> gpustats.compute(images, per_image=True, progress=False).outliers(1)["brightest"][0].key
         '4'

@@ -122,8 +122,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/totals.py",
-        "**copy.deepcopy(self.parts)",
-        "**self.parts",
+        "copy.deepcopy(self.parts).items()",
+        "self.parts.items()",
         "tests/test_moments.py::test_what_was_given_out_is_a_copy",
     ),
     Fault(
