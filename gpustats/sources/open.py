@@ -12,7 +12,8 @@ from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.sources.base import Part, Source
 from gpustats.sources.files.endings import with_ending
-from gpustats.sources.files.file import LocalFile, public_url
+from gpustats.sources.files.file import LOCAL_SCHEMES, LocalFile, public_url
+from gpustats.sources.files.remote import RemoteFile, UrlImages, connect
 from gpustats.sources.kinds import (
     check_options,
     kind_of,
@@ -77,7 +78,9 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
         return KeysSource([os.fsdecode(name) for name in data], options)
     labelled = isinstance(data, tuple) and is_element(data) and not is_element(data[-1])
     if not labelled and not all(map(is_element, data)):
-        return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
+        return ListSource(
+            data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given, UrlImages(options).item
+        )
     return open_object([data] if labelled else data, key, options)
 
 
@@ -208,7 +211,7 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
     DataError
         Where a package for the protocol is missing, or nothing can be reached there.
     """
-    if url.startswith(("file://", "local://")):
+    if url.startswith(LOCAL_SCHEMES):
         raise DataError(f"{printable(public_url(url))}: give the path without the scheme")
     label = public_url(url)
     if has_braces(url):
@@ -217,7 +220,6 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
         )
         shards.label = label
         return shards
-    from gpustats.sources.files.remote import RemoteFile, connect
     from gpustats.sources.places.remote_folder import RemoteFolderSource
 
     system, path = connect(url, options)
