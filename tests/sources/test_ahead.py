@@ -242,7 +242,12 @@ def test_folders_are_listed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> Non
     assert names == [f"f{number:03d}/{image}.jpg" for number in range(100) if number != 3 for image in range(2)]
     failures = [entry for entry in found if isinstance(entry, Failure)]
     assert [(failure.key, failure.reason) for failure in failures] == [("f003", "unreadable")], "the others count"
-    assert 4 < system.most <= remote_folder._LISTERS
+    assert 4 < system.most <= 2 * remote_folder._LISTERS, "while it was opened, and then"
+    source = open_source("slow://root", SourceOptions())
+    system.asked.clear()
+    for asked in (0, 1):
+        assert len(list(source.samples())) == 199
+        assert system.asked["root/"] == asked, "opening it has listed it already"
 
 
 def test_s3_gets_as_many_connections_as_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,9 @@ class RemoteFolderSource(Source):
         self._options = options
         self._kind: str | None = None
         self._budget = Budget()
+        self._listed: list[dict[str, Any]] | None = None
         try:
+            listed = self._listed = self._list("")
             for entry in self._walk(Counter()):
                 if isinstance(entry, Failure):
                     continue
@@ -59,6 +61,7 @@ class RemoteFolderSource(Source):
                     self._kind = kind
         except ImageError as error:
             raise DataError(f"{printable(label)}: cannot be listed: {error}") from None
+        self._listed = listed
         if self._kind is not None:
             self.takes = takes_of(self._kind)
 
@@ -94,6 +97,9 @@ class RemoteFolderSource(Source):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
+        if not folder and self._listed is not None:  # just before
+            listed, self._listed = self._listed, None
+            return listed
         return retry(lambda: list(self._system.ls(f"{self._path}/{folder}", detail=True)), self._budget)
 
     def _below(
