@@ -16,6 +16,7 @@ from gpustats.sources.files.file import LOCAL_SCHEMES, LocalFile, public_url
 from gpustats.sources.files.remote import RemoteFile, UrlImages, connect
 from gpustats.sources.kinds import (
     check_options,
+    check_readable,
     kind_of,
     kind_of_content,
     kind_of_folder,
@@ -118,6 +119,7 @@ def _open_path(path: str, key: str, options: SourceOptions) -> Source:
     ending = suffix(file.name)
     if ending in IMAGE_SUFFIXES or not ending or _is_image(file):
         return FileSource(path, key)
+    check_readable(path, inside=False)
     raise DataError(f"{printable(path)}: files ending in '{ending}' are not read")
 
 
@@ -190,6 +192,7 @@ def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str 
         source = ListSource([os.path.join(path, name) for name in special], entry, options.given)
         source.label = path
         return source
+    check_readable(path)
     kind = kind_within(path)
     if kind is None:
         return FolderSource(path, prefix, group_prefix=group_prefix)
