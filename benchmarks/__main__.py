@@ -32,10 +32,11 @@ SUITES = {
     "remote": "benchmarks.remote",
     "host": "benchmarks.host",
     "million": "benchmarks.million",
+    "groups": "benchmarks.groups",
     "gpu": "benchmarks.gpu",
 }
-ALL = tuple(name for name in SUITES if name not in ("million", "gpu"))
-"""What `all` runs: neither the suite that needs a million files nor the one that needs a GPU."""
+ALL = tuple(name for name in SUITES if name not in ("million", "groups", "gpu"))
+"""What `all` runs: neither the suites of a million images nor the one that needs a GPU."""
 
 _DEMO_IMAGES, _TINY_IMAGES = 400, 12
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
-from gpustats.definition import MODES, RGB, Definition
+from gpustats.definition import ALPHA, MODES, RGB, Definition
 from gpustats.engines.device import open_engine
+from gpustats.engines.masks import Masks
 from gpustats.errors import OptionError
 from gpustats.failures import FailureFile, FailureLimit
 from gpustats.progress import reported
@@ -20,9 +21,10 @@ from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import key_of
 from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
+from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names
 from gpustats.statistics.missing import check_nodata
-from gpustats.wording import named
+from gpustats.wording import named, option
 
 __all__ = ["compute"]
 
@@ -59,8 +61,13 @@ def compute(
     interpolation: str | None = None,
     recipe: str | None = None,
     exif: Literal["ignore", "turn"] = "ignore",
-    nodata: float | tuple[float, ...] | None = None,
+    nodata: float | tuple[float, ...] | Literal["tag"] | None = None,
+    alpha: Literal["drop", "mask"] = "drop",
+    mask: str | os.PathLike[str] | Callable[[str], Any] | None = None,
     repeats: Literal["once", "count"] = "once",
+    sample: float | None = None,
+    tolerance: float | None = None,
+    seed: int = 0,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stats:
     """Read an image dataset once and return its exact per-channel statistics.
@@ -172,17 +179,36 @@ def compute(
         ``"inception"`` (341, 299, bicubic).
     exif : {"ignore", "turn"}
         Whether to turn an image as its EXIF orientation says, before all else.
-    nodata : float or tuple of float, optional
+    nodata : float, tuple of float or "tag", optional
         A value that stands for no data, such as -9999: values equal to it are left out, channel by channel. A tuple
         with a number for each channel leaves out the pixels that are equal to it. NaN, infinity and the masked values
         of NumPy's masked arrays are always left out. ``stats.valid_share`` says how much is left; an image with a
-        channel of which nothing is left fails as ``unsupported``.
+        channel of which nothing is left fails as ``unsupported``. ``"tag"`` takes the value that each TIFF file gives
+        in its tag ``GDAL_NODATA``.
+    alpha : {"drop", "mask"}
+        ``"mask"`` leaves out the pixels of encoded images that are transparent all through (alpha 0, a transparent
+        colour), under the modes ``"RGB"`` and ``"L"``.
+    mask : path-like or callable, optional
+        Which pixels count. A folder with a mask for each image, for a folder of images: of the same name below it, but
+        with the ending of a PNG, TIFF, BMP, GIF or PNM file; pixels count where it is not 0 (black). Or a function of
+        the key that returns an array of shape (H, W), or (H, W, C) for each channel, or None where all pixels count;
+        it is called by several threads. An image with no mask, or one of another size, fails.
     repeats : {"once", "count"}
         How often a file counts that a list, a manifest or several paths together name more than once, for example a
         table with a row for each box: once, with its first group, and the result says how many names were passed over
         (``stats.skipped["repeated"]``, or ``"repeated_other_group"`` where the group was another); or as often as it
         is named. Two names are one file where their folders, with links followed, and last parts are the same. What
         is in the program already, such as arrays, counts as it is given.
+    sample : int or float, optional
+        Read only so many images, or each with this probability (a float up to 1.0), drawn at random. The result is an
+        estimate, and says so: ``stats.estimate``, ``stats.stderr()``, ``stats.confidence_interval()``. What is listed
+        by name is not read for it; an archive or a table is read through for its images, of which those that were drawn
+        are decoded.
+    tolerance : float, optional
+        Read images in random order until the 95% interval of the mean and of the std of every channel reaches at most
+        this far to each side, on [0, 1]: 0.002. Where that takes all images, the result says so.
+    seed : int
+        Which images are drawn. The same seed draws the same ones, in any order and with any number of workers.
     storage_options : mapping, optional
         Passed to the fsspec file system of a URL: keys, endpoint and the like. Never shown or stored.
 
@@ -228,12 +254,22 @@ def compute(
     """
     _check_options(workers, on_error, max_pixels, changed, exif, mode)
     limit = FailureLimit(max_failures)
+    sampling = Sampling(sample, tolerance, seed)
+    by_tag = isinstance(nodata, str) and nodata == "tag"
+    transform = transform_of(resize, crop, crop_pct, interpolation, recipe)
+    masks = None if mask is None else Masks(mask, data)
+    if by_tag and mode == "L":
+        raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
+    _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
     definition = Definition(
         color_order=color_order or RGB,
-        transform=str(transform_of(resize, crop, crop_pct, interpolation, recipe)),
+        transform=str(transform),
         exif_transpose=exif == "turn",
         mode=mode,
-        nodata=check_nodata(nodata),
+        nodata=() if by_tag else check_nodata(nodata),
+        nodata_tag=by_tag,
+        alpha=alpha,
+        mask="none" if masks is None else masks.kind,
         statistics=check_names(statistics),
     )
     engine = open_engine(
@@ -244,6 +280,7 @@ def compute(
         memory=memory,
         isolate=isolate,
         gpu_options=gpu_options,
+        masks=masks,
     )
     grouping = Grouping(group_by, group)
     options = SourceOptions.of(
@@ -259,13 +296,17 @@ def compute(
         max_bytes=engine.max_bytes,
     )
     source = grouping.checked(lambda: open_source(data, options))
+    if sampling.asked:
+        source = Drawing(source, sampling)
     with ExitStack() as stack:
         on_failure = [stack.enter_context(FailureFile(failures)).add] if failures is not None else []
         if checkpoint is not None:
             from gpustats.checkpoint.resume import Resumed
 
             settings = {"max_pixels": str(max_pixels), **_described(options)}
-            engine = stack.enter_context(Resumed(engine, checkpoint, data, definition, settings, changed))
+            engine = stack.enter_context(
+                Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
+            )
         table = None
         if per_image is not None and per_image is not False:
             from gpustats.result.image_table import ImageTable
@@ -301,6 +342,22 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
         raise OptionError(f"{named('exif')} should be 'ignore' or 'turn', got {exif!r}")
     if not isinstance(max_pixels, int) or max_pixels < 1:
         raise OptionError(f"{named('max_pixels')} should be a positive integer, got {max_pixels!r}")
+
+
+def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: bool, checkpoint: bool) -> None:
+    if alpha not in ALPHA:
+        raise OptionError(f"{named('alpha')} should be 'drop' or 'mask', got {alpha!r}")
+    if alpha == "mask" and mode == "native":
+        raise OptionError(
+            f"{option('alpha', 'mask')} takes alpha out of the pixels, and {option('mode', mode)} measures it"
+        )
+    if resizes and (masks or alpha == "mask"):
+        which = named("mask") if masks else option("alpha", "mask")
+        raise OptionError(f"{which} leaves pixels out, and an image with such pixels cannot be resized")
+    if masks and isolate:
+        raise OptionError(f"{named('mask')} is not for {option('isolate', True)}: masks are read by this process")
+    if masks and checkpoint:
+        raise OptionError(f"{named('mask')} is not for {named('checkpoint')}, which would not see that a mask changed")
 
 
 def _described(options: SourceOptions) -> dict[str, str]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["MODES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
+__all__ = ["ALPHA", "MODES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
 
 RGB = "RGB"
 """The colour order that decoders give."""
 
-_LATER = {"mode", "nodata"}
-"""Fields that results of earlier versions do not have."""
+_RARE = {"nodata_tag", "alpha", "mask"}
+"""Fields that are not written where they have their default."""
+
+_LATER = {"mode", "nodata", *_RARE}
+"""Fields that a result need not have: those of earlier versions do not."""
 
 MODES = ("RGB", "L", "native")
 """What encoded images are measured as."""
+
+ALPHA = ("drop", "mask")
+"""What is done with the alpha of encoded images."""
 
 UNNAMED = "unnamed"
 """The colour order of arrays whose channels have no letter."""
@@ -52,6 +58,12 @@ class Definition:
         channels and the depth that are stored.
     nodata : tuple of float
         Values that were left out: one number for every channel, or one a channel for a whole pixel; empty for none.
+    nodata_tag : bool
+        Whether values were left out that a TIFF file itself says to stand for no data.
+    alpha : str
+        What was done with the alpha of encoded images: ``"drop"``, or ``"mask"``, which leaves transparent pixels out.
+    mask : str
+        Where masks came from that leave pixels out: ``"none"``, ``"folder"`` or ``"function"``.
     statistics : tuple of str
         What is computed. Results that differ in nothing else can be added: they keep what both have.
     """
@@ -62,12 +74,16 @@ class Definition:
     frame: int = 0
     mode: str = "RGB"
     nodata: tuple[float, ...] = ()
+    nodata_tag: bool = False
+    alpha: str = "drop"
+    mask: str = "none"
     statistics: tuple[str, ...] = field(default=("moments",), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain containers for JSON."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        """Return plain containers for JSON; what hardly anybody asks for is in it where somebody did."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        usual = {field.name for field in fields(self) if field.name in _RARE and values[field.name] == field.default}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items() if n not in usual}
 
     @classmethod
     def from_dict(cls, data: Any) -> Definition:
@@ -79,14 +95,18 @@ class Definition:
             For anything else.
         """
         expected = cls().to_dict()
+        rare = {field.name: field.default for field in fields(cls) if field.name in _RARE}
+        known = expected | rare
         if (
             not isinstance(data, dict)
-            or not expected.keys() - _LATER <= data.keys() <= expected.keys()
-            or any(type(value) is not type(expected[name]) for name, value in data.items())
+            or not expected.keys() - _LATER <= data.keys() <= known.keys()
+            or any(type(value) is not type(known[name]) for name, value in data.items())
             or not all(isinstance(name, str) for name in data.get("statistics", ()))
             or data.get("mode", "RGB") not in MODES
             or not all(type(value) is float for value in data.get("nodata", ()))
+            or data.get("alpha", "drop") not in ALPHA
+            or data.get("mask", "none") not in ("none", "folder", "function")
         ):
             raise DataError(f"'definition' should hold {', '.join(expected)}, got {data!r:.200}")
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
-        return cls(**fields)
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        return cls(**values)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gpustats.definition import RGB, Definition, color_order
 from gpustats.engines.base import Engine, Outcome
@@ -23,6 +26,9 @@ from gpustats.statistics.base import Kind
 from gpustats.statistics.grouped import Grouped, regrouped
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
 from gpustats.wording import amount, option
+
+if TYPE_CHECKING:
+    from gpustats.result.estimate import Estimate
 
 __all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures", "nothing_read", "order_of"]
 
@@ -201,12 +207,13 @@ class Run:
         """
         with orderly_interrupts():
             try:
-                with closing(Reader(self._source)) as batches, closing(self._engine.outcomes(batches)) as outcomes:
-                    for outcome in outcomes:
-                        with whole_step():
-                            self._account(outcome)
-                with whole_step():
-                    self._buffer.flush()
+                for source in self._source.rounds(self._widest):
+                    with closing(Reader(source)) as batches, closing(self._engine.outcomes(batches)) as outcomes:
+                        for outcome in outcomes:
+                            with whole_step():
+                                self._account(outcome)
+                    with whole_step():
+                        self._buffer.flush()
             except KeyboardInterrupt:
                 raise Interrupted(self._result(complete=False)) from None
             except DeviceLost as error:
@@ -257,6 +264,23 @@ class Run:
         places = sorted(self._source.notes.images_from.items(), key=lambda place: (-place[1], place[0]))
         return {"images_from": dict(places[:_PLACES_LISTED])} if places else {}
 
+    def _widest(self) -> float:
+        """Return the largest half-width of the intervals of mean and std; infinite while it is not known."""
+        stats = self._result(complete=True)
+        if not stats.n_images:
+            return math.inf
+        width = float(np.max([stats.half_width(name) for name in ("mean", "std")]))
+        return math.inf if math.isnan(width) else width
+
+    def _estimate(self) -> Estimate | None:
+        """Return what the result is an estimate of; None where everything is read, or nothing was."""
+        facts = self._source.facts()
+        if facts is None or not facts["drawn"]:
+            return None
+        from gpustats.result.estimate import Estimate
+
+        return Estimate(**facts)
+
     def _result(self, complete: bool) -> Stats:
         self._buffer.flush()
         by_decoder = self._engine.report().get("images_by_decoder", {})
@@ -276,4 +300,5 @@ class Run:
             runs=(run,),
             complete=complete,
             grouped=self._grouped,
+            estimate=self._estimate(),
         )

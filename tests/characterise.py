@@ -80,6 +80,7 @@ def _flat(totals: dict[str, Any]) -> dict[str, Any]:
     if all(n == totals["pixels"] for n in moments.get("n", ())):  # fewer where values are missing
         moments.pop("n", None)
     assert all(n == totals["images"] for n in moments.pop("images", ()))
+    moments.pop("products", None)  # of the other columns; see tests/test_clusters.py
     unbiased = set(moments.pop("images_unbiased", {0}))
     assert len(unbiased) == 1
     return {

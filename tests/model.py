@@ -24,7 +24,7 @@ def integers(images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, Any
     """Return what `Totals.to_dict` should give for the moments of 8- or 16-bit images of shape (H, W, C)."""
     channels = images[0].shape[2]
     pixels = [image.shape[0] * image.shape[1] for image in images]
-    moments: dict[str, list[int]] = {
+    moments: dict[str, list[Any]] = {
         "n": [sum(pixels)] * channels,
         "images": [len(images)] * channels,
         "images_unbiased": [sum(n > 1 for n in pixels)] * channels,
@@ -33,6 +33,7 @@ def integers(images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, Any
     moments |= {name: [0] * channels for name in sums}
     moments["min"] = [min(int(image[..., c].min()) for image in images) for c in range(channels)]
     moments["max"] = [max(int(image[..., c].max()) for image in images) for c in range(channels)]
+    moments["products"] = [[0] * 7 for _ in range(channels)]
     for image, n in zip(images, pixels, strict=True):
         for c in range(channels):
             values = image[..., c].astype(np.int64)
@@ -40,6 +41,8 @@ def integers(images: Sequence[np.ndarray], keys: Sequence[str]) -> dict[str, Any
             row = of_image(n, s, q)
             for name in sums:
                 moments[name][c] += row[name]
+            products = (n * n, n * s, s * s, n * q, s * q, q * q, n**4)
+            moments["products"][c] = [sum(two) for two in zip(moments["products"][c], products, strict=True)]
     return {
         "kind": {"channels": channels, "dtype": images[0].dtype.name},
         "images": len(images),

@@ -298,6 +298,33 @@ def test_max_failures_as_a_count_and_as_a_share(folder: Path, given: str, stops:
     assert bool(found) == stops
 
 
+@case("compute", "--sample", "--seed")
+@pytest.mark.parametrize(("given", "least", "most"), [("20", 20, 20), ("50%", 10, 30), ("0.5", 10, 30)])
+def test_sample_and_seed(tmp_path: Path, given: str, least: int, most: int) -> None:
+    for i in range(40):
+        flat(tmp_path / f"{i}.png", 5 * i)
+    found = [
+        json.loads(invoke("compute", tmp_path, "--sample", given, "--seed", seed, "--json", "-").out)
+        for seed in ("1", "1", "2")
+    ]
+    assert all(least <= data["images"] <= most for data in found)
+    assert found[0]["totals"] == found[1]["totals"] != found[2]["totals"]
+    assert (found[0]["estimate"]["of"], found[2]["estimate"]["seed"]) == (40, 2)
+    done = invoke("compute", tmp_path, "--sample", given)
+    assert re.search(r"estimate from \d+ of 40 images \(seed 0\)", done.out)
+    assert re.search(r"transforms.Normalize\(.*\)  # estimate from \d+ of 40 images", done.out)
+
+
+@case("compute", "--tolerance")
+def test_tolerance(tmp_path: Path) -> None:
+    for i in range(150):
+        flat(tmp_path / f"{i}.png", 100 + i % 9)
+    done = invoke("compute", tmp_path, "--tolerance", "0.01")
+    assert done.code == 0
+    assert "estimate from 100 of 150 images (seed 0)\n  tolerance 0.01: reached" in done.out
+    assert "all 150 images were read" in invoke("compute", tmp_path, "--tolerance", "1e-9").out
+
+
 @pytest.mark.parametrize("given", ["many", "5 %x", "1e", "--1", "%", ""])
 def test_max_failures_that_make_no_sense(folder: Path, given: str) -> None:
     done = invoke("compute", folder, f"--max-failures={given}")
@@ -687,10 +714,26 @@ def test_nodata(tmp_path: Path) -> None:
     pixels[1, :, 0] = 0
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert compute(tmp_path, "--nodata=0")["mean"] == [0.2] * 3
+    assert compute(tmp_path, "--nodata", "tag")["mean"] == [0.1, 0.15, 0.15], "a PNG has no such tag"
     assert compute(tmp_path, "--nodata", "0,0,0")["mean"] == [0.2 * 8 / 12, 0.2, 0.2]
     assert compute(tmp_path)["mean"] == [0.1, 0.15, 0.15]
     done = invoke("compute", tmp_path, "--nodata=black")
     assert (done.code, "0,0,0" in done.err) == (2, True)
+
+
+@case("compute", "--alpha", "--mask")
+def test_pixels_that_are_left_out(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 4), 51, np.uint8)
+    pixels[0] = 0
+    (tmp_path / "data").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "data" / "a.png")
+    Image.fromarray(np.repeat(np.array([[255], [0], [0], [1]], np.uint8), 4, axis=1)).save(tmp_path / "masks" / "a.png")
+    assert compute(tmp_path / "data")["mean"] == [0.15] * 3
+    assert compute(tmp_path / "data", "--alpha", "mask")["mean"] == [0.2] * 3
+    assert compute(tmp_path / "data", "--mask", tmp_path / "masks")["mean"] == [0.1] * 3
+    done = invoke("compute", tmp_path / "data", "--mask", tmp_path / "gone")
+    assert (done.code, "gone: there is no such folder" in done.err) == (1, True)
 
 
 @case("compute", "--for", "--bgr", "--scale", "--format")

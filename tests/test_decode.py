@@ -49,8 +49,9 @@ CASES = {
     "webp animated": (encoded(photo(), "WEBP", save_all=True, append_images=[photo(seed=3)]), PILLOW),
     "bmp": (encoded(photo(), "BMP"), PILLOW),
     "gif animated": (encoded(photo(), "GIF", save_all=True, append_images=[photo(seed=1)]), PILLOW),
-    "tiff": (encoded(photo(), "TIFF"), PILLOW),
-    "tiff deflate": (encoded(photo(), "TIFF", compression="tiff_deflate"), PILLOW),
+    "tiff": (encoded(photo(), "TIFF"), IMAGECODECS),
+    "tiff deflate": (encoded(photo(), "TIFF", compression="tiff_deflate"), IMAGECODECS),
+    "tiff palette": (encoded(PALETTE, "TIFF"), PILLOW),
     "pnm": (encoded(photo(), "PPM"), PILLOW),
     "pgm": (encoded(photo().convert("L"), "PPM"), PILLOW),
 }

@@ -43,6 +43,9 @@ def test_every_number_is_that_of_the_file(file: Path) -> None:
     numbers = old["integers"] if old["exact"] else old["moments"]
     assert f"{stats.totals.key_hash:032x}" == numbers["key_hash"]
     for name, values in stats.totals.parts.get("moments", {}).items():
+        if name == "products":  # later
+            assert values is None
+            continue
         old_name = {"n": "pixels"}.get(name, name)
         expected = numbers[old_name]
         assert values == (expected if isinstance(expected, list) else [expected] * len(values)), name

@@ -65,6 +65,8 @@ class Resumed:
         The options that rows depend on.
     changed : {"mtime", "hash"}
         How a changed file is detected: by size and modification time, or by size and BLAKE2b hash of its content.
+    keep : bool
+        Whether to keep what is stored of images that do not come, because only a sample of them does.
 
     Raises
     ------
@@ -80,6 +82,7 @@ class Resumed:
         definition: Definition,
         settings: Mapping[str, str],
         changed: Literal["mtime", "hash"] = "mtime",
+        keep: bool = False,
     ) -> None:
         report = engine.report()
         self._engine = engine
@@ -97,6 +100,7 @@ class Resumed:
             },
         )
         self._hash = changed == "hash"
+        self._keep = keep
         self._containers: dict[str, Stamp] = {}
         self._lock = threading.Lock()
         self._stamps: dict[str, Stamp] = {}  # of what is in flight
@@ -194,7 +198,7 @@ class Resumed:
         """Store the rest at the end of a whole run, and forget images that no longer exist."""
         with self._lock:
             self._store()
-            if not self._source_failed:  # what a source could not list may still exist
+            if not self._source_failed and not self._keep:  # what a source could not list may still exist
                 gone = [n for n in self._journal.numbers() if not self._seen[n >> 3] >> (n & 7) & 1]
                 if gone:
                     self._journal.remove(gone)

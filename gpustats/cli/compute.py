@@ -10,7 +10,7 @@ import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import FORMATS, Form, Shown, report
 from gpustats.decode.transform import INTERPOLATIONS, RECIPES
-from gpustats.definition import MODES
+from gpustats.definition import ALPHA, MODES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -79,8 +79,31 @@ __all__ = ["compute"]
     "--nodata",
     metavar="VALUE",
     callback=options.numbers,
-    help="Leave this value out: -9999, or 0,0,0 for pixels with these channels.",
+    help="Leave this value out: -9999, 0,0,0 for pixels with these channels, or tag for what each TIFF file says.",
 )
+@click.option(
+    "--alpha",
+    type=click.Choice(ALPHA),
+    default="drop",
+    help="mask: leave out the pixels that are transparent all through.",
+)
+@click.option("--mask", metavar="FOLDER", help="Measure only where the masks in FOLDER, of the same names, are not 0.")
+@click.option(
+    "--sample",
+    metavar="N|SHARE",
+    callback=options.count_or_share,
+    help="Read only so many images, drawn at random, or each with this probability (0.1, 10%). The result is an "
+    "estimate, and says so.",
+)
+@click.option(
+    "--tolerance",
+    metavar="T",
+    type=float,
+    help="Read images in random order until the 95% interval of every mean and std reaches at most T to each side, on "
+    "[0, 1]: 0.002.",
+)
+@click.option("--seed", metavar="N", type=int, default=0, help="Which images --sample and --tolerance draw.")
+@click.option("--mask", metavar="FOLDER", help="Measure only where the masks in FOLDER, of the same names, are not 0.")
 @options.max_pixels
 @click.option("--memory", metavar="SIZE", help="Stay below this: 2GB, 512MiB, 25%. By default half of what is left.")
 @click.option("--isolate", is_flag=True, help="Decode in processes, so that a crash of a decoder costs one image.")

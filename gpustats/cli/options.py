@@ -146,10 +146,10 @@ def sides(context: click.Context, parameter: click.Parameter, text: str | None) 
     return int(text) if len(lengths) == 1 else (int(lengths[0]), int(lengths[1]))
 
 
-def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-    """Read ``-9999``, or ``0,0,0`` as one number for each channel."""
-    if text is None:
-        return None
+def numbers(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | str | None:
+    """Read ``-9999``, or ``0,0,0`` as one number for each channel; ``tag`` stays as it is."""
+    if text is None or text == "tag":
+        return text
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
@@ -179,9 +179,8 @@ def count_or_share(context: click.Context, parameter: click.Parameter, text: str
             return int(text)
         return _AsTyped(float(text[:-1]) / 100 if text.endswith("%") else float(text), text)
     except ValueError:
-        raise click.UsageError(
-            f"--max-failures should be a count (100) or a share (0.01, 1%), got {text!r}", context
-        ) from None
+        name = max(parameter.opts, key=len)
+        raise click.UsageError(f"{name} should be a count (100) or a share (0.01, 1%), got {text!r}", context) from None
 
 
 def storage_options(

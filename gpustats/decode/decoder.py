@@ -1,10 +1,10 @@
-"""CPU decoding of one image: simplejpeg for JPEG, imagecodecs for PNG and WebP, Pillow for everything else.
+"""CPU decoding of one image: simplejpeg for JPEG, imagecodecs for PNG, WebP and TIFF, Pillow for everything else.
 
 The pixels are those of Pillow's ``convert("RGB")``: first frame, no EXIF turn, alpha dropped, greyscale repeated
 three times; under other modes those of `gpustats.decode.modes` and `gpustats.decode.deep`.
-The verdict is Pillow's too: a JPEG about which libjpeg warns, and a PNG or WebP file that imagecodecs refuses or that
-is not plain (`gpustats.decode.plain`), is handed to Pillow, which refuses truncated files and keeps what it can read
-whole.
+The verdict is Pillow's too: a JPEG about which libjpeg warns, and a file that imagecodecs refuses or that is not plain
+(`gpustats.decode.plain`, `gpustats.decode.plain_tiff`), is handed to Pillow, which refuses truncated files and keeps
+what it can read whole.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from PIL import ImageFile
 
 from gpustats.decode.deep import Deep
+from gpustats.decode.depth import gdal_nodata
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
 from gpustats.decode.libtiff import silent_libtiff
-from gpustats.decode.modes import check_array, image_pixels, in_mode
+from gpustats.decode.modes import check_array, image_pixels, in_mode, opaque
 from gpustats.decode.pillow import check_scan, check_tiles, exif_orientation, open_image, too_large_tiles, verdict
 from gpustats.decode.plain import Plain
-from gpustats.decode.transform import Transform
+from gpustats.decode.transform import Transform, masked
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.wording import option
@@ -58,6 +59,7 @@ _START_OF_IMAGE = b"\xff\xd8"
 _COEFFICIENT_BYTES = 6
 
 _NO_TRANSFORM = Transform()
+_MASK_BYTES = 16  # a pixel, for the masks of its channels
 
 
 @functools.cache
@@ -117,15 +119,38 @@ class Decoder:
         What is done to the pixels afterwards, for the memory that it takes.
     mode : {"RGB", "L", "native"}
         What comes out, see `gpustats.definition.Definition`.
+    alpha_masks : bool
+        Whether pixels that are transparent come out masked.
+    nodata_tag : bool
+        Whether those come out masked that a TIFF file itself says to stand for no data.
+    beside : int
+        Bytes a pixel that are needed for its mask, beside the image.
+
+    Attributes
+    ----------
+    max_pixels : int
+        As given.
     """
 
     def __init__(
-        self, max_pixels: int, memory: MemoryBudget, transform: Transform = _NO_TRANSFORM, mode: str = "RGB"
+        self,
+        max_pixels: int,
+        memory: MemoryBudget,
+        transform: Transform = _NO_TRANSFORM,
+        mode: str = "RGB",
+        *,
+        alpha_masks: bool = False,
+        nodata_tag: bool = False,
+        beside: int = 0,
     ) -> None:
         self._mode = mode
-        self._max_pixels = max_pixels
+        self._alpha_masks = alpha_masks
+        self._nodata_tag = nodata_tag
+        self._beside = beside + (_MASK_BYTES if alpha_masks or nodata_tag else 0)
+        self.max_pixels = max_pixels
         self._memory = memory
         self._transform = transform
+        self._as_is = mode == "RGB" and transform == _NO_TRANSFORM
         self._reserved = 0
         self._file_alone = 0
         self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
@@ -142,8 +167,17 @@ class Decoder:
             self._reserved = self._memory.reserve_all(size)
             self._file_alone = size
 
-    def decode(self, data: bytes) -> tuple[NDArray[Any], str]:
+    def decode(
+        self, data: bytes | NDArray[np.uint8], ordinary: tuple[int, int] | None = None
+    ) -> tuple[NDArray[Any], str]:
         """Decode one image; call `release` when its pixels were used, also after an error.
+
+        Parameters
+        ----------
+        data : bytes or ndarray of uint8
+            The file.
+        ordinary : tuple of int, optional
+            Height and width of a JPEG that is known to be ordinary: whole, of 8 bits, and grey or YCbCr.
 
         Returns
         -------
@@ -158,6 +192,10 @@ class Decoder:
         ImageError
             Where the image is not whole, is too large, or is of a kind that cannot be read.
         """
+        if ordinary is not None and (pixels := self._decode_ordinary(data, *ordinary)) is not None:
+            return pixels, SIMPLEJPEG
+        if not isinstance(data, bytes):
+            data = bytes(data)
         header = jpeg_header(data)
         if header is None:
             return self._decode_by_format(data)
@@ -165,8 +203,8 @@ class Decoder:
         target = "GRAY" if color_space == "Gray" and self._mode != "RGB" else "RGB"
         channels = 1 if target == "GRAY" else 3
         size = height * width * channels
-        check_size(height, width, self._max_pixels)
-        later = self._transform.peak_bytes(height, width)
+        check_size(height, width, self.max_pixels)
+        later = self._later(height, width)
         if max(size, later // 3) > self._buffer.nbytes or may_hide_scans(data, height * width):
             each = channels + (self._mode == "L") + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)
             self._admit(max(height * width * each, later))
@@ -182,6 +220,17 @@ class Decoder:
         except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed: Pillow decides
             buffer = self._buffer  # a large one is given back before Pillow takes as much
             return self._decode_by_format(data)
+
+    def _decode_ordinary(self, data: bytes | NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8] | None:
+        """Return the pixels of a small ordinary JPEG, None for what has to be looked at more closely."""
+        pixels = height * width
+        if not self._as_is or pixels > min(self.max_pixels, self._buffer.nbytes // 3) or may_hide_scans(data, pixels):
+            return None
+        try:
+            found: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", buffer=self._buffer)
+        except Exception:  # noqa: BLE001 - see `decode`
+            return None
+        return found
 
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
@@ -204,16 +253,11 @@ class Decoder:
                 "not_an_image", "the file is empty" if not data else "the first bytes are those of no image format"
             )
         try:
-            if kind.misfit is not None and (misfit := kind.misfit(data)):
-                if self._mode == "native" and kind.deep is not None:
-                    return self._decode_deep(kind.deep(data)), NUMPY if kind.name == "PNM" else IMAGECODECS
-                raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
-            if kind.plain is not None and (plain := kind.plain(data)) is not None:
-                self._admit_pixels(kind, data, plain.height, plain.width)
-                pixels = _decode_with_imagecodecs(kind, plain)
-                if pixels is not None:
-                    return in_mode(pixels, self._mode), IMAGECODECS
-            return self._decode_with_pillow(kind, data), PILLOW
+            pixels, decoder = self._decode_kind(kind, data)
+            if self._nodata_tag and kind.name == "TIFF" and (value := gdal_nodata(data)) is not None:
+                with np.errstate(over="ignore"):
+                    pixels = masked(pixels, pixels != value)
+            return pixels, decoder
         except ImageError:
             raise
         except MemoryError:
@@ -222,6 +266,18 @@ class Decoder:
             raise ImageError("unsupported", f"{kind.name}: {error}") from None
         except Exception as error:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; one image, named
             raise verdict(kind, error, data) from None
+
+    def _decode_kind(self, kind: Format, data: bytes) -> tuple[NDArray[Any], str]:
+        if kind.plain is not None and not self._alpha_masks and (plain := kind.plain(data)) is not None:
+            self._admit_pixels(kind, data, plain.height, plain.width)
+            pixels = _decode_with_imagecodecs(kind, plain)
+            if pixels is not None:
+                return in_mode(pixels, self._mode), IMAGECODECS
+        if kind.misfit is not None and (misfit := kind.misfit(data)):
+            if self._mode == "native" and kind.deep is not None:
+                return self._decode_deep(kind.deep(data)), NUMPY if kind.name == "PNM" else IMAGECODECS
+            raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
+        return self._decode_with_pillow(kind, data), PILLOW
 
     def _decode_with_pillow(self, kind: Format, data: bytes) -> NDArray[np.uint8]:
         if kind.size is not None:
@@ -233,26 +289,32 @@ class Decoder:
                     "unsupported", f"{kind.name} of mode {image.mode}; only 8-bit grey and RGB can be read"
                 )
             if kind.name == "TIFF":
-                check_tiles(image, self._max_pixels)
+                check_tiles(image, self.max_pixels)
             if kind.name == "JPEG":
                 check_scan(data, image.mode)
             image.load()
             if kind.damage is not None and (damage := kind.damage(data)):
                 raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"{kind.name}: {damage}")
+            visible = opaque(image) if self._alpha_masks else None
             # Pillow warns about transparency that the RGB result does not have anyway.
             image.info.pop("transparency", None)
-            return image_pixels(image, self._mode, kind.name)
+            pixels = image_pixels(image, self._mode, kind.name)
+            return pixels if visible is None else masked(pixels, visible)
 
     def _decode_deep(self, deep: Deep) -> NDArray[Any]:
-        check_size(deep.height, deep.width, self._max_pixels)
-        if deep.largest_piece > max(self._max_pixels, 1):
-            raise too_large_tiles(f"of {deep.largest_piece:,} pixels", self._max_pixels)
-        self._admit(max(deep.peak(), self._transform.peak_bytes(deep.height, deep.width)))
+        check_size(deep.height, deep.width, self.max_pixels)
+        if deep.largest_piece > max(self.max_pixels, 1):
+            raise too_large_tiles(f"of {deep.largest_piece:,} pixels", self.max_pixels)
+        self._admit(max(deep.peak(), self._later(deep.height, deep.width)))
         return deep.pixels()
 
+    def _later(self, height: int, width: int) -> int:
+        """Return the bytes that an image takes after it was decoded."""
+        return self._transform.peak_bytes(height, width) + self._beside * height * width
+
     def _admit_pixels(self, kind: Format, data: bytes, height: int, width: int) -> None:
-        check_size(height, width, self._max_pixels)
-        self._admit(max(kind.peak(data, height * width), self._transform.peak_bytes(height, width)))
+        check_size(height, width, self.max_pixels)
+        self._admit(max(kind.peak(data, height * width), self._later(height, width)))
 
 
 def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
@@ -273,7 +335,7 @@ def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
 def _decode_with_imagecodecs(kind: Format, plain: Plain) -> NDArray[np.uint8] | None:
     """Return the pixels, of shape (H, W) or (H, W, C), None where Pillow should have the file."""
     try:
-        pixels: NDArray[np.uint8] = getattr(imagecodecs, kind.codec)(plain.data)
+        pixels: NDArray[np.uint8] = plain.decode() if plain.decode else getattr(imagecodecs, kind.codec)(plain.data)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - Pillow decides what is damaged, and says how

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.decode.depth import BIG_ENDIAN_BIGTIFF, TiffTags, jpeg2000_components, tiff_end, tiff_tags
+from gpustats.decode.depth import BIG_ENDIAN_BIGTIFF, TiffTags, jpeg2000_components, tiff_pieces, tiff_tags
 from gpustats.decode.headers import png_damage
 from gpustats.decode.plain import plain_png
 from gpustats.failures import ImageError
@@ -164,6 +164,8 @@ def _decode_jpeg2000(data: bytes) -> NDArray[Any]:
 _SAMPLES = {(1, 8): "u1", (1, 16): "u2", (3, 16): "f2", (3, 32): "f4", (3, 64): "f8"}
 """NumPy's types by TIFF's sample format and bits."""
 _GREY_OR_RGB = (1, 2)
+_DEFLATE = (8, 32946)
+_INFLATED_AT_ONCE = 1 << 20  # bytes
 
 
 def deep_tiff(data: bytes) -> Deep:
@@ -185,11 +187,29 @@ def deep_tiff(data: bytes) -> Deep:
 def _decode_tiff(data: bytes) -> NDArray[Any]:
     import imagecodecs
 
-    end = tiff_end(data)
+    compression, pieces = tiff_pieces(data)
+    end = max((end for _, end in pieces), default=0)
     if end > len(data):
         raise ImageError("truncated", f"TIFF: the pixels end at byte {end:,} of {len(data):,}")
+    if compression in _DEFLATE:
+        _check_deflate(data, pieces)
     pixels: NDArray[Any] = imagecodecs.tiff_decode(data)
     return pixels
+
+
+def _check_deflate(data: bytes, pieces: list[tuple[int, int]]) -> None:
+    """Raise `ImageError` where data are damaged: of some, the libtiff of imagecodecs 2026.3.6 makes pixels."""
+    for start, end in pieces:
+        stream = zlib.decompressobj()
+        left = data[start:end]
+        try:
+            while left and not stream.eof:
+                stream.decompress(left, _INFLATED_AT_ONCE)
+                left = stream.unconsumed_tail
+        except zlib.error as error:
+            raise ImageError("corrupt", f"TIFF: the compressed data are damaged: {error}") from None
+        if not stream.eof:
+            raise ImageError("corrupt", "TIFF: the compressed data have no end")
 
 
 def _words(tags: TiffTags) -> str:

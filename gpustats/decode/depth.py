@@ -12,26 +12,31 @@ import struct
 from typing import Any, NamedTuple
 
 from gpustats.decode.headers import jpeg_precision
+from gpustats.failures import ImageError
 
 __all__ = [
     "BIG_ENDIAN_BIGTIFF",
     "TiffTags",
     "avif_misfit",
+    "gdal_nodata",
     "jpeg2000_components",
     "jpeg2000_misfit",
     "jpeg_misfit",
     "png_misfit",
     "pnm_misfit",
-    "tiff_end",
     "tiff_misfit",
+    "tiff_pieces",
     "tiff_tags",
 ]
 
 BIG_ENDIAN_BIGTIFF = b"MM\0+"
 """How a file begins whose tags Pillow misreads."""
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 256, 257, 258, 262, 277, 338, 339
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 277, 338, 339
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_GDAL_NODATA = 42113
+_AS_STORED = (1, 2)  # photometric interpretations of which a decoder gives what is stored: grey and RGB
 _PIECES = ((273, 279), (324, 325))
 """Where strips and tiles start, and their lengths."""
 _COLOURS: dict[int | None, int] = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
@@ -168,15 +173,38 @@ def tiff_tags(data: bytes) -> TiffTags:
     )
 
 
-def tiff_end(data: bytes) -> int:
-    """Return where the last strip or tile of the first image ends."""
+def tiff_pieces(data: bytes) -> tuple[int, list[tuple[int, int]]]:
+    """Return the compression of the first image of a TIFF, and where its strips or tiles start and end."""
     tags = _directory(data)
-    ends = [
-        start + length
+    pieces = [
+        (start, start + length)
         for starts, lengths in _PIECES
         for start, length in zip(_numbers(tags.get(starts, ())), _numbers(tags.get(lengths, ())), strict=False)
     ]
-    return max(ends, default=0)
+    return tags.get(_COMPRESSION, 1), pieces
+
+
+def gdal_nodata(data: bytes) -> float | None:
+    """Return the value that stands for no data in a TIFF, as GDAL writes it: text in a tag of its own.
+
+    None where the file says nothing, or no number, or where its directory is damaged.
+
+    Raises
+    ------
+    ImageError
+        Where a decoder gives other values than those that are stored, so that none of them can be compared.
+    """
+    try:
+        value = float(str(_directory(data).get(_GDAL_NODATA, "")).strip("\0 "))
+        tags = tiff_tags(data)
+    except Exception:  # noqa: BLE001 - hostile files make Pillow raise nearly anything; the decoder names the damage
+        return None
+    if tags.photometric not in _AS_STORED or min(tags.bits) < 8:
+        raise ImageError(
+            "unsupported",
+            "TIFF with a GDAL_NODATA tag and a palette, inverted grey, converted colours, or less than 8 bits",
+        )
+    return value
 
 
 def _directory(data: bytes) -> Any:

@@ -17,6 +17,7 @@ from gpustats.decode.depth import (
 )
 from gpustats.decode.headers import jpeg_peak_bytes, png_damage, webp_size
 from gpustats.decode.plain import Plain, plain_png, plain_webp
+from gpustats.decode.plain_tiff import plain_tiff
 
 __all__ = ["EIGHT_BIT_MODES", "FORMATS", "IMAGE_SUFFIXES", "Format", "looks_cut_off", "sniff"]
 
@@ -55,7 +56,7 @@ class Format:
     damage : callable, optional
         What is wrong with a file that Pillow decodes all the same, None where nothing is.
     plain : callable, optional
-        What of the file imagecodecs can decode, None where it is Pillow's; see `gpustats.decode.plain`.
+        What of the file imagecodecs can decode, None where it is Pillow's or a misfit; see `gpustats.decode.plain`.
     codec : str
         The function of imagecodecs that decodes it.
     is_cut_off : callable
@@ -105,7 +106,7 @@ FORMATS = {
             misfit=png_misfit,
             deep=deep_png,
             damage=png_damage,
-            plain=plain_png,
+            plain=lambda data: None if png_misfit(data) else plain_png(data),
             codec="spng_decode",  # with every error, png_decode of imagecodecs 2026.3.6 releases None once too often
             is_cut_off=lambda data: b"IEND" not in data[-64:],
         ),
@@ -142,6 +143,8 @@ FORMATS = {
             peak_bytes=8,
             misfit=tiff_misfit,
             deep=deep_tiff,
+            plain=plain_tiff,
+            codec="tiff_decode",
             # The header gives the position of the first directory.
             is_cut_off=lambda data: len(data) < _number(data, 4, "little" if data[:2] == b"II" else "big"),
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sized
 
 from gpustats.failures import ImageError
 
@@ -11,6 +12,7 @@ __all__ = [
     "MAX_SCANS",
     "SCAN_WORK",
     "SHORTEST_SCAN",
+    "jpeg_frame",
     "jpeg_peak_bytes",
     "jpeg_precision",
     "jpeg_scans",
@@ -29,7 +31,7 @@ SCAN_WORK = 2_000_000_000
 SHORTEST_SCAN = 10
 
 
-def may_hide_scans(data: bytes, pixels: int) -> bool:
+def may_hide_scans(data: Sized, pixels: int) -> bool:
     """Say whether a JPEG is long enough to hold scans that take many seconds; cheap, to be asked for every image."""
     return pixels * (len(data) // SHORTEST_SCAN) > SCAN_WORK
 
@@ -78,8 +80,13 @@ def _several_scans(data: bytes) -> int:
 
 def jpeg_precision(data: bytes) -> int:
     """Return the bits a sample of a JPEG (ITU-T T.81, B.2.2), 0 where it has no frame header before its first scan."""
-    frame, _ = _frame_and_scan(data)
+    frame = jpeg_frame(data)
     return data[frame + 4] if frame else 0
+
+
+def jpeg_frame(data: bytes) -> int:
+    """Return where the frame header of a JPEG starts, 0 where there is none before its first scan."""
+    return _frame_and_scan(data)[0]
 
 
 def _frame_and_scan(data: bytes) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from PIL import Image
 from gpustats.failures import ImageError
 from gpustats.wording import option
 
-__all__ = ["check_array", "image_pixels", "in_mode"]
+__all__ = ["check_array", "image_pixels", "in_mode", "opaque"]
 
 _LUMA = 19595, 38470, 7471
 """Weights of red, green and blue, of 65,536 (ITU-R BT.601, rounded as in Pillow's ``Convert.c``)."""
@@ -78,6 +78,20 @@ def image_pixels(image: Image.Image, mode: str, kind: str) -> NDArray[np.uint8]:
         strip = image if bottom - top == image.height else image.crop((0, top, image.width, bottom))
         pixels[top:bottom] = np.asarray(strip.convert(target)).reshape(bottom - top, image.width, -1)
     return pixels
+
+
+def opaque(image: Image.Image) -> NDArray[np.bool_] | None:
+    """Return which pixels of an image of Pillow can be seen at all, shape (H, W), None where all can."""
+    if not image.has_transparency_data:
+        return None
+    if image.mode == "La":
+        return np.asarray(image.getchannel("a")) > 0
+    visible = np.empty((image.height, image.width), np.bool_)
+    step = max(_STRIP_PIXELS // image.width, 1)
+    for top in range(0, image.height, step):
+        strip = image.crop((0, top, image.width, min(top + step, image.height)))
+        visible[top : top + step] = np.asarray(strip.convert("RGBA"))[:, :, 3] > 0
+    return None if visible.all() else visible
 
 
 def check_array(pixels: NDArray[Any], mode: str) -> None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-__all__ = ["Plain", "plain_png", "plain_webp"]
+from numpy.typing import NDArray
+
+__all__ = ["Doubt", "Plain", "plain_png", "plain_webp"]
 
 _CHUNK = struct.Struct(">I4s")
 _CHECKSUM = struct.Struct(">I")
@@ -47,15 +50,18 @@ class Plain(NamedTuple):
         Channels of the pixels; a palette has 3.
     data : bytes
         What of the file makes the pixels.
+    decode : callable, optional
+        Makes them, where the codec of the format does not.
     """
 
     height: int
     width: int
     samples: int
     data: bytes
+    decode: Callable[[], NDArray[Any]] | None = None
 
 
-class _Doubt(Exception):
+class Doubt(Exception):
     """There is something in a file that Pillow has to look at."""
 
 
@@ -66,7 +72,7 @@ def plain_png(data: bytes) -> Plain | None:
         if depth not in _DEPTHS.get(color, ()) or methods not in ([0, 0, 0], [0, 0, 1]):
             return None
         pixels, colors = _png_pixels(data, color)
-    except (struct.error, _Doubt):
+    except (struct.error, Doubt):
         return None
     if color == _PALETTE and not 0 < colors <= 1 << depth:
         return None
@@ -78,7 +84,7 @@ def _png_pixels(data: bytes, color: int) -> tuple[bytes, int]:
 
     Raises
     ------
-    struct.error, _Doubt
+    struct.error, Doubt
         Where Pillow should look at the file.
     """
     view = memoryview(data)
@@ -90,22 +96,22 @@ def _png_pixels(data: bytes, color: int) -> tuple[bytes, int]:
         size, name = _CHUNK.unpack_from(data, position)
         body, end = position + 8, position + 8 + size
         if zlib.crc32(view[position + 4 : end]) != _CHECKSUM.unpack_from(data, end)[0]:
-            raise _Doubt
+            raise Doubt
         start, position = position, end + 4
         if (name == b"IHDR") != (start == _FIRST_CHUNK):
-            raise _Doubt
+            raise Doubt
         if name == b"IDAT":
             if pixels_end not in (0, start):  # something in between
-                raise _Doubt
+                raise Doubt
             pixels_end = position
         elif name == b"PLTE":
             if palette or pixels_end or size % 3:
-                raise _Doubt
+                raise Doubt
             palette = size // 3
         elif name != b"IHDR" and name != b"IEND":
             others += 1
             if others > _MOST_OTHERS or not _is_accepted(name, data[body:end], color):
-                raise _Doubt
+                raise Doubt
             continue
         parts.append(view[max(start, _AFTER_IHDR) : position])
     return (b"".join(parts) if others else data), palette

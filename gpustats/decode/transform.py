@@ -18,7 +18,7 @@ from gpustats.errors import OptionError
 from gpustats.failures import ImageError
 from gpustats.wording import named, option
 
-__all__ = ["INTERPOLATIONS", "RECIPES", "Transform", "transform_of", "turned"]
+__all__ = ["INTERPOLATIONS", "RECIPES", "Transform", "masked", "transform_of", "turned"]
 
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 """Pillow's filters."""
@@ -144,6 +144,21 @@ class Transform:
         image = Image.fromarray(pixels[:, :, 0] if channels == 1 and pixels.ndim == 3 else pixels)
         resized = np.asarray(image.resize((width, height), Image.Resampling[self.interpolation.upper()]))
         return resized.reshape(height, width, channels)
+
+
+def masked(pixels: NDArray[Any], counts: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return pixels of which those are masked that do not count, in addition to those that are masked already.
+
+    Parameters
+    ----------
+    pixels : ndarray or MaskedArray, shape (H, W) or (H, W, C)
+        An image.
+    counts : ndarray of bool, shape (H, W) or (H, W, C)
+        For all channels, or for each.
+    """
+    if counts.ndim < pixels.ndim:
+        counts = counts[:, :, None]
+    return np.ma.MaskedArray(np.ma.getdata(pixels), np.ma.getmaskarray(pixels) | ~counts)
 
 
 RECIPES = {

@@ -24,6 +24,7 @@ __all__ = [
     "USED",
     "place",
     "read_files",
+    "read_small",
 ]
 
 # What a batch holds so far, places in the array `state`.
@@ -94,6 +95,33 @@ def read_files(names_at, name_starts, first, arena, state, limits, taken, rows):
             return i
         taken[i] = True
     return len(name_starts)
+
+
+@compiled
+def read_small(names_at, name_starts, arena, spans):  # type: ignore[no-untyped-def]
+    """Read whole files of any kind one behind the other into an arena, those that fit.
+
+    Parameters
+    ----------
+    names_at, name_starts, arena
+        As in `read_files`.
+    spans : ndarray of int64, shape (N, 4)
+        Gets start and end of each file in the arena, and height and width of an ordinary JPEG; zeros for what is not
+        there.
+    """
+    used = 0
+    for i in range(len(name_starts)):
+        spans[i, 0] = spans[i, 1] = spans[i, 2] = spans[i, 3] = 0
+        file = _open(names_at + name_starts[i], _FLAGS)
+        if file < 0:
+            continue
+        size = _lseek(file, 0, _FROM_END)
+        fits = 0 < size <= len(arena) - used and _lseek(file, 0, _FROM_START) == 0
+        if fits and _fill(file, arena.ctypes.data + used, size) == size:
+            spans[i, 0], spans[i, 1] = used, used + size
+            spans[i, 2], spans[i, 3] = jpeg_size(arena, used, used + size)
+            used += size
+        _close(file)
 
 
 @compiled

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
+from gpustats.engines.masks import Masks
 from gpustats.engines.shared_batches import Pool, SharedBatch
+from gpustats.engines.small_files import SMALL, Found, SmallFiles
 from gpustats.failures import Failure, ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
-from gpustats.sources.items import Pixels
+from gpustats.sources.items import Item, Pixels
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
 from gpustats.wording import option
@@ -54,6 +57,8 @@ class CpuEngine:
         Seconds after which a worker reports its results, even if images of its batch are left; by default a fifth.
     gpu_not_used : str, optional
         Why it is the CPU, for the provenance.
+    masks : Masks, optional
+        Which pixels count.
     """
 
     def __init__(
@@ -65,11 +70,13 @@ class CpuEngine:
         memory: int,
         tell_after: float | None = None,
         gpu_not_used: str | None = None,
+        masks: Masks | None = None,
     ) -> None:
         self._definition = definition
         self._transform = Transform.parse(definition.transform)
-        self._transforms = self._transform != Transform()
-        self._only_on_host = self._transforms or bool(definition.nodata)
+        self._masks = masks
+        self._prepares = self._transform != Transform() or masks is not None
+        self._only_on_host = self._prepares or bool(definition.nodata)
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -95,11 +102,12 @@ class CpuEngine:
         stop = threading.Event()
 
         def work() -> None:
-            decoder = decode.Decoder(self._max_pixels, self._memory, self._transform, self._definition.mode)
+            decoder = self.decoder(self._memory)
+            files = SmallFiles()
             batch: SharedBatch | None = None
             try:
                 while not stop.is_set() and (batch := batch or pool.take()) is not None:
-                    results.send(self.measure(batch, decoder, stop))
+                    results.send(self.measure(batch, decoder, stop, files))
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
                 results.send(error)
             results.leave()
@@ -122,8 +130,26 @@ class CpuEngine:
                 for thread in threads:
                     thread.join(max(deadline - time.monotonic(), 0))
 
+    def decoder(self, memory: MemoryBudget) -> decode.Decoder:
+        """Return a decoder for one thread, which asks for memory there."""
+        return decode.Decoder(
+            self._max_pixels,
+            memory,
+            self._transform,
+            self._definition.mode,
+            alpha_masks=self._definition.alpha == "mask",
+            nodata_tag=self._definition.nodata_tag,
+            beside=0 if self._masks is None else self._masks.bytes_a_pixel,
+        )
+
+    def _prepared(self, key: str, pixels: Pixels) -> Pixels:
+        """Return the pixels of an image without those that a mask leaves out, resized and cropped."""
+        if self._masks is not None:
+            pixels = self._masks.apply(key, pixels)
+        return self._transform.apply(pixels, self._max_pixels)
+
     def measure(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
     ) -> tuple[Outcome, Counter[str]]:
         """Decode and reduce samples of a batch that several workers share, until it is time to report.
 
@@ -134,41 +160,27 @@ class CpuEngine:
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
         until = time.monotonic() + self._tell_after
-        pixels: Pixels
-        while not stop.is_set():
-            try:
-                key, group, item = batch.samples.popleft()
-            except IndexError:  # all done or taken
-                break
-            try:
-                data = load(item, self.max_bytes, decoder.expect_file)
-                if isinstance(data, bytes):
-                    if self._definition.color_order != RGB:
-                        order = option("color_order", self._definition.color_order)
-                        raise ImageError("unsupported", f"{order} is for arrays, and a decoder gives RGB")
-                    pixels, name = decoder.decode(data)
-                    if self._definition.exif_transpose:
-                        pixels = turned(pixels, decode.exif_orientation(data, name == decode.PILLOW))
-                else:
-                    name, pixels = "none", data
-                    decode.check_size(data.shape[0], data.shape[1], self._max_pixels)
-                    decode.check_array(data, self._definition.mode)
-                    if is_on_device(data):
+        files = files or SmallFiles()
+        with closing(files.samples(batch)) as samples:
+            for (key, group, item), found in samples:
+                try:
+                    pixels, name = self._pixels(item, found, decoder, files)
+                    if name == "none" and is_on_device(pixels):
                         if not self._only_on_host:
-                            on_device.append((key, group, data))
+                            on_device.append((key, group, pixels))
                             continue
-                        pixels = data.get()  # type: ignore[attr-defined]  # CuPy's
-                if self._transforms:
-                    pixels = self._transform.apply(pixels, self._max_pixels)
-                rows.add(key, group, pixels)
-                by_decoder[name] += 1
-            except ImageError as error:
-                failures.append(Failure(key, error.reason, str(error)))
-            finally:
-                data = pixels = _NOTHING  # freed before others may take their memory
-                decoder.release()
-            if time.monotonic() > until:
-                break
+                        pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
+                    if self._prepares:
+                        pixels = self._prepared(key, pixels)
+                    rows.add(key, group, pixels)
+                    by_decoder[name] += 1
+                except ImageError as error:
+                    failures.append(Failure(key, error.reason, str(error)))
+                finally:
+                    pixels = _NOTHING  # freed before others may take their memory
+                    decoder.release()
+                if time.monotonic() > until or stop.is_set():
+                    break
         if not on_device:
             return Outcome(rows.rows(), failures), by_decoder
         parts, bad, others = measure_on_device(on_device, self._definition.statistics)
@@ -179,3 +191,28 @@ class CpuEngine:
                 bad.append(Failure(key, error.reason, str(error)))
         by_decoder["none"] += len(on_device) - len(bad)
         return Outcome(Rows.joined([rows.rows(), *parts]), failures + bad), by_decoder
+
+    def _pixels(
+        self,
+        item: Item,
+        found: Found | None,
+        decoder: decode.Decoder,
+        files: SmallFiles,
+    ) -> tuple[Pixels, str]:
+        """Return the pixels of an image, and which decoder made them."""
+        if found is None:
+            loaded = load(item, self.max_bytes, decoder.expect_file)
+            if not isinstance(loaded, bytes):
+                decode.check_size(loaded.shape[0], loaded.shape[1], self._max_pixels)
+                decode.check_array(loaded, self._definition.mode)
+                return loaded, "none"
+            files.in_a_row = files.in_a_row + 1 if len(loaded) <= SMALL else 0
+            found = loaded, None
+        data, ordinary = found
+        if self._definition.color_order != RGB:
+            order = option("color_order", self._definition.color_order)
+            raise ImageError("unsupported", f"{order} is for arrays, and a decoder gives RGB")
+        pixels, name = decoder.decode(data, ordinary)
+        if self._definition.exif_transpose:
+            pixels = turned(pixels, decode.exif_orientation(bytes(data), name == decode.PILLOW))
+        return pixels, name

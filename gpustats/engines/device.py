@@ -11,6 +11,7 @@ from typing import Any
 from gpustats.definition import Definition
 from gpustats.engines.base import Engine
 from gpustats.engines.gpu_batch import KIND
+from gpustats.engines.masks import Masks
 from gpustats.engines.on_gpu import kernel_problem
 from gpustats.errors import DeviceError, OptionError, first_line
 from gpustats.install import pip_install
@@ -36,6 +37,7 @@ def open_engine(
     memory: str | float | None = None,
     isolate: bool = False,
     gpu_options: Mapping[str, int | float] | None = None,
+    masks: Masks | None = None,
 ) -> Engine:
     """Return the engine for a device.
 
@@ -57,6 +59,8 @@ def open_engine(
         Decode in processes of their own, which is done on the CPU: ``"auto"`` then takes the CPU.
     gpu_options : mapping, optional
         Settings of `gpustats.engines.tuning.Tuning` by name.
+    masks : Masks, optional
+        Which pixels count; these are left out on the CPU, by this process.
 
     Raises
     ------
@@ -90,7 +94,9 @@ def open_engine(
         log.info("gpustats: computing on the CPU: %s", problem)
     from gpustats.engines.cpu import CpuEngine
 
-    return CpuEngine(definition, workers=threads, max_pixels=max_pixels, memory=in_flight, gpu_not_used=problem)
+    return CpuEngine(
+        definition, workers=threads, max_pixels=max_pixels, memory=in_flight, masks=masks, gpu_not_used=problem
+    )
 
 
 def gpu_problem(device_id: int = 0) -> str | None:
@@ -135,8 +141,10 @@ def _cpu_only(definition: Definition) -> str | None:
         return f"{option('mode', definition.mode)} is decoded on the CPU"
     if definition.transform != "none":
         return f"images are transformed on the CPU ({definition.transform})"
-    if definition.nodata:
+    if definition.nodata or definition.nodata_tag:
         return "values that stand for no data are left out on the CPU"
+    if definition.mask != "none" or definition.alpha != "drop":
+        return "pixels are masked on the CPU"
     return "images are turned by their EXIF orientation on the CPU" if definition.exif_transpose else None
 
 

@@ -21,6 +21,7 @@ from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.cpu import _DEFAULT, CpuEngine
 from gpustats.engines.shared_batches import SharedBatch
+from gpustats.engines.small_files import SmallFiles
 from gpustats.engines.worker import receive, send
 from gpustats.errors import DataError, DeviceError
 from gpustats.failures import Failure, ImageError
@@ -200,7 +201,7 @@ class IsolatedEngine(CpuEngine):
                 process.kill()
 
     def measure(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
     ) -> tuple[Outcome, Counter[str]]:
         """Have the next samples of a batch measured by this thread's process."""
         failures, batch.failures = batch.failures, []

@@ -37,8 +37,12 @@ class SharedBatch:
         return len(self.samples)
 
     def first(self, count: int) -> Batch:
+        """Take `count` samples from the front, or what is left, as a batch."""
+        return _batch(self.take(count))
+
+    def take(self, count: int) -> list[Sample]:
         """Take `count` samples from the front, or what is left."""
-        return _batch(self._taken(self.samples.popleft, count))
+        return self._taken(self.samples.popleft, count)
 
     def half(self) -> SharedBatch:
         """Take half of what is left, the last one if it is one."""

@@ -50,7 +50,6 @@ def main() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
     from gpustats.decode import decoder as decode
-    from gpustats.decode.transform import Transform
     from gpustats.engines.cpu import CpuEngine
     from gpustats.engines.shared_batches import SharedBatch
     from gpustats.errors import DataError
@@ -67,10 +66,9 @@ def main() -> None:
             while True:
                 memory, keys, groups, items = receive(requests)
                 budget = MemoryBudget(memory, workers=1)
-                transform = Transform.parse(definition.transform)
-                decoder = decode.Decoder(max_pixels, budget, transform, definition.mode)
+                batch = SharedBatch(Batch(keys, groups, items))
                 try:
-                    outcome, used = engine.measure(SharedBatch(Batch(keys, groups, items)), decoder, never)
+                    outcome, used = engine.measure(batch, engine.decoder(budget), never)
                 except DataError as error:  # images that cannot be pooled end the run, not this process
                     send(replies, error)
                 else:

@@ -18,7 +18,7 @@ from gpustats.wording import amount
 __all__ = ["Inspection"]
 
 _SHOWN = 10
-_INDENT = 13
+_INDENT = 15
 
 
 @dataclass(frozen=True, slots=True)

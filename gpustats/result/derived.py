@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.statistics import colour, histogram
+from gpustats.statistics import clusters, colour, histogram
 from gpustats.statistics.base import Number
+from gpustats.statistics.totals import Totals
+
+if TYPE_CHECKING:
+    from gpustats.result.estimate import Estimate
 
 __all__ = ["Derived"]
 
@@ -20,6 +26,9 @@ class Derived:
     __slots__ = ()
 
     scale: Fraction
+    totals: Totals
+    complete: bool
+    estimate: Estimate | None
 
     def number(self, name: str) -> NDArray[Any]:
         """Return a number of the catalogue."""
@@ -65,6 +74,121 @@ class Derived:
         [0.0]
         """
         return self.evaluate("histogram", histogram.quantile(q, method))
+
+    def stderr(
+        self,
+        name: Literal["mean", "std", "per_image.mean", "per_image.std"] = "mean",
+        *,
+        of: Literal["dataset", "population"] = "dataset",
+    ) -> NDArray[np.float64]:
+        """Return the standard error of a number: how far it may be from that of all images, as only some were read.
+
+        The image is the unit that is drawn (cluster sampling): the pixels of one image are not independent of each
+        other. See ``docs/samples.md`` for the formulas.
+
+        Parameters
+        ----------
+        name : {"mean", "std", "per_image.mean", "per_image.std"}
+            The number.
+        of : {"dataset", "population"}
+            ``"dataset"``: of the dataset that the sample was drawn from; 0 where every image was read.
+            ``"population"``: of a larger population, of which the images that were read are an independent sample,
+            such as all images that a camera will ever take.
+
+        Returns
+        -------
+        ndarray of float64, shape (C,)
+            NaN for fewer than two images.
+
+        Raises
+        ------
+        ValueError
+            For another name; where the error is not known: the run was stopped before the end, samples of different
+            shares were pooled, or the result was saved by a version that did not keep what it takes.
+
+        Examples
+        --------
+        >>> import gpustats, numpy
+        >>> images = numpy.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), dtype="uint8")
+        >>> gpustats.compute(images, sample=50, progress=False).stderr("mean").round(3).tolist()
+        [0.004, 0.004, 0.004]
+        >>> gpustats.compute(images, progress=False).stderr("mean").tolist()
+        [0.0, 0.0, 0.0]
+        """
+        return self._error(name, of)[0]
+
+    def confidence_interval(
+        self,
+        level: float = 0.95,
+        name: Literal["mean", "std", "per_image.mean", "per_image.std"] = "mean",
+        *,
+        of: Literal["dataset", "population"] = "dataset",
+    ) -> NDArray[np.float64]:
+        """Return the interval that holds the number of all images in a share `level` of all samples.
+
+        By Student's t; images that are much larger than the others make it wider.
+
+        Parameters
+        ----------
+        level : float
+            Above 0 and below 1.
+        name, of
+            See `stderr`.
+
+        Returns
+        -------
+        ndarray of float64, shape (2, C)
+            Its ends.
+
+        Raises
+        ------
+        ValueError
+            As `stderr` does, and for another level.
+
+        Examples
+        --------
+        >>> import gpustats, numpy
+        >>> images = numpy.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), dtype="uint8")
+        >>> gpustats.compute(images, sample=50, progress=False).confidence_interval(0.95, "std").round(3).tolist()
+        [[0.287, 0.287, 0.29], [0.294, 0.294, 0.297]]
+        """
+        half, middle = self.half_width(name, level, of), self.number(name)
+        return np.stack((middle - half, middle + half))
+
+    def half_width(self, name: str = "mean", level: float = 0.95, of: str = "dataset") -> NDArray[np.float64]:
+        """Return half the width of `confidence_interval`, which has the same parameters, of shape (C,)."""
+        if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+            raise ValueError(f"level should be a number above 0 and below 1, such as 0.95, got {level!r}")
+        from gpustats.result.estimate import student
+
+        error, freedom = self._error(name, of)
+        return np.where(error == 0, 0.0, student(level, freedom) * error)
+
+    def _error(self, name: str, of: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the standard error of a number, and its degrees of freedom."""
+        if name not in clusters.ERRORS:
+            raise ValueError(f"the error of {name!r} is not known; that of {', '.join(clusters.ERRORS)} is")
+        if of not in ("dataset", "population"):
+            raise ValueError(f"of should be 'dataset' or 'population', got {of!r}")
+        pooled = name in ("mean", "std")
+        if pooled and self.totals.kind is not None and self.totals["moments"]["products"] is None:
+            raise ValueError(
+                "the sampling error is not known: the result was saved by an earlier version, or its values are too "
+                "large; compute again"
+            )
+        error = self.evaluate("moments", clusters.ERRORS[name])
+        freedom = np.maximum(self.evaluate("moments", clusters.WEIGHING[name]) - 1, 1)
+        if of == "dataset":
+            if not self.complete:
+                raise ValueError("the run was stopped before the end, and what it had read is no random sample")
+            if self.estimate is None or self.estimate.whole:
+                error = np.zeros_like(error)
+            elif not self.estimate.even:
+                raise ValueError("samples of different shares were pooled, so these are not numbers of one sample")
+            else:
+                error *= math.sqrt(self.estimate.left)
+                freedom /= self.estimate.left  # so is the error of the error smaller, the more of all were drawn
+        return error, freedom
 
     def pca(self) -> colour.PCA:
         """Return the principal components of the channels; needs ``statistics=["covariance"]``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from gpustats.result.normalization import Measured
 from gpustats.result.sides import Side
+from gpustats.statistics import ALWAYS
 
 __all__ = ["CONFIDENCE", "FEW", "Sampling", "of_histograms", "sampling"]
 
@@ -35,12 +35,10 @@ class Sampling(NamedTuple):
 def sampling(a: Side, b: Side) -> Sampling:
     """Return by how many standard errors two sides differ, images taken as independent draws.
 
-    A result holds the sum over images of the image's mean, squared mean, std and variance. So the standard error of the
-    *average over images* of the image's mean, ``std_of_means / sqrt(N - 1)``, and of the image's std,
-    ``sqrt(rms_std**2 - std**2) / sqrt(N - 1)``, are exact; these averages are compared. The error of pooled numbers
-    needs sums of products over images of different sizes, which a result does not hold; for images of one size the
-    pooled mean is the average of the images' means. Two results are told apart where one of the ``2 C`` differences is
-    beyond the normal quantile of 1 - 0.05 / (2 * 2 C) (Bonferroni, so that channels may be correlated).
+    Compared are the *averages over images* of the image's mean and std, whose errors every result has; and with a
+    preset, the numbers that it means, pooled ones by cluster sampling (`gpustats.statistics.clusters`). Two results are
+    told apart where one of the ``2 C`` differences is beyond the normal quantile of 1 - 0.05 / (2 * 2 C) (Bonferroni,
+    so that channels may be correlated).
     """
     results = [side for side in (a, b) if side.measured is not None]
     if not results:
@@ -55,8 +53,10 @@ def sampling(a: Side, b: Side) -> Sampling:
         return Sampling(None, None, None, ["one image has no sampling error that could be known"])
     notes = [f"{small} images are few: standard errors are rough"] if small < FEW else []
     if len(results) == 2:
-        z_mean = _z(a.number("per_image.mean") - b.number("per_image.mean"), _error_of_mean(a), _error_of_mean(b))
-        z_std = _z(a.number("per_image.std") - b.number("per_image.std"), _error_of_std(a), _error_of_std(b))
+        z_mean, z_std = (
+            _z(a.number(name) - b.number(name), _error(a, name), _error(b, name))
+            for name in ("per_image.mean", "per_image.std")
+        )
         return _judged(z_mean, z_std, notes)
     return _against(results[0], b if results[0] is a else a, notes)
 
@@ -69,15 +69,14 @@ def _against(side: Side, known: Side, notes: list[str]) -> Sampling:
         return Sampling(None, None, None, notes)
     notes.append(f"the sampling error is that of {side.name} alone; that of {known.name} is not known")
     mean_is, std_is = known.preset.mean_is or "mean", known.preset.std_is or "std"
-    totals = side.measured.totals
-    if mean_is == "mean" and (totals.height_min, totals.width_min) != (totals.height_max, totals.width_max):
-        notes.append("images differ in size: the error of the pooled mean is approximated by that of the images' mean")
-    z_mean = _z(side.number(mean_is) - known.number("mean"), _error_of_mean(side))
-    z_std = None
-    if std_is.startswith("per_image.std"):
-        z_std = _z(side.number(std_is) - known.number("std"), _error_of_std(side))
-    else:
-        notes.append("the sampling error of a pooled std cannot be had from a result")
+    pooled = [what for what, name in (("mean", mean_is), ("std", std_is)) if name == what]
+    if pooled and side.measured.totals[ALWAYS]["products"] is None:
+        notes.append(
+            f"the sampling error of a pooled {' and '.join(pooled)} is not known to this result of an earlier version"
+        )
+        mean_is, std_is = "per_image.mean" if "mean" in pooled else mean_is, "" if "std" in pooled else std_is
+    z_mean = _z(side.number(mean_is) - known.number("mean"), _error(side, mean_is))
+    z_std = _z(side.number(std_is) - known.number("std"), _error(side, std_is)) if std_is else None
     return _judged(z_mean, z_std, notes)
 
 
@@ -98,16 +97,12 @@ def _z(difference: Values, *errors: Values) -> Values:
     return np.divide(difference, error, out=without_error, where=error > 0)
 
 
-def _error_of_mean(side: Side) -> Values:
+def _error(side: Side, name: str) -> Values:
+    """Return the standard error of a number, images taken as independent draws; of stds with ddof=1 that of ddof=0."""
     assert side.measured is not None
-    return side.number("std_of_means") / math.sqrt(side.measured.n_images - 1)
-
-
-def _error_of_std(side: Side) -> Values:
-    assert side.measured is not None
-    variance = np.maximum(side.number("per_image.rms_std") ** 2 - side.number("per_image.std") ** 2, 0)
-    error: Values = np.sqrt(variance / (side.measured.n_images - 1))
-    return error
+    name = name.replace("std_unbiased", "std")
+    error: Values = side.measured.scaled(1).stderr(name, of="population")
+    return error[::-1] if side.measured.definition.color_order == "BGR" else error
 
 
 def _same_images(a: Measured, b: Measured) -> bool:

@@ -100,7 +100,7 @@ def read_groups(data: Any, whole: Totals) -> Grouped:
         grouped = Grouped(whole.statistics, str(data["by"]))
         for name, group in data["groups"].items():
             totals = Totals.from_dict(group["totals"])
-            if totals.statistics != whole.statistics or totals.kind != whole.kind or not totals.images:
+            if totals.statistics != whole.statistics or totals.kind != whole.kind:
                 raise DataError(f"the group {json.dumps(name):.80} is not of the same images as the whole")
             grouped.add(name, totals)
     except (KeyError, TypeError, AttributeError) as error:

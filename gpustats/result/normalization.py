@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from gpustats.definition import UNNAMED, Definition
 from gpustats.errors import DataError
 from gpustats.failures import FailureLog
+from gpustats.result.estimate import Estimate
 from gpustats.statistics.base import Kind
 from gpustats.statistics.totals import Totals
 
@@ -28,10 +29,13 @@ class Measured(Protocol):
     @property
     def complete(self) -> bool: ...
     @property
+    def estimate(self) -> Estimate | None: ...
+    @property
     def n_images(self) -> int: ...
     @property
     def channels(self) -> tuple[str, ...]: ...
     def number(self, name: str) -> Any: ...
+    def stderr(self, name: Any, *, of: Any) -> Any: ...
     def scaled(self, scale: float) -> Measured: ...
 
 
@@ -128,8 +132,8 @@ def normalization(stats: Measured, scale: float) -> Normalization:
 
 
 def normalization_notes(stats: Measured) -> list[str]:
-    """Return what a reader of the numbers must know: an interrupted run, failed images."""
-    notes = []
+    """Return what a reader of the numbers must know: a sample, an interrupted run, failed images."""
+    notes = stats.estimate.facts() if stats.estimate is not None and not stats.estimate.whole else []
     if not stats.complete:
         notes.append("INCOMPLETE: the run was stopped before the end")
     if failed := len(stats.failures):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.definition import Definition, channel_names
-from gpustats.errors import MergeError
+from gpustats.errors import DataError, MergeError
 from gpustats.failures import FailureLog
 from gpustats.result import html, stored, text
 from gpustats.result.derived import Derived
@@ -28,6 +28,8 @@ from gpustats.statistics.totals import Totals
 
 if TYPE_CHECKING:
     from gpustats.result.comparison import Comparison
+    from gpustats.result.estimate import Estimate
+    from gpustats.result.outliers import Outliers
     from gpustats.result.presets import Preset
 
 __all__ = ["Namespace", "Stats", "merge"]
@@ -80,6 +82,8 @@ class Stats(Derived):
         A row for every image, where ``per_image=True`` was given. It is neither saved nor pooled.
     left_out : tuple of str
         What some of the pooled results had, and some had not: ``"groups"``.
+    estimate : Estimate or None
+        How many images were drawn, and of how many, where only a sample was read; None where every image was. Print it.
     """
 
     totals: Totals = field(default_factory=Totals)
@@ -92,6 +96,7 @@ class Stats(Derived):
     grouped: Grouped | None = None
     left_out: tuple[str, ...] = ()
     image_table: Any = None
+    estimate: Estimate | None = None
 
     @property
     def groups(self) -> Groups:
@@ -117,6 +122,11 @@ class Stats(Derived):
         """Share of the pixels of each channel that count, of shape (C,): less than 1 where values are missing."""
         counts = self.totals["moments"]["n"] if self.n_pixels else []
         return np.array([count / self.n_pixels for count in counts])
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the numbers are estimates, from a sample of the images."""
+        return self.estimate is not None and not self.estimate.whole
 
     @property
     def height_range(self) -> tuple[int, int]:
@@ -267,6 +277,41 @@ class Stats(Derived):
 
         return exports.build(name, self, scale=scale, bgr=bgr)
 
+    def outliers(self, k: int = 10, table: str | os.PathLike[str] | None = None) -> Outliers:
+        """Return the images at each end of the table of images: the brightest, darkest, flattest, largest and so on.
+
+        Parameters
+        ----------
+        k : int
+            How many of each.
+        table : path-like, optional
+            The file that ``per_image=`` wrote; by default `image_table`, which ``per_image=True`` gives.
+
+        Returns
+        -------
+        Outliers
+            Lists of (key, value) by name, and in ``alike`` images with the same size and numbers. Print it.
+
+        Raises
+        ------
+        DataError
+            Where there is no table, or it cannot be read.
+        OptionError
+            Where `k` is no integer from 1.
+
+        Examples
+        --------
+        >>> import gpustats, numpy
+        >>> images = numpy.arange(5, dtype="uint8")[:, None, None, None] * numpy.ones((1, 8, 8, 3), "uint8")
+        >>> gpustats.compute(images, per_image=True, progress=False).outliers(1)["brightest"][0].key
+        '4'
+        """
+        from gpustats.result.outliers import outliers
+
+        if table is None and self.image_table is None:
+            raise DataError("outliers are found in the table of images: compute with per_image=True, or name its file")
+        return outliers(self.image_table if table is None else table, k)
+
     def compare(self, other: Stats | Preset | str | os.PathLike[str]) -> Comparison:
         """Compare with another result, a file of one, or a preset: ``stats.compare("imagenet")``.
 
@@ -331,12 +376,14 @@ class Stats(Derived):
         'transforms.Normalize(mean=[0.200000, 0.200000, 0.200000], std=[0.000000, 0.000000, 0.000000])'
         """
         unit = self.scaled(1)
-        return text.normalize_line(unit.mean, unit.std) if self.n_images else ""
+        line = text.normalize_line(unit.mean, unit.std) if self.n_images else ""
+        return f"{line}  # {self.estimate}" if line and self.is_estimate else line
 
     def _facts(self) -> list[str]:
         """Return what a table says above the numbers."""
         t = self.totals
         facts = [text.counted(t.images, t.pixels, self.width_range, self.height_range)]
+        facts += [] if self.estimate is None else self.estimate.facts()
         if self.exact:
             scale = f"values on [0, {self.scale}]"
         else:
@@ -353,7 +400,12 @@ class Stats(Derived):
         if not self.n_images:
             return []
         shown = [number for number in self.numbers().values() if number.in_table]
-        return [(number.name, self.number(number.name), number.says) for number in shown]
+        rows = [(number.name, self.number(number.name), number.says) for number in shown]
+        if self.is_estimate and self.complete and self.estimate is not None and self.estimate.even:
+            rows[2:2] = [
+                (f"{name}.half_width", self.half_width(name), f"95%, of this {name}") for name in ("mean", "std")
+            ]
+        return rows
 
     def to_pandas(self) -> Any:
         """Return the numbers that have a value a channel as a pandas DataFrame: a row a number, a column a channel.
@@ -460,6 +512,11 @@ def merge(results: Iterable[Stats]) -> Stats:
         failures = failures.merged(part.failures)
         skipped.update(part.skipped)
         runs.extend(part.runs)
+    estimate = None
+    if any(part.estimate is not None for part in parts):
+        from gpustats.result.estimate import Estimate
+
+        estimate = Estimate.pooled([(part.estimate, part.n_images) for part in parts])
     grouped = _merged_groups([part for part in parts if part.n_images], totals.statistics)
     lost = grouped is None and any(part.grouped is not None or "groups" in part.left_out for part in parts)
     return replace(
@@ -472,6 +529,7 @@ def merge(results: Iterable[Stats]) -> Stats:
         grouped=grouped,
         left_out=("groups",) if lost else (),
         image_table=None,
+        estimate=estimate,
     )
 
 

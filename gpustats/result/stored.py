@@ -62,7 +62,27 @@ def _without_groups(stats: Any) -> dict[str, Any]:
         "totals": totals,
         "checksum": checksum(totals),
         **({"left_out": list(stats.left_out)} if stats.left_out else {}),
+        **(_estimate(stats) if stats.estimate is not None else {}),
     }
+
+
+def _estimate(stats: Any) -> dict[str, Any]:
+    """Return what a sample says of itself: of how many images it is, and its errors where they are known."""
+    found = {"estimate": stats.estimate.to_dict()}
+    if stats.n_images and stats.complete and stats.estimate.even:
+        found["stderr"] = {name: plain(stats.stderr(name).tolist()) for name in ("mean", "std")}
+        found["confidence_interval_95"] = {
+            name: plain(stats.confidence_interval(0.95, name).tolist()) for name in ("mean", "std")
+        }
+    return found
+
+
+def _read_estimate(data: Any) -> Any:
+    if data is None:
+        return None
+    from gpustats.result.estimate import Estimate
+
+    return Estimate.from_dict(data)
 
 
 def chunks(stats: Any) -> Iterator[str]:
@@ -134,6 +154,7 @@ def read(data: Any) -> dict[str, Any]:
         "scale": scale,
         "grouped": read_groups(data["groups"], totals) if "groups" in data else None,
         "left_out": left_out,
+        "estimate": _read_estimate(data.get("estimate")),
     }
 
 

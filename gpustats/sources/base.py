@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError
@@ -115,11 +115,14 @@ class Source:
         Whether it finds images without making them: False for objects of the user's.
     counts_images : bool
         Whether `count` is the number of images, from a footer or the like; it may be None all the same.
+    again : bool
+        Whether it can be read a second time.
     """
 
     names_once = False
     lists = True
     counts_images = False
+    again = True
 
     def __init__(self, label: str, takes: frozenset[str] = frozenset()) -> None:
         self.label = label
@@ -149,6 +152,22 @@ class Source:
 
     def count(self) -> int | None:
         """Return how many samples there are, for a progress bar; None where counting is expensive."""
+        return None
+
+    def places(self) -> int | None:
+        """Return how many samples there are where each can be had by its place, without the others; else None."""
+        return None
+
+    def at(self, places: Sequence[int]) -> Iterator[Entry]:
+        """Yield the samples at some places, see `places`."""
+        raise NotImplementedError
+
+    def rounds(self, widest: Callable[[], float]) -> Iterator[Source]:
+        """Yield the sources to read one after the other: this one; see `sampled.Drawing`."""
+        yield self
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return what a sample says of itself; None where everything is read."""
         return None
 
 

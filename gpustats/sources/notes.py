@@ -57,3 +57,9 @@ class Notes:
         self.images_from.update(other.images_from)
         self.kinds.update(other.kinds)
         self.offer(other.there, other.group_from)
+
+    def clear(self) -> None:
+        """Forget everything: the source is read again."""
+        for counts in (self.skipped, self.images_from, self.kinds):
+            counts.clear()
+        self.there, self.group_from = {}, None

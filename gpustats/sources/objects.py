@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -195,6 +195,7 @@ class IterableSource(Source):
         self._max_bytes = options.max_bytes
         self._order = options.color_order
         self._elements_of = Elements(options, label)
+        self.again = not hasattr(type(data), "__next__")  # an iterator
 
     def parts(self) -> Iterator[Sample | Failure]:
         """Yield the images."""
@@ -215,12 +216,17 @@ class IterableSource(Source):
                 yield element
                 number += 1
                 continue
-            for group, item in self._images(element, number):
-                if self._elements_of.place is not None:
-                    self.notes.choose("entry", self._elements_of.place)
-                key = self._prefix + (key_of(item) if isinstance(item, str) else str(number))
-                yield Failure(key, item.reason, str(item)) if isinstance(item, ImageError) else (key, group, item)
+            for entry in self._entries(element, number):
+                yield entry
                 number += 1
+
+    def _entries(self, element: Any, number: int) -> Iterator[Sample | Failure]:
+        """Yield the images of an element, the first of which has this number."""
+        for place, (group, item) in enumerate(self._images(element, number), number):
+            if self._elements_of.place is not None:
+                self.notes.choose("entry", self._elements_of.place)
+            key = self._prefix + (key_of(item) if isinstance(item, str) else str(place))
+            yield Failure(key, item.reason, str(item)) if isinstance(item, ImageError) else (key, group, item)
 
     def count(self) -> int | None:
         """Return None: an element may be a batch."""
@@ -294,11 +300,35 @@ class MapSource(IterableSource):
             yield from self._dataset
             return
         for i in range(len(self._dataset)):
-            try:
-                element = self._dataset[i]
-            except Exception as error:  # noqa: BLE001 - the user's code may raise anything; one item, named
-                element = Failure(f"{self._prefix}{i}", "unreadable", f"{type(error).__name__}: {error}")
-            yield element
+            yield self._element(i)
+
+    def _element(self, place: int) -> Any:
+        try:
+            return self._dataset[place]
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything; one item, named
+            return Failure(f"{self._prefix}{place}", "unreadable", f"{type(error).__name__}: {error}")
+
+    def places(self) -> int | None:
+        """Return the length; None for a loader, which has batches."""
+        return None if _is_loader(self._dataset) else len(self._dataset)
+
+    def at(self, places: Sequence[int]) -> Iterator[Sample | Failure]:
+        """Yield the images at some places.
+
+        Raises
+        ------
+        DataError
+            Where an element is not one image: there are more images than places.
+        """
+        for place in places:
+            element = self._element(place)
+            found = [element] if isinstance(element, Failure) else list(self._entries(element, place))
+            if len(found) > 1:
+                raise DataError(
+                    f"{self.label}: element {place} holds {len(found)} images, and a sample is drawn of elements; give "
+                    "one image an element, or an iterator: iter(dataset)"
+                )
+            yield from found
 
 
 def _is_loader(value: object) -> bool:

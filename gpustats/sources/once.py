@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -41,6 +41,7 @@ class Once(Source):
         self._folders: dict[str, str] = {}
         self.notes = source.notes
         self.lists, self.counts_images = source.lists, source.counts_images
+        self.again = source.again
 
     def parts(self) -> Iterator[Entry]:
         """Yield what is named for the first time."""
@@ -50,6 +51,14 @@ class Once(Source):
     def count(self) -> int | None:
         """Return what the source says, repeated names included."""
         return self._source.count()
+
+    def places(self) -> int | None:
+        """Return what the source says, repeated names included."""
+        return self._source.places()
+
+    def at(self, places: Sequence[int]) -> Iterator[Entry]:
+        """Yield the samples at some places without those that an earlier one names."""
+        return self._first(self._source.at(places))
 
     def _first(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         for entry in entries:

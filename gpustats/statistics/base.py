@@ -157,6 +157,9 @@ class Statistic:
         The names of a part, and how two values of a name become one: ``operator.add``, ``min``, ``max``.
     counts : frozenset of str
         The names in `combine` that are integers although the statistic is not exact.
+    later : frozenset of str
+        The names in `combine` that results saved by earlier versions do not have: None in these, and in what is pooled
+        with them.
     numbers : tuple of Number
         What is derived from a part.
     whole_pixels : bool
@@ -171,6 +174,7 @@ class Statistic:
     exact: ClassVar[bool] = True
     combine: ClassVar[Mapping[str, Callable[[Any, Any], Any]]]
     counts: ClassVar[frozenset[str]] = frozenset()
+    later: ClassVar[frozenset[str]] = frozenset()
     numbers: ClassVar[tuple[Number, ...]] = ()
     whole_pixels: ClassVar[bool] = False
     outputs: ClassVar[frozenset[str] | None] = None
@@ -253,8 +257,11 @@ class Statistic:
         """
         if not isinstance(data, dict):
             raise DataError(f"'{self.name}' should be a table of numbers, got {data!r:.80}")
-        part = {}
+        part: Part = {}
         for name in self.combine:
+            if name in self.later and name not in data:
+                part[name] = None
+                continue
             check = natural if self.exact or name in self.counts else finite
             part[name] = _numbers(data.get(name), self.shape(name), check, name)
         if not self.consistent(part):
@@ -287,4 +294,6 @@ def _numbers(value: Any, shape: tuple[int, ...], check: Callable[[Any, str], Any
 
 
 def _combined(combine: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+    if a is None or b is None:
+        return None
     return [_combined(combine, x, y) for x, y in zip(a, b, strict=True)] if isinstance(a, list) else combine(a, b)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.statistics.base import Column, Columns, Kind, Part, Statistic
+from gpustats.statistics.base import Column, Columns, Kind, Part, Statistic, View
+from gpustats.statistics.clusters import PRODUCTS, float_products, float_sums
 from gpustats.statistics.compiled import compiled
 from gpustats.statistics.lanes import lanes_of
 from gpustats.statistics.moments import NUMBERS
@@ -32,7 +33,7 @@ __all__ = ["FloatMoments", "moments_float"]
 NOT_FINITE = "a pixel is not finite (NaN or infinite), or too large for a variance"
 
 
-def _first(a: float, b: float) -> float:
+def _first(a: Any, b: Any) -> Any:
     return a  # `FloatMoments.merge` puts the pooled value in its place
 
 
@@ -42,7 +43,8 @@ class FloatMoments(Statistic):
     The totals, each a list with one number a channel: ``n`` pixels, their ``mean`` and the sum of the squared
     ``deviation`` from it, ``min`` and ``max``; ``images``, and ``images_unbiased`` of more than one pixel;
     ``image_mean`` and ``image_mean_deviation``, the same over the images' means; and the sums over images of the
-    image's std (ddof 0 and 1) and variance.
+    image's std (ddof 0 and 1) and variance; ``products`` has six numbers a channel about the mean, see `clusters`, or
+    is None where they are too large.
     """
 
     name = "moments"
@@ -61,7 +63,9 @@ class FloatMoments(Statistic):
         "image_std": add,
         "image_std_unbiased": add,
         "image_var": add,
+        "products": _first,
     }
+    later = frozenset({"products"})
     counts = frozenset({"n", "images", "images_unbiased"})
     numbers = NUMBERS
 
@@ -121,6 +125,7 @@ class FloatMoments(Statistic):
             "image_std": np.sqrt(deviations / count).sum(axis=0).tolist(),
             "image_std_unbiased": np.sqrt(unbiased).sum(axis=0).tolist(),
             "image_var": (deviations / count).sum(axis=0).tolist(),
+            "products": float_products(count, deviations, means - mean),
         }
 
     def of_images(self, columns: Columns) -> Mapping[str, tuple[NDArray[Any], int]]:
@@ -142,7 +147,16 @@ class FloatMoments(Statistic):
                 for values in zip(*(p[x] for p in (a, b) for x in (size, mean, deviation)), strict=True)
             ]
             whole[mean], whole[deviation] = [m for m, _ in pooled], [d for _, d in pooled]
+        whole["products"] = float_sums((a["products"], a["mean"]), (b["products"], b["mean"]), whole["mean"])
         return whole
+
+    def view(self, part: Part) -> View:
+        """Return a part, and what its products are about."""
+        return {**part, "about": part["mean"]}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a total."""
+        return (self.kind.channels, PRODUCTS) if name == "products" else super().shape(name)
 
     def consistent(self, part: Part) -> bool:
         """Check what holds for the moments of any images."""

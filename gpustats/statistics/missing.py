@@ -34,7 +34,7 @@ def check_nodata(nodata: object) -> tuple[float, ...]:
     if not values or not numbers or not all(np.isfinite(value) for value in values):
         hint = "; NaN and infinity are always left out" if numbers and values else ""
         raise OptionError(
-            f"{named('nodata')} should be a number, or one for each channel of a pixel, got {nodata!r}{hint}"
+            f"{named('nodata')} should be a number, one for each channel of a pixel, or 'tag', got {nodata!r}{hint}"
         )
     return tuple(float(value) for value in values)
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View, over
+from gpustats.statistics.clusters import PRODUCTS, exact_products
 from gpustats.statistics.compiled import compiled, compiled_after
 from gpustats.statistics.counting import count_row
 from gpustats.statistics.exact import (
@@ -130,7 +131,8 @@ class Moments(Statistic):
     The totals, each a list with one integer a channel: ``n`` pixels, ``sum`` and ``sumsq`` of their values, ``min`` and
     ``max``; ``images``, and ``images_unbiased`` of more than one pixel; and the sums over images of the image's mean,
     std (ddof 0 and 1) and variance (``image_mean``, ``image_std``, ``image_std_unbiased``, ``image_var``) in units of
-    2**-40, and of its squared mean (``image_mean_sq``) in units of 2**-80.
+    2**-40, and of its squared mean (``image_mean_sq``) in units of 2**-80; ``products`` has six numbers a channel, see
+    `clusters`.
     """
 
     name = "moments"
@@ -148,7 +150,9 @@ class Moments(Statistic):
         "image_std": add,
         "image_std_unbiased": add,
         "image_var": add,
+        "products": add,
     }
+    later = frozenset({"products"})
     numbers = NUMBERS
 
     @classmethod
@@ -207,6 +211,7 @@ class Moments(Statistic):
                 np.sqrt(divided(deviation, count * (count - 1.0), several)), starts
             ),
             "image_var": fixed_point_segments(divided(deviation, count * count, present), starts),
+            "products": exact_products(n, total, squares, starts),
         }
         return [dict(zip(sums, values, strict=True)) for values in zip(*sums.values(), strict=True)]
 
@@ -238,6 +243,10 @@ class Moments(Statistic):
                 for c in channels
             ],
         }
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a total."""
+        return (self.kind.channels, PRODUCTS) if name == "products" else super().shape(name)
 
     def consistent(self, part: Part) -> bool:
         """Check what holds for the sums of any images."""

@@ -193,7 +193,10 @@ class Totals:
             "key_hash": f"{self.key_hash:032x}",
             "statistics": list(self.statistics),
             "left_out": list(self.left_out),
-            **copy.deepcopy(self.parts),
+            **{
+                name: {k: v for k, v in part.items() if v is not None}
+                for name, part in copy.deepcopy(self.parts).items()
+            },
         }
 
     @classmethod

@@ -216,9 +216,17 @@ def test_standard_errors() -> None:
     np.testing.assert_allclose(alone.z_mean, expected, rtol=1e-6)
     assert "the sampling error is that of a alone; that of imagenet is not known" in alone.notes
     pooled_one = compare(folded(rows, first), "cifar10")
-    assert pooled_one.z_std is None
-    assert "the sampling error of a pooled std cannot be had from a result" in pooled_one.notes
-    assert any("the error of the pooled mean is approximated" in note for note in pooled_one.notes)
+    stats = folded(rows, first)
+    for z, name in ((pooled_one.z_mean, "mean"), (pooled_one.z_std, "std")):
+        difference = stats.number(name) - getattr(presets["cifar10"], name)
+        np.testing.assert_allclose(z, difference / stats.stderr(name, of="population"), rtol=1e-6)  # type: ignore[arg-type]
+    old = stats.totals.to_dict()
+    del old["moments"]["products"]
+    of_old = compare(Stats(Totals.from_dict(old)), "cifar10")
+    assert of_old.z_std is None
+    assert (
+        "the sampling error of a pooled mean and std is not known to this result of an earlier version" in of_old.notes
+    )
     one = compare(folded(rows, np.array([0])), folded(rows, second))
     assert (one.z_mean, one.differs) == (None, None)
     assert "one image has no sampling error that could be known" in one.notes

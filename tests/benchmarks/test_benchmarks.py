@@ -39,7 +39,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "suite", ["reduce", "interpreter_lock", "scaling", "sources", "formats", "robust", "million", "host"]
+    "suite", ["reduce", "interpreter_lock", "scaling", "sources", "formats", "robust", "million", "groups", "host"]
 )
 def test_suite_runs_tiny_and_is_drawn(suite: str, few: Path, tmp_path: Path) -> None:
     assert main([suite, "--tiny", "--data", str(few), "--out", str(tmp_path)]) == 0
@@ -144,7 +144,7 @@ def test_all_runs_every_suite_but_the_million_files_and_the_gpu(
     ran: list[str] = []
     monkeypatch.setattr("benchmarks.__main__._run", lambda suite, data, options: ran.append(suite) or [])
     assert main(["all", "--tiny", "--out", str(tmp_path)]) == 0
-    assert ran == [name for name in SUITES if name not in ("million", "gpu")]
+    assert ran == [name for name in SUITES if name not in ("million", "groups", "gpu")]
 
 
 def test_python_of_a_peer_is_peer_and_program(capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,11 +213,12 @@ def test_a_page_without_a_place_for_figures_is_an_error() -> None:
         figures.replaced("README.md", "# A text\n", "anywhere")
 
 
-CALLS_AN_IMAGE = 13
+CALLS_AN_IMAGE = 15
 """Python functions that may start on a worker for one more JPEG: what the interpreter lock is held for grows with it.
 
-Today: load, _read_file, S_ISREG is C; decode, _admit, check_size, release, reserve, release; decode_jpeg and
-decode_jpeg_header of simplejpeg are C. Raise it only with a measurement of `python -m benchmarks interpreter_lock`.
+Today: samples, _pixels, load, _read_file, S_ISREG is C; decode, _admit, check_size, release, reserve, release;
+decode_jpeg and decode_jpeg_header of simplejpeg are C. Raise it only with a measurement of
+`python -m benchmarks interpreter_lock`.
 """
 
 

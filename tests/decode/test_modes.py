@@ -271,6 +271,22 @@ def test_what_a_tiff_is_refused_for() -> None:
     assert caught.value.reason == "too_large"
 
 
+@pytest.mark.parametrize("predictor", [False, True])
+def test_a_deep_tiff_whose_compressed_data_are_damaged(predictor: bool) -> None:
+    tifffile: Any = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    array = np.random.default_rng(0).integers(0, 4000, (33, 41, 3)).astype(np.uint16)
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, photometric="rgb", compression="zlib", predictor=predictor)
+    whole = file.getvalue()
+    assert np.array_equal(decoded(whole), array)
+    for at in range(500, len(whole), len(whole) // 50):
+        data = bytearray(whole)
+        data[at] ^= 4
+        with pytest.raises(ImageError, match="the compressed data") as caught:
+            decoded(bytes(data))
+        assert caught.value.reason == "corrupt"
+
+
 def test_limits_hold_for_deep_images() -> None:
     data = imagecodecs.png_encode(np.zeros((40, 50, 3), np.uint16))
     assert Decoder(2000, MemoryBudget(1 << 30, 1), mode="native").decode(data)[0].shape == (40, 50, 3)

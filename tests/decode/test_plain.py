@@ -327,7 +327,7 @@ def mutated_webp(data: bytes, seed: int) -> bytes:
     return bytes(out)
 
 
-def _outcome(decoder: Decoder, data: bytes) -> tuple[Any, str]:
+def outcome(decoder: Decoder, data: bytes) -> tuple[Any, str]:
     try:
         pixels, used = decoder.decode(data)
         return (pixels.shape, pixels.tobytes()), used
@@ -354,9 +354,9 @@ def test_mutated_files_are_what_pillow_says(
     with warnings.catch_warnings(), whole_images_only():
         for seed, data in zip(range(600), itertools.cycle(files.values()), strict=False):
             data = mutate(data, seed)
-            found, name = _outcome(decoder, data)
+            found, name = outcome(decoder, data)
             monkeypatch.setattr(module, "_decode_with_imagecodecs", lambda *_: None)
-            expected, _ = _outcome(decoder, data)
+            expected, _ = outcome(decoder, data)
             monkeypatch.setattr(module, "_decode_with_imagecodecs", real)
             assert found == expected, seed
             used.add(name)
@@ -374,8 +374,8 @@ def test_a_file_that_imagecodecs_refuses_costs_no_reference(kind: str) -> None:
     else:
         data = WEBPS["RGB lossless"][:-300] + bytes(300)
     decoder = Decoder(10**6, MemoryBudget(1 << 30, 1))
-    _outcome(decoder, data)
+    outcome(decoder, data)
     before = sys.getrefcount(None)
     for _ in range(200):
-        _outcome(decoder, data)
+        outcome(decoder, data)
     assert abs(sys.getrefcount(None) - before) < 50

@@ -89,8 +89,8 @@ FAULTS = [
     ),
     Fault(
         _DISTANCES,
-        "math.sqrt(side.measured.n_images - 1)",
-        "math.sqrt(side.measured.n_images)",
+        'stderr(name, of="population")',
+        'stderr(name, of="dataset")',
         _COMPARE + "test_standard_errors",
     ),
     Fault(_DISTANCES, '"key_hash", "height_min"', '"height_min"', _COMPARE + "test_the_same_images_changed_are_found"),

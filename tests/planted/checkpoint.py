@@ -103,8 +103,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/checkpoint/resume.py",
-        "if not self._source_failed:",
-        "if True:",
+        "if not self._source_failed and not self._keep:",
+        "if not self._keep:",
         _RESUME + "failures_of_the_source_are_not_stored_and_keep_what_is_gone",
     ),
     Fault(
@@ -193,7 +193,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/api.py",
-        'names = ("column", "picked", "feature", "group", "root", "layout", "color_order", "repeats")',
+        'names = ("column", "picked", "feature", "group", "root", "suffixes", "layout", "color_order", "repeats")',
         'names = ("column", "feature", "root", "layout")',
         _RUN + "a_checkpoint_is_of_one_set_of_options",
     ),

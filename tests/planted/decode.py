@@ -9,6 +9,7 @@ __all__ = ["FAULTS"]
 _VERDICTS = "tests/decode/test_verdicts.py"
 _HEADERS = "tests/decode/test_headers.py"
 _PLAIN = "tests/decode/test_plain.py"
+_PLAIN_TIFF = "tests/decode/test_plain_tiff.py"
 
 
 def _decode(old: str, new: str, test: str) -> Fault:
@@ -35,6 +36,14 @@ def _plain(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/decode/plain.py", old, new, f"{_PLAIN}::{test}")
 
 
+def _plain_tiff(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/decode/plain_tiff.py", old, new, f"{_PLAIN_TIFF}::{test}")
+
+
+def _masks(old: str, new: str, test: str, module: str = "engines/masks") -> Fault:
+    return Fault(f"gpustats/{module}.py", old, new, f"tests/test_masks.py::{test}")
+
+
 def _mode(module: str, old: str, new: str, test: str) -> Fault:
     return Fault(f"gpustats/decode/{module}.py", old, new, f"tests/decode/test_modes.py::{test}")
 
@@ -47,6 +56,47 @@ def _transform(old: str, new: str, test: str) -> Fault:
 
 
 FAULTS = [
+    _masks("np.ma.getmaskarray(pixels) | ~counts", "~counts", "test_masks_of_arrays", "decode/transform"),
+    _masks("mask.any(axis=2)", "mask[:, :, 2] > 0", "test_a_palette_of_a_mask"),
+    _masks("mask.shape[2] not in _WITHOUT_ALPHA", "False", "test_what_is_wrong_with_a_mask"),
+    _masks("if len(paths) > 1:", "if False:", "test_what_is_wrong_with_a_mask"),
+    _masks("decoder.max_pixels = height * width", "decoder.max_pixels = 1 << 40", "test_what_is_wrong_with_a_mask"),
+    _masks("[:, :, 3] > 0", "[:, :, 3] > 1", "test_alpha", "decode/modes"),
+    _masks(
+        "image.crop((0, top, image.width, min(", "image.crop((0, 0, image.width, min(", "test_alpha", "decode/modes"
+    ),
+    _masks("and not self._alpha_masks and", "and", "test_alpha", "decode/decoder"),
+    _masks(
+        "if alpha_masks or nodata_tag else 0",
+        "if False else 0",
+        "test_memory_for_a_mask_is_asked_for",
+        "decode/decoder",
+    ),
+    _masks("and values[field.name] == field.default", "", "test_definitions_that_are_not_ours", "definition"),
+    _plain_tiff("value >> high_half & 0xFFFF", "value & 0xFFFF", "test_tiff"),
+    _plain_tiff("if tag <= last or tag", "if tag < last or tag", "test_directories_that_are_left_to_pillow"),
+    _plain_tiff("or left < 0", "", "test_directories_that_are_left_to_pillow"),
+    _plain_tiff("tags.value(tag, 1) == 1 for", "tags.value(tag, 1) for", "test_what_is_left_to_pillow"),
+    _plain_tiff("is_one(tag, _RATIONAL)", "value(tag) >= 0", "test_what_else_a_file_may_say"),
+    _plain_tiff("or high * wide > max(height * width, _LARGE_TILE)", "", "test_what_is_left_to_pillow"),
+    _plain_tiff("if _MOST_ROWS < rows < _ALL_ROWS:", "if False:", "test_what_is_left_to_pillow"),
+    _plain_tiff("any(tag in tags for tag in others)", "False", "test_what_is_left_to_pillow"),
+    _plain_tiff("if any(start + size > end for", "if any(start > end for", "test_what_is_left_to_pillow"),
+    _plain_tiff("if sizes[-1] != last * row or", "if", "test_what_is_left_to_pillow"),
+    _plain_tiff("!= flat.size:", "> flat.size:", "test_deflate_that_is_left_to_pillow"),
+    _plain_tiff("    if predicted:", "    if False:", "test_tiff"),
+    _plain_tiff("not set(sampling) <= {1, 2, 4}", "False", "test_jpegs_that_are_left_to_pillow"),
+    _plain_tiff(" or jpeg_scans(data, height * width)", "", "test_jpegs_that_are_left_to_pillow"),
+    _plain_tiff("not in _SEQUENTIAL", "in ()", "test_jpegs_that_are_left_to_pillow"),
+    _plain_tiff(
+        "!= (8, *out.shape[:2], components)", "!= (8, *out.shape[:2], sampling)", "test_jpegs_that_are_left_to_pillow"
+    ),
+    _mode(
+        "deep",
+        "        _check_deflate(data, pieces)\n",
+        "        pass\n",
+        "test_a_deep_tiff_whose_compressed_data_are_damaged",
+    ),
     _mode("modes", "+ 0x8000) >> 16", ") >> 16", "test_every_colour_as_pillow_greys_it"),
     _mode("modes", "19595, 38470, 7471", "19595, 38469, 7472", "test_every_colour_as_pillow_greys_it"),
     _mode("modes", "pixels.ndim == 3 and pixels.shape[2] != 1", "pixels.ndim != 2", "test_grey_is_for_encoded_images"),
@@ -83,9 +133,9 @@ FAULTS = [
         "tests/decode/test_modes.py::test_a_gpu_that_was_asked_for_does_not_decode_in_other_modes",
     ),
     Fault(
-        "gpustats/engines/worker.py",
-        "decode.Decoder(max_pixels, budget, transform, definition.mode)",
-        "decode.Decoder(max_pixels, budget, transform)",
+        "gpustats/engines/cpu.py",
+        "            self._definition.mode,\n            alpha_masks",
+        '            "RGB",\n            alpha_masks',
         "tests/decode/test_modes.py::test_a_run",
     ),
     _plain(
@@ -131,7 +181,7 @@ FAULTS = [
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
     _decode(
-        "        check_size(height, width, self._max_pixels)\n        later",
+        "        check_size(height, width, self.max_pixels)\n        later",
         "        later",
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
@@ -148,8 +198,8 @@ FAULTS = [
         "test_strips_are_the_whole",
     ),
     _modes(
-        "step = max(_STRIP_PIXELS // image.width, 1)",
-        "step = image.height",
+        "len(target)), np.uint8)\n    step = max(_STRIP_PIXELS // image.width, 1)",
+        "len(target)), np.uint8)\n    step = image.height",
         "test_large_images_are_converted_in_strips",
     ),
     _decode(
@@ -254,9 +304,9 @@ FAULTS = [
         f"{_TRANSFORM}::test_images_are_turned_as_pillow_turns_them",
     ),
     Fault(
-        "gpustats/engines/worker.py",
-        "Transform.parse(definition.transform)",
-        'Transform.parse("none")',
+        "gpustats/engines/cpu.py",
+        "            memory,\n            self._transform,\n",
+        "            memory,\n            Transform(),\n",
         f"{_TRANSFORM}::test_a_separate_process_asks_for_the_memory_too",
     ),
     Fault(

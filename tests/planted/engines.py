@@ -18,7 +18,7 @@ _ISOLATE = "tests/robust/test_isolate.py::"
 FAULTS = [
     Fault(
         "gpustats/engines/cpu.py",
-        "                    decode.check_size(data.shape[0], data.shape[1], self._max_pixels)\n",
+        "                decode.check_size(loaded.shape[0], loaded.shape[1], self._max_pixels)\n",
         "",
         _CPU + "test_max_pixels_counts_for_arrays_and_files_alike",
     ),
@@ -36,7 +36,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/cpu.py",
-        "data = pixels = _NOTHING",
+        "pixels = _NOTHING",
         "pass",
         _CPU + "test_pixels_of_an_image_are_let_go_before_the_next_is_read",
     ),
@@ -54,8 +54,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/cpu.py",
-        "            if time.monotonic() > until:\n                break\n",
-        "",
+        "if time.monotonic() > until or stop.is_set():",
+        "if stop.is_set():",
         _CPU + "test_a_worker_tells_at_once_where_it_is_asked_to_and_else_at_the_end",
     ),
     Fault(

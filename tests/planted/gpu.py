@@ -184,8 +184,8 @@ FAULTS = [
     ),
     Fault(  # the result does not say why it is the CPU
         "gpustats/engines/device.py",
-        "gpu_not_used=problem)",
-        "gpu_not_used=None)",
+        "gpu_not_used=problem",
+        "gpu_not_used=None",
         f"{_PREFLIGHT}::test_the_result_says_why_the_gpu_was_not_used",
     ),
     Fault(  # arrays are read while their values are still being made

@@ -547,8 +547,8 @@ FAULTS = [
     ),
     _fault(
         "items",
-        "return len(item) if isinstance(item, bytes | memoryview) else 0",
-        "return len(item) if isinstance(item, bytes) else 0",
+        "return len(item) if isinstance(item, bytes | memoryview) else",
+        "return len(item) if isinstance(item, bytes) else",
         "test_base.py::test_a_batch_holds_bytes_up_to_a_limit",
     ),
     _fault(

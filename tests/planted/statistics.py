@@ -122,8 +122,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/totals.py",
-        "**copy.deepcopy(self.parts)",
-        "**self.parts",
+        "copy.deepcopy(self.parts).items()",
+        "self.parts.items()",
         "tests/test_moments.py::test_what_was_given_out_is_a_copy",
     ),
     Fault(
@@ -437,8 +437,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/definition.py",
-        "any(type(value) is not type(expected[name]) for name, value in data.items())",
-        "any(not isinstance(value, type(expected[name])) for name, value in data.items())",
+        "any(type(value) is not type(known[name]) for name, value in data.items())",
+        "any(not isinstance(value, type(known[name])) for name, value in data.items())",
         _STATS + "a_damaged_definition_is_refused",
     ),
     Fault(
@@ -593,8 +593,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/result/groups.py",
-        "or totals.kind != whole.kind or not totals.images",
-        "or totals.kind != whole.kind",
+        " or totals.kind != whole.kind:",
+        ":",
         _GROUPS + "damaged_groups_are_refused",
     ),
     Fault(
@@ -645,7 +645,7 @@ FAULTS = [
         "test_a_whole_pixel_that_stands_for_no_data",
     ),
     _missing(
-        "self._transforms or bool(definition.nodata)",
+        "self._prepares or bool(definition.nodata)",
         "self._transforms",
         "test_what_no_kernel_does_is_done_on_the_host",
         "gpustats/engines/cpu.py",

@@ -72,6 +72,7 @@ class ListSource(Source):
         others = ((n, entry) for n, entry in enumerate(entries) if _image_path(entry) is None)
         found = takes_of_parts((self._entry(*other) for other in others), given - {"repeats"})
         self.takes = found | {"repeats"}
+        self.again = not any(hasattr(type(entry), "__next__") for entry in entries)
 
     def parts(self) -> Iterator[Entry]:
         """Yield the entries in the order of the list."""
