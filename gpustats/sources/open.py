@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import glob
 import os
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from gpustats.decode.formats import IMAGE_SUFFIXES, sniff
@@ -13,7 +15,7 @@ from gpustats.failures import printable
 from gpustats.sources.base import Part, Source
 from gpustats.sources.files.endings import with_ending
 from gpustats.sources.files.file import LOCAL_SCHEMES, LocalFile, public_url
-from gpustats.sources.files.remote import RemoteFile, UrlImages, connect
+from gpustats.sources.items import Item
 from gpustats.sources.kinds import (
     check_options,
     check_readable,
@@ -80,9 +82,19 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
     labelled = isinstance(data, tuple) and is_element(data) and not is_element(data[-1])
     if not labelled and not all(map(is_element, data)):
         return ListSource(
-            data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given, UrlImages(options).item
+            data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given, _images_by_url(options)
         )
     return open_object([data] if labelled else data, key, options)
+
+
+def _images_by_url(options: SourceOptions) -> Callable[[str], Item]:
+    @cache
+    def images() -> Any:
+        from gpustats.sources.files.remote import UrlImages
+
+        return UrlImages(options)
+
+    return lambda url: images().item(url)
 
 
 def _is_name(entry: object) -> bool:
@@ -223,6 +235,7 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
         )
         shards.label = label
         return shards
+    from gpustats.sources.files.remote import RemoteFile, connect
     from gpustats.sources.places.remote_folder import RemoteFolderSource
 
     system, path = connect(url, options)

@@ -27,7 +27,7 @@ FAULTS = [
     Fault(_AHEAD, "        requests.cancel()\n", "", _TESTS + "test_a_run_that_is_stopped_asks_for_no_more"),
     Fault(
         _RETRY,
-        "            if self._free < 1:\n                return False\n",
+        "        if self._free < 1:\n            return False\n",
         "",
         _TESTS + "test_a_budget_ends_repetitions",
     ),

@@ -236,7 +236,7 @@ class Folders(Slow):
 
 def test_folders_are_listed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     system = Folders(100)
-    monkeypatch.setattr("gpustats.sources.open.connect", lambda url, options: (system, "root"))
+    monkeypatch.setattr("gpustats.sources.files.remote.connect", lambda url, options: (system, "root"))
     found = list(open_source("slow://root", SourceOptions()).samples())
     names = [entry[0] for entry in found if isinstance(entry, tuple)]
     assert names == [f"f{number:03d}/{image}.jpg" for number in range(100) if number != 3 for image in range(2)]
