@@ -29,6 +29,7 @@ SUITES = {
     "robust": "benchmarks.robust",
     "formats": "benchmarks.formats",
     "recipe": "benchmarks.recipe",
+    "remote": "benchmarks.remote",
     "host": "benchmarks.host",
     "million": "benchmarks.million",
     "groups": "benchmarks.groups",

@@ -17,6 +17,7 @@ __all__ = ["doctor"]
 
 _OPTIONAL = (
     ("parquet", "pyarrow"),
+    ("lance", "pylance"),
     ("tfrecord", "google-crc32c"),
     ("hdf5", "h5py"),
     ("zarr", "zarr"),

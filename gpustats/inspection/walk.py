@@ -14,7 +14,7 @@ from gpustats.sources import Source
 from gpustats.sources.base import Entry, Part, Sample, ShardSource, Within, inside, opened
 from gpustats.sources.files.names import sizes_and_times
 from gpustats.sources.files.remote import RemoteFile
-from gpustats.sources.items import Item, held_bytes
+from gpustats.sources.items import Item
 from gpustats.sources.notes import Notes
 from gpustats.statistics.grouped import named_group
 
@@ -125,7 +125,7 @@ class Walk:
         self.groups[group] += 1
         if len(self.first) < FIRST and self._held < _FIRST_BYTES:
             self.first.append(sample)
-            self._held += held_bytes(item)
+            self._held += len(item) if isinstance(item, bytes | memoryview) else 0
         if isinstance(item, str):
             self._loose.append(sample)
             if len(self._loose) == _TOGETHER:
@@ -175,7 +175,7 @@ def _size(item: Item) -> int | None:
     """Return the bytes of what is in memory, or of a remote file as its listing gives them; None where not known."""
     if isinstance(item, RemoteFile):
         return item.size
-    return held_bytes(item) if isinstance(item, bytes | memoryview) else getattr(item, "nbytes", None)
+    return len(item) if isinstance(item, bytes | memoryview) else getattr(item, "nbytes", None)
 
 
 def _entries(

@@ -1,19 +1,24 @@
-"""Remote files are fetched ahead by threads: many requests are under way, and a bounded number of bytes is held."""
+"""Remote files are fetched ahead: many requests are under way, and a bounded number of bytes is held."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
+from gpustats.failures import ImageError
 from gpustats.sources.base import Batch, Part
 from gpustats.sources.files.remote import RemoteFile
-from gpustats.sources.items import Item, check_bytes
+from gpustats.sources.items import check_bytes
 
-__all__ = ["fetched_ahead"]
+__all__ = ["REQUESTS", "fetched_ahead"]
 
-_THREADS = 64
+REQUESTS = 64
+"""Requests that are under way at a time: they hide a latency of 50 ms up to 1,280 images/s."""
+
 _AHEAD_BATCHES, _AHEAD_BYTES = 8, 64 << 20
 
 
@@ -24,7 +29,7 @@ def fetched_ahead(found: Iterable[Batch | Part]) -> Generator[Batch | Part, None
     """
     ahead: deque[tuple[Batch, int]] = deque()
     held = 0
-    pool: ThreadPoolExecutor | None = None
+    requests = _Requests()
     try:
         for entry in found:
             files = [item for item in entry.items if isinstance(item, RemoteFile)] if isinstance(entry, Batch) else []
@@ -34,27 +39,73 @@ def fetched_ahead(found: Iterable[Batch | Part]) -> Generator[Batch | Part, None
                 held = 0
                 yield entry
                 continue
-            pool = pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="gpustats-fetch")
             weight = sum(file.held for file in files)
             while ahead and (len(ahead) >= _AHEAD_BATCHES or held + weight > _AHEAD_BYTES):
                 batch, freed = ahead.popleft()
                 held -= freed
                 yield batch
-            ahead.append((replace(entry, items=[_submitted(item, pool) for item in entry.items]), weight))
+            fetched = iter(requests.make(files))
+            items = [next(fetched) if isinstance(item, RemoteFile) else item for item in entry.items]
+            ahead.append((replace(entry, items=items), weight))
             held += weight
         while ahead:
             yield ahead.popleft()[0]
     except GeneratorExit:
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+        requests.cancel()
         raise
     finally:
-        if pool is not None:
-            pool.shutdown(wait=False)  # what was handed over may still be on its way
+        requests.end()  # what was handed over may still be on its way
 
 
-def _submitted(item: Item, pool: ThreadPoolExecutor) -> Item:
-    return _Fetched(item.identity, pool.submit(item.fetch)) if isinstance(item, RemoteFile) else item
+class _Requests:
+    """Requests of one stream: in the event loop of the file system where it has one, else in threads."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(REQUESTS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: Any = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def make(self, files: list[RemoteFile]) -> list[_Fetched]:
+        """Begin to fetch files; those of one call have one file system."""
+        loop = files[0].loop
+        if loop is None or loop is not (self._loop or loop) or any(file.loop is not loop for file in files):
+            self._pool = self._pool or ThreadPoolExecutor(REQUESTS, thread_name_prefix="gpustats-fetch")
+            return [_Fetched(file.identity, self._pool.submit(file.fetch)) for file in files]
+        self._loop = loop
+        futures: list[Future[bytes]] = [Future() for _ in files]
+        loop.call_soon_threadsafe(self._begin, files, futures)  # once for all of them: it wakes another thread
+        return [_Fetched(file.identity, future) for file, future in zip(files, futures, strict=True)]
+
+    def _begin(self, files: list[RemoteFile], futures: list[Future[bytes]]) -> None:
+        for file, future in zip(files, futures, strict=True):
+            task = self._loop.create_task(self._fetch(file, future))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, file: RemoteFile, future: Future[bytes]) -> None:
+        try:
+            async with self._slots:
+                data = await file.read()
+        except asyncio.CancelledError:
+            future.set_exception(ImageError("unreadable", "the run was stopped"))
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised where the bytes are wanted
+            future.set_exception(error)
+        else:
+            future.set_result(data)
+
+    def cancel(self) -> None:
+        """Give up what is not fetched yet."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tuple(self._tasks)])
+
+    def end(self) -> None:
+        """Say that no more will come."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
 
 
 class _Fetched:

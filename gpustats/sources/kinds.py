@@ -19,6 +19,7 @@ __all__ = [
     "KINDS",
     "OUTSIDE",
     "check_options",
+    "check_readable",
     "kind_of",
     "kind_of_content",
     "kind_of_folder",
@@ -93,6 +94,13 @@ KINDS = {
         images="columns that are a struct of bytes and path; else of bytes, lists of either, or arrays of three axes; "
         "else of paths, the first with a usual name",
         ask="two columns of one type with equally good names, or none: `column=`",
+    ),
+    "lance": Kind(
+        "Lance datasets",
+        ("column", "group", "root", "suffixes", "layout", "repeats"),
+        "tables.lance.LanceSource",
+        images="columns as in Parquet files",
+        ask="as in Parquet files: `column=`",
     ),
     "tfrecord": Kind(
         "TFRecord files",
@@ -231,12 +239,47 @@ def kind_of_content(file: File) -> str | None:
 
 
 def kind_of_folder(path: str) -> str | None:
-    """Return the kind of a folder that is a container itself: an LMDB environment or a Zarr store, else None."""
+    """Return the kind of a folder that is a container itself: LMDB, Zarr or Lance, else None."""
     if os.path.isfile(os.path.join(path, "data.mdb")):
         return "lmdb"
     if any(os.path.isfile(os.path.join(path, name)) for name in (".zarray", ".zgroup", "zarr.json")):
         return "zarr"
+    if os.path.isdir(os.path.join(path, "_versions")):
+        return "lance"
     return None
+
+
+def check_readable(path: str, inside: bool = True) -> None:
+    """Raise `DataError` where a file or folder is of a known format that is not read, with its name.
+
+    Parameters
+    ----------
+    path : str
+        A file, or a folder without loose images.
+    inside : bool
+        Whether it is a folder.
+    """
+    name = None
+    if not inside:
+        name = next((title for ending, title in _NOT_READ.items() if path.lower().endswith(ending)), None)
+    elif os.path.isfile(os.path.join(path, "index.json")):
+        shards = {suffix(entry) for entry in os.listdir(path)}
+        chunks = any(entry.startswith("chunk-") and suffix(entry) == ".bin" for entry in os.listdir(path))
+        name = "MosaicML's MDS" if ".mds" in shards else "LitData's optimized format" if chunks else None
+    elif os.path.isdir(os.path.join(path, "videos")) and os.path.isfile(os.path.join(path, "meta", "info.json")):
+        name = "LeRobot's videos"
+    if name is not None:
+        raise DataError(
+            f"{printable(path)}: {name} is not read from its files; give the dataset object of its package, or a "
+            "loader of it"
+        )
+
+
+_NOT_READ = {
+    ".beton": "FFCV's .beton",
+    ".mds": "MosaicML's MDS",
+    ".rec": "MXNet's RecordIO",
+}
 
 
 def kind_within(path: str) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import glob
 import os
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from gpustats.decode.formats import IMAGE_SUFFIXES, sniff
@@ -12,9 +14,11 @@ from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.sources.base import Part, Source
 from gpustats.sources.files.endings import with_ending
-from gpustats.sources.files.file import LocalFile, public_url
+from gpustats.sources.files.file import LOCAL_SCHEMES, LocalFile, public_url
+from gpustats.sources.items import Item
 from gpustats.sources.kinds import (
     check_options,
+    check_readable,
     kind_of,
     kind_of_content,
     kind_of_folder,
@@ -77,8 +81,20 @@ def _open(data: object, key: str, options: SourceOptions) -> Source:
         return KeysSource([os.fsdecode(name) for name in data], options)
     labelled = isinstance(data, tuple) and is_element(data) and not is_element(data[-1])
     if not labelled and not all(map(is_element, data)):
-        return ListSource(data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given)
+        return ListSource(
+            data, lambda entry, key: Part(key, _open, (entry, key, options)), options.given, _images_by_url(options)
+        )
     return open_object([data] if labelled else data, key, options)
+
+
+def _images_by_url(options: SourceOptions) -> Callable[[str], Item]:
+    @cache
+    def images() -> Any:
+        from gpustats.sources.files.remote import UrlImages
+
+        return UrlImages(options)
+
+    return lambda url: images().item(url)
 
 
 def _is_name(entry: object) -> bool:
@@ -115,6 +131,7 @@ def _open_path(path: str, key: str, options: SourceOptions) -> Source:
     ending = suffix(file.name)
     if ending in IMAGE_SUFFIXES or not ending or _is_image(file):
         return FileSource(path, key)
+    check_readable(path, inside=False)
     raise DataError(f"{printable(path)}: files ending in '{ending}' are not read")
 
 
@@ -187,6 +204,7 @@ def _open_folder(path: str, key: str, options: SourceOptions, group_prefix: str 
         source = ListSource([os.path.join(path, name) for name in special], entry, options.given)
         source.label = path
         return source
+    check_readable(path)
     kind = kind_within(path)
     if kind is None:
         return FolderSource(path, prefix, group_prefix=group_prefix)
@@ -208,7 +226,7 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
     DataError
         Where a package for the protocol is missing, or nothing can be reached there.
     """
-    if url.startswith(("file://", "local://")):
+    if url.startswith(LOCAL_SCHEMES):
         raise DataError(f"{printable(public_url(url))}: give the path without the scheme")
     label = public_url(url)
     if has_braces(url):

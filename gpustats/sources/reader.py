@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import chain
 
-from gpustats.sources.ahead import fetched_ahead
 from gpustats.sources.base import Batch, Entry, Part, Source, grouped, within
 from gpustats.sources.notes import Notes
 
@@ -94,11 +95,22 @@ class _Stream:
     """The batches of the source itself or of a part that is open."""
 
     def __init__(self, entries: Iterable[Entry], depth: int, notes: Notes | None = None) -> None:
-        self.entries = fetched_ahead(grouped(entries))
+        self.entries = _with_remote_files_ahead(grouped(entries))
         self.depth = depth
         self.notes = Notes() if notes is None else notes
         self.busy = False
         self.has_parts = False
+
+
+def _with_remote_files_ahead(found: Generator[Batch | Part, None, None]) -> Generator[Batch | Part, None, None]:
+    """Yield the same; where there may be remote files, see `gpustats.sources.ahead`, which is imported only then."""
+    for entry in found:
+        if "gpustats.sources.files.remote" in sys.modules:
+            from gpustats.sources.ahead import fetched_ahead
+
+            yield from fetched_ahead(chain([entry], found))
+            return
+        yield entry
 
 
 class _Locked:

@@ -175,13 +175,16 @@ def test_tables_are_counted_by_their_footers(tmp_path: Path, monkeypatch: pytest
     assert (found.images, found.complete, found.listed < 20) == (300, True, True)
 
 
-def test_a_row_with_several_images_is_not_counted_as_one(tmp_path: Path) -> None:
-    parquet = need("pyarrow.parquet")
+@pytest.mark.parametrize("kind", ["parquet", "lance"])
+def test_a_row_with_several_images_is_not_counted_as_one(kind: str, tmp_path: Path) -> None:
     arrow = need("pyarrow")
     image = encoded(photo(4, 4), "PNG")
     table = arrow.table({"images": [[image, image]] * 200})
-    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=20)
-    assert gpustats.inspect(tmp_path / "a.parquet").images == 400
+    if kind == "parquet":
+        need("pyarrow.parquet").write_table(table, tmp_path / "a.parquet", row_group_size=20)
+    else:
+        need("lance").write_dataset(table, str(tmp_path / "a.lance"), max_rows_per_file=20)
+    assert gpustats.inspect(tmp_path / f"a.{kind}").images == 400
 
 
 def test_what_has_to_be_chosen(tmp_path: Path) -> None:

@@ -168,6 +168,13 @@ def parquet_paths(files: Files, out: Path) -> Any:
     return out / "a.parquet"
 
 
+@packer
+def lance(files: Files, out: Path) -> Any:
+    table = parquet_table(files)
+    need("lance").write_dataset(table, str(out / "a.lance"), max_rows_per_file=13)
+    return out / "a.lance"
+
+
 def huggingface(files: Files) -> Any:
     datasets = need("datasets")
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})

@@ -232,7 +232,10 @@ def test_s3(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             client.upload_file(str(path), "photos", f"all/{path.parent.name}/{path.name}")
         client.upload_file(str(PACKERS["tar_gnu"](files, tmp_path)), "photos", "a.tar")
         storage = {"key": "hunter2", "secret": "hunter2", "client_kwargs": {"endpoint_url": endpoint}}
-        for url in ("s3://photos/all", "s3://photos/a.tar"):
+        names = [f"s3://photos/all/{path.parent.name}/{path.name}" for path in files]
+        found = gpustats.inspect("s3://photos/all", storage_options=storage)
+        assert (found.images, found.bytes) == (len(files), sum(path.stat().st_size for path in files))
+        for url in ("s3://photos/all", "s3://photos/a.tar", names):
             stats = gpustats.compute(url, storage_options=storage, progress=False)
             assert stats.totals["moments"]["sum"] == gpustats.compute(photos, progress=False).totals["moments"]["sum"]
             assert "hunter2" not in stats.to_json()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gpustats import DataError
-from gpustats.failures import ImageError
-from gpustats.sources import SourceOptions, ahead, open_source
+from gpustats.failures import Failure, ImageError
+from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.files import retry as retrying
 from gpustats.sources.files import stream as remote_stream
 from gpustats.sources.files.remote import RemoteFile
@@ -414,15 +414,6 @@ def test_urls_that_are_not_read() -> None:
         open_source("memory://x/a.jpg", SourceOptions(feature="x"))
 
 
-def test_the_order_and_number_of_files_that_are_fetched_ahead(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"{i:03d}.jpg" for i in range(150)]
-    for name in names:
-        memory.pipe_file(f"/root/{name}", name.encode())
-    assert contents("memory://root").images == [(name, "", name.encode()) for name in names]
-    monkeypatch.setattr(ahead, "_AHEAD_BYTES", 10)  # one batch at a time
-    assert contents("memory://root").images == [(name, "", name.encode()) for name in names]
-
-
 class Loop(System):
     """Folders within folders without end, or what a listing may hold beside files."""
 
@@ -439,12 +430,15 @@ class Loop(System):
 
 
 def test_folders_without_end() -> None:
-    def walked(depth: int) -> list[str]:
+    def walked(depth: int) -> list[Any]:
         source: Any = remote_folder.RemoteFolderSource.__new__(remote_folder.RemoteFolderSource)
-        source._system, source._path = Loop(depth), "root"
-        return [name for name, _ in source._walk("", Counter(), 0)]
+        source._system, source._path, source._prefix, source._budget = Loop(depth), "root", "", None
+        source._listed = None
+        return [entry if isinstance(entry, Failure) else entry[0] for entry in source._walk(Counter())]
 
     assert walked(1) == ["a0.jpg", "d/a1.jpg"]
     assert len(walked(64)) == 65
-    with pytest.raises(ImageError, match="nested more than 64 deep: a loop"):
-        walked(65)
+    *_, last = found = walked(70)
+    assert len(found) == 66
+    assert isinstance(last, Failure)
+    assert last.message == "the folder cannot be listed: folders are nested more than 64 deep: a loop"

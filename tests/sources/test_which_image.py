@@ -103,6 +103,13 @@ def parquet(folder: Path, names: list[str]) -> Path:
     return folder / "a.parquet"
 
 
+def lance(folder: Path, names: list[str]) -> Path:
+    need("lance").write_dataset(
+        need("pyarrow").table(dict.fromkeys(names, ENCODED)), str(folder / f"{len(names)}.lance")
+    )
+    return folder / f"{len(names)}.lance"
+
+
 def records(folder: Path, names: list[str]) -> Path:
     sink = need("tfrecord.writer").TFRecordWriter(str(folder / "a.tfrecord"))
     for data in ENCODED:
@@ -160,6 +167,7 @@ ASKING: dict[str, tuple[Builder, list[str], str]] = {
     "tar": (lambda folder, names: archive(folder / "a.tar", names), ["png", "left.png"], "extension"),
     "zip": (lambda folder, names: archive(folder / "a.zip", names), ["png", "left.png"], "extension"),
     "parquet": (parquet, ["one", "two"], "column"),
+    "lance": (lance, ["one", "two"], "column"),
     "tfrecord": (records, ["one", "two"], "feature"),
     "numpy": (npz, ["one", "two"], "array"),
     "hdf5": (hdf5, ["one", "two"], "dataset"),

@@ -6,7 +6,10 @@ import os
 import re
 from typing import BinaryIO, Protocol
 
-__all__ = ["File", "LocalFile", "key_of", "public_url"]
+__all__ = ["LOCAL_SCHEMES", "File", "LocalFile", "key_of", "public_url"]
+
+
+LOCAL_SCHEMES = ("file://", "local://")
 
 
 class File(Protocol):

@@ -8,13 +8,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 from gpustats.decode.formats import IMAGE_SUFFIXES
+from gpustats.errors import DataError
 from gpustats.failures import Failure
 from gpustats.sources.base import Entry, Part, Source, takes_of_parts, within
-from gpustats.sources.files.file import File, key_of
+from gpustats.sources.files.file import LOCAL_SCHEMES, File, key_of, public_url
 from gpustats.sources.files.root import Root
 from gpustats.sources.items import Item
 from gpustats.sources.kinds import suffix
 from gpustats.sources.options import SourceOptions
+from gpustats.sources.places.patterns import has_braces
 
 __all__ = ["FileSource", "ListSource", "TextListSource"]
 
@@ -52,14 +54,21 @@ class ListSource(Source):
         Returns the part for an entry that is no image file, and its key.
     given : frozenset of str
         The options that the user set: those have a use that have one for any entry.
+    remote : callable, optional
+        Returns the item for the URL of an image, or raises `DataError`; then URLs of images need no part.
     """
 
     def __init__(
-        self, entries: Sequence[object], part: Callable[[object, str], Part], given: frozenset[str] = frozenset()
+        self,
+        entries: Sequence[object],
+        part: Callable[[object, str], Part],
+        given: frozenset[str] = frozenset(),
+        remote: Callable[[str], Item] | None = None,
     ) -> None:
         super().__init__(f"a list of {len(entries):,}")
         self._entries = entries
         self._part = part
+        self._remote = remote
         others = ((n, entry) for n, entry in enumerate(entries) if _image_path(entry) is None)
         found = takes_of_parts((self._entry(*other) for other in others), given - {"repeats"})
         self.takes = found | {"repeats"}
@@ -71,6 +80,12 @@ class ListSource(Source):
             path = _image_path(entry)
             if path is not None:
                 yield path.replace(os.sep, "/"), "", path
+            elif self._remote is not None and _is_image_url(entry):
+                key = key_of(str(entry))
+                try:
+                    yield key, "", self._remote(str(entry))
+                except DataError as error:
+                    yield Failure(key, "unreadable", str(error))
             elif isinstance(entry, str | os.PathLike):
                 yield self._entry(position, entry)
             else:  # objects of the user's may not be made for several threads at once
@@ -92,6 +107,12 @@ def _image_path(entry: object) -> str | None:
         if suffix(os.path.basename(path)) in IMAGE_SUFFIXES and not glob.has_magic(path) and "://" not in path:
             return path
     return None
+
+
+def _is_image_url(entry: object) -> bool:
+    if not isinstance(entry, str) or "://" not in entry or "::" in entry or has_braces(entry):
+        return False
+    return suffix(os.path.basename(public_url(entry))) in IMAGE_SUFFIXES and not entry.startswith(LOCAL_SCHEMES)
 
 
 class TextListSource(Source):
