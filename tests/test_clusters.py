@@ -69,6 +69,14 @@ def test_products_are_exact_up_to_64_bits(data: st.DataObject) -> None:
             assert segment[c] == expected
 
 
+def test_products_that_fit_where_their_sum_does_not() -> None:
+    n, total = np.full((4, 1), 2**31, np.uint64), np.full((4, 1), 2**32 - 1, np.uint64)
+    (found,) = exact_products(n, total, total, [0])
+    assert found == [
+        [4 * 2**62, *[4 * 2**31 * (2**32 - 1), 4 * (2**32 - 1) ** 2] * 2, 4 * (2**32 - 1) ** 2, 4 * 2**124]
+    ]
+
+
 def test_taking_a_value_from_every_pixel() -> None:
     images = images_of(5, sizes=(1, 4))
     assert shifted(products_of(images), Fraction(100, 7)) == products_of(images, about=Fraction(100, 7))

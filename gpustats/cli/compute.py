@@ -103,7 +103,6 @@ __all__ = ["compute"]
     "[0, 1]: 0.002.",
 )
 @click.option("--seed", metavar="N", type=int, default=0, help="Which images --sample and --tolerance draw.")
-@click.option("--mask", metavar="FOLDER", help="Measure only where the masks in FOLDER, of the same names, are not 0.")
 @options.max_pixels
 @click.option("--memory", metavar="SIZE", help="Stay below this: 2GB, 512MiB, 25%. By default half of what is left.")
 @click.option("--isolate", is_flag=True, help="Decode in processes, so that a crash of a decoder costs one image.")

@@ -54,19 +54,17 @@ def exact_products(
     starts : sequence of int
         The first row of each segment.
     """
-    images, channels = n.shape
-    both = np.stack((n, total, squares, n * n), axis=2)
-    high, low = (
-        segment_sums(half.reshape(images, channels * PRODUCTS), starts)
-        for half in multiply(both[:, :, _FIRST], both[:, :, _SECOND])
-    )
-    return [
-        [
-            [(h << 64) + w for h, w in zip(above[c : c + PRODUCTS], below[c : c + PRODUCTS], strict=True)]
-            for c in range(0, channels * PRODUCTS, PRODUCTS)
-        ]
-        for above, below in zip(high, low, strict=True)
-    ]
+    columns = (n, total, squares, n * n)
+    most = [int(column.max()) for column in columns]
+    sums = []  # by product, segment and channel
+    for i, j in zip(_FIRST, _SECOND, strict=True):
+        a, b = columns[i], columns[j]
+        if most[i] * most[j] * len(n) < 1 << 64:
+            sums.append(np.add.reduceat(a * b, starts, axis=0).tolist())
+            continue
+        halves = (segment_sums(half, starts) for half in multiply(a, b))
+        sums.append([[(h << 64) + w for h, w in zip(*both, strict=True)] for both in zip(*halves, strict=True)])
+    return [[list(of) for of in zip(*segment, strict=True)] for segment in zip(*sums, strict=True)]
 
 
 def float_products(

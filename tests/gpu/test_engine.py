@@ -100,6 +100,20 @@ def twelve_bit(data: bytes) -> bytes:
 
 
 @needs_dali
+@pytest.mark.parametrize("options", [{"sample": 20}, {"sample": 0.4}, {"tolerance": 1e-9}])
+def test_samples_are_the_same_and_a_tolerance_is_read_in_rounds(
+    photos: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpustats.sources.sampled._FIRST", 10)
+    expected = gpustats.compute(photos, device="cpu", **options)
+    engine = engine_for()
+    monkeypatch.setattr("gpustats.api.open_engine", lambda *_, **__: engine)
+    found = gpustats.compute(photos, **options)
+    assert found == expected
+    assert engine.report()["images_by_decoder"] == {"dali-cpu": found.n_images}
+
+
+@needs_dali
 def test_the_same_integers_as_the_cpu_engine(photos: Path) -> None:
     engine = engine_for()
     totals, failures = run(engine, open_source(photos).batches())
