@@ -126,6 +126,17 @@ def test_only_the_images_that_are_drawn_are_opened(folder: Path, monkeypatch: py
     assert len(opened) == 7
 
 
+def test_of_a_remote_folder_only_what_is_drawn_is_fetched(folder: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    for path in folder.rglob("*.png"):
+        system.pipe_file(f"/drawn/{path.name}", path.read_bytes())
+    stats = compute("memory://drawn", sample=7)
+    assert stats.estimate == Estimate(7, COUNT)
+    assert stats.runs[0]["images_by_decoder"]
+    assert sum(stats.runs[0]["images_by_decoder"].values()) == 7
+
+
 def write_tar(path: Path, mode: str = "w") -> Path:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for i in range(COUNT):
