@@ -433,8 +433,8 @@ FAULTS = [
     ),
     _fault(
         "files/retry",
-        "if final or attempt == ATTEMPTS:",
-        "if final or attempt == ATTEMPTS - 1:",
+        "if final or self._made == ATTEMPTS:",
+        "if final or self._made == ATTEMPTS - 1:",
         "test_remote_reading.py::test_what_succeeds_at_last_is_given",
     ),
     _fault(
