@@ -150,7 +150,7 @@ class Decoder:
         self.max_pixels = max_pixels
         self._memory = memory
         self._transform = transform
-        self._as_is = mode == "RGB" and transform == _NO_TRANSFORM
+        self._as_is = mode == "RGB" and transform == _NO_TRANSFORM and not self._beside
         self._reserved = 0
         self._file_alone = 0
         self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
@@ -204,7 +204,7 @@ class Decoder:
         channels = 1 if target == "GRAY" else 3
         size = height * width * channels
         check_size(height, width, self.max_pixels)
-        later = self._later(height, width)
+        later = 0 if self._as_is else self._later(height, width)
         if max(size, later // 3) > self._buffer.nbytes or may_hide_scans(data, height * width):
             each = channels + (self._mode == "L") + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)
             self._admit(max(height * width * each, later))
