@@ -146,7 +146,7 @@ def test_a_channel_without_pixels_has_no_numbers(dtype: str) -> None:
     """Channel 0 has two pixels, channel 1 none: NaN, not an invented 0, whatever its total says."""
     data = compute([np.full((1, 2, 2), 4, dtype)]).totals.to_dict()
     for name, values in data["moments"].items():
-        data["moments"][name] = [values[0], 0]
+        data["moments"][name] = [values[0], [0] * len(values[0]) if isinstance(values[0], list) else 0]
     totals = Totals.from_dict(data)
     totals.merge(Totals.from_dict(data))
     assert totals["moments"]["n"] == [4, 0]
@@ -228,7 +228,7 @@ def test_totals_beyond_float64_are_divided_as_integers() -> None:
         data[name] <<= 1100
     moments = data["moments"]
     for name in moments.keys() - {"min", "max"}:
-        moments[name] = [value << 1100 for value in moments[name]]
+        moments[name] = [[x << 1100 for x in v] if isinstance(v, list) else v << 1100 for v in moments[name]]
     stats = Stats(Totals.from_dict(data)).scaled(255)
     assert (stats.mean[0], stats.std[0], stats.std_unbiased[0], stats.per_image.std[0]) == (254.5, 0.5, 0.5, 0.5)
     n = 1 << 120  # one pixel of 255, all others of 254
