@@ -15,6 +15,8 @@ _PLAN = "tests/kernels/test_kernel_arithmetic.py::"
 _REDUCER = "tests/kernels/test_kernel_reducer.py::"
 _ISOLATE = "tests/robust/test_isolate.py::"
 
+_SMALL = "gpustats/engines/small_files.py"
+_SMALL_TESTS = "tests/engines/test_small_files.py::"
 _RESAMPLE = "gpustats/engines/resample.py"
 
 
@@ -281,5 +283,31 @@ FAULTS = [
         "0 < height * width <= limits[MAX_PIXELS_OF_IMAGE]",
         "0 < height * width < limits[MAX_PIXELS_OF_IMAGE]",
         _FEED + "test_images_too_large_for_the_gpu_go_to_the_cpu",
+    ),
+    Fault(_SMALL, "reversed(samples[done:])", "samples[done:]", _SMALL_TESTS + "test_what_was_not_used_goes_back"),
+    Fault(_SMALL, "found.count(None) > len(found) // 2", "False", _SMALL_TESTS + "test_mostly_large_files_end_it"),
+    Fault(
+        _SMALL,
+        "SmallFiles._read_before >= self._enough and",
+        "",
+        _SMALL_TESTS + "test_a_process_with_few_small_files_does_not_load_it",
+    ),
+    Fault(
+        "gpustats/engines/cpu.py",
+        "files.in_a_row + 1 if len(loaded) <= SMALL else 0",
+        "files.in_a_row + 1",
+        _SMALL_TESTS + "test_one_large_file_begins_the_count_anew",
+    ),
+    Fault(
+        "gpustats/engines/batch_reader.py",
+        "0 < size <= len(arena) - used",
+        "0 < size <= len(arena)",
+        _SMALL_TESTS + "test_files_that_do_not_fit_together_are_read_alone",
+    ),
+    Fault(
+        "gpustats/decode/decoder.py",
+        "pixels > min(self.max_pixels, self._buffer.nbytes // 3)",
+        "pixels > self._buffer.nbytes // 3",
+        _SMALL_TESTS + "test_same_rows_and_failures_as_one_by_one",
     ),
 ]

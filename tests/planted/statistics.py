@@ -18,6 +18,7 @@ _DISPLAY = "tests/test_display.py::test_"
 _RUN = "tests/test_run.py::test_"
 _MEMORY = "tests/test_memory.py::test_"
 _DISTRIBUTION = "tests/test_distribution.py::test_"
+_COUNTING = "tests/test_counting.py::test_"
 _GROUPS = "tests/test_groups.py::test_"
 _TABLE = "tests/test_image_table.py::test_"
 _COLOUR = "tests/test_colour.py::test_"
@@ -692,5 +693,23 @@ FAULTS = [
         "        image_table=None,\n",
         "",
         _TABLE + "an_arrow_table_in_memory",
+    ),
+    Fault(
+        "gpustats/statistics/counting.py",
+        "if len(seen) else (top, 0)",
+        "if len(seen) else (0, top)",
+        _COUNTING + "same_row_as_compiled_code",
+    ),
+    Fault(
+        "gpustats/statistics/counting.py",
+        "for start in range(channel, pixels.size, step)",
+        "for start in range(channel, min(pixels.size, step), step)",
+        _COUNTING + "same_row_as_compiled_code",
+    ),
+    Fault(
+        "gpustats/statistics/compiled.py",
+        " or self._values > _FEW_VALUES",
+        "",
+        _COUNTING + "a_large_image_is_never_counted",
     ),
 ]
