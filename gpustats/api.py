@@ -252,7 +252,7 @@ def compute(
     >>> gpustats.compute(folder, progress=False).mean.tolist()
     [1.0, 0.0, 0.2]
     """
-    _check_options(workers, on_error, max_pixels, changed, exif, mode)
+    _check_options(workers, on_error, changed, exif, mode)
     limit = FailureLimit(max_failures)
     sampling = Sampling(sample, tolerance, seed)
     by_tag = isinstance(nodata, str) and nodata == "tag"
@@ -329,7 +329,7 @@ def compute(
         return stats if table is None else replace(stats, image_table=table.arrow())
 
 
-def _check_options(workers: int | None, on_error: str, max_pixels: int, changed: str, exif: str, mode: str) -> None:
+def _check_options(workers: int | None, on_error: str, changed: str, exif: str, mode: str) -> None:
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise OptionError(f"{named('workers')} should be a positive integer or None, got {workers!r}")
     if on_error not in ("skip", "raise"):
@@ -340,8 +340,6 @@ def _check_options(workers: int | None, on_error: str, max_pixels: int, changed:
         raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if exif not in ("ignore", "turn"):
         raise OptionError(f"{named('exif')} should be 'ignore' or 'turn', got {exif!r}")
-    if not isinstance(max_pixels, int) or max_pixels < 1:
-        raise OptionError(f"{named('max_pixels')} should be a positive integer, got {max_pixels!r}")
 
 
 def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: bool, checkpoint: bool) -> None:

@@ -67,8 +67,10 @@ def open_engine(
     DeviceError
         Where a GPU was asked for and cannot be used or has no kernel for a statistic.
     OptionError
-        Where `device` or `memory` has a value that is not supported.
+        Where `device`, `max_pixels` or `memory` has a value that is not supported.
     """
+    if not isinstance(max_pixels, int) or max_pixels < 1:
+        raise OptionError(f"{named('max_pixels')} should be a positive integer, got {max_pixels!r}")
     match = _DEVICE.fullmatch(device) if isinstance(device, str) else None
     if match is None and device not in ("auto", "cpu"):
         raise OptionError(f"{named('device')} should be 'auto', 'cpu', 'gpu' or 'cuda:N', got {device!r}")

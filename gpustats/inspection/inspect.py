@@ -80,8 +80,6 @@ def inspect(
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise OptionError(f"{named('seconds')} should be a positive number, got {seconds!r}")
-    if not isinstance(max_pixels, int) or max_pixels < 1:
-        raise OptionError(f"{named('max_pixels')} should be a positive integer, got {max_pixels!r}")
     engine = open_engine("cpu", workers=None, max_pixels=max_pixels)
     grouping = Grouping(group_by, group)
     options = SourceOptions.of(

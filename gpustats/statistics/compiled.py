@@ -16,8 +16,8 @@ __all__ = ["Compiled", "at_first", "compiled", "compiled_after", "expect", "read
 _lock = threading.Lock()
 
 _FEW_IMAGES = 128
-_many = False
 _FEW_VALUES = 32 << 20  # 60 photographs of 500 x 375, and 0.1 s of NumPy
+_many = False  # whether more images are expected
 
 
 class Compiled:

@@ -319,43 +319,18 @@ def moments_u8(
                 # One value after the other, each result cut to 32 bits: sums of several are computed in 64.
                 n = lane_sum[j]
                 q = lane_squares[j]
-                x = np.uint32(rows[step, 0, j])
-                n = np.uint32(n + x)
-                q = np.uint32(q + np.uint32(x * x))
-                x = np.uint32(rows[step, 1, j])
-                n = np.uint32(n + x)
-                q = np.uint32(q + np.uint32(x * x))
-                x = np.uint32(rows[step, 2, j])
-                n = np.uint32(n + x)
-                q = np.uint32(q + np.uint32(x * x))
-                x = np.uint32(rows[step, 3, j])
-                n = np.uint32(n + x)
-                q = np.uint32(q + np.uint32(x * x))
-                x = np.uint32(rows[step, 4, j])
-                n = np.uint32(n + x)
-                q = np.uint32(q + np.uint32(x * x))
-                x = np.uint32(rows[step, 5, j])
-                n = np.uint32(n + x)
-                q = np.uint32(q + np.uint32(x * x))
-                x = np.uint32(rows[step, 6, j])
-                n = np.uint32(n + x)
-                q = np.uint32(q + np.uint32(x * x))
-                x = np.uint32(rows[step, 7, j])
-                n = np.uint32(n + x)
-                q = np.uint32(q + np.uint32(x * x))
+                for k in range(8):
+                    x = np.uint32(rows[step, k, j])
+                    n = np.uint32(n + x)
+                    q = np.uint32(q + np.uint32(x * x))
                 lane_sum[j] = n
                 lane_squares[j] = q
             for j in range(rows.shape[2]):  # a loop of its own: bytes are compared four times as many at once
-                a = rows[step, 0, j]
-                b = rows[step, 1, j]
-                c = rows[step, 2, j]
-                d = rows[step, 3, j]
-                e = rows[step, 4, j]
-                f = rows[step, 5, j]
-                g = rows[step, 6, j]
-                h = rows[step, 7, j]
-                lane_low[j] = min(lane_low[j], min(min(min(a, b), min(c, d)), min(min(e, f), min(g, h))))
-                lane_high[j] = max(lane_high[j], max(max(max(a, b), max(c, d)), max(max(e, f), max(g, h))))
+                smallest, largest = lane_low[j], lane_high[j]
+                for k in range(8):
+                    smallest = min(smallest, rows[step, k, j])
+                    largest = max(largest, rows[step, k, j])
+                lane_low[j], lane_high[j] = smallest, largest
         for channel in range(channels):
             for j in range(channel, lanes, channels):
                 total[channel] += lane_sum[j]
