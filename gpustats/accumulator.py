@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from gpustats.definition import RGB, Definition
@@ -16,6 +17,7 @@ from gpustats.run import order_of
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.options import Layout
 from gpustats.statistics import check_names
+from gpustats.statistics.binning import check_binning
 from gpustats.statistics.totals import Totals
 
 __all__ = ["Accumulator"]
@@ -32,6 +34,10 @@ class Accumulator:
     ----------
     statistics : sequence of str
         As in `gpustats.compute`.
+    histogram_range : (float, float), optional
+        The range of the histogram of float images, as in `gpustats.compute`.
+    bins : int, optional
+        How many bins it is divided into.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of the arrays and tensors, as in `gpustats.compute`.
     color_order : str, optional
@@ -59,6 +65,8 @@ class Accumulator:
         self,
         *,
         statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+        histogram_range: tuple[float, float] | None = None,
+        bins: int | None = None,
         layout: Layout = "auto",
         color_order: str | None = None,
         max_pixels: int = 512_000_000,
@@ -66,7 +74,9 @@ class Accumulator:
         from gpustats.decode.decoder import Decoder  # Pillow and simplejpeg, which take time to import
         from gpustats.engines.cpu import CpuEngine
 
-        self._definition = Definition(color_order or RGB, statistics=check_names(statistics))
+        names = check_names(statistics)
+        ends, count = check_binning(histogram_range, bins, names)
+        self._definition = Definition(color_order or RGB, histogram_range=ends, bins=count, statistics=names)
         memory = memory_in_flight(None)
         self._engine = CpuEngine(self._definition, workers=1, max_pixels=max_pixels, memory=memory, tell_after=math.inf)
         self._decoder = Decoder(max_pixels, MemoryBudget(memory, workers=1))
@@ -132,6 +142,10 @@ class Accumulator:
         """Return the statistics of all images so far; later updates do not change it."""
         totals = Totals(self._definition.statistics)
         totals.merge(self._totals)
-        definition = Definition(order_of(totals.kind, self._options.color_order), statistics=totals.statistics)
+        definition = replace(
+            self._definition,
+            color_order=order_of(totals.kind, self._options.color_order),
+            statistics=totals.statistics,
+        )
         run = {"source": "Accumulator", "gpustats": __version__, **self._engine.report()}
         return Stats(totals, definition, self._failures.merged(FailureLog()), dict(self._skipped), (run,))

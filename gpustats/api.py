@@ -23,6 +23,7 @@ from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names
+from gpustats.statistics.binning import check_binning
 from gpustats.statistics.missing import check_nodata
 from gpustats.wording import named, option
 
@@ -35,6 +36,8 @@ def compute(
     device: str = "auto",
     workers: int | None = None,
     statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+    histogram_range: tuple[float, float] | None = None,
+    bins: int | None = None,
     mode: Literal["RGB", "L", "native"] = "RGB",
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
@@ -90,7 +93,14 @@ def compute(
         count).
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
-        (8-bit images) and ``"covariance"`` (8- and 16-bit images).
+        (of float images it needs `histogram_range`) and ``"covariance"`` (8- and 16-bit images).
+    histogram_range : (float, float), optional
+        Lowest and highest value of the histogram of float images, which count in bins of equal width as
+        `numpy.histogram` counts float64 values; those outside are counted on either side. Of 8- and 16-bit images every
+        value is counted, so they take no range.
+    bins : int, optional
+        How many bins `histogram_range` is divided into, from 1 to 65,536; by default 256. What is derived from them is
+        off by at most half a bin, which the result gives as ``stats.bin_error``.
     mode : {"RGB", "L", "native"}
         What encoded images are measured as. ``"RGB"`` and ``"L"`` are Pillow's conversions to 8 bits; what they would
         clip is refused. ``"native"`` takes channels and depth as they are stored: grey, alpha and any number of bands,
@@ -261,6 +271,8 @@ def compute(
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
     _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
+    names = check_names(statistics)
+    ends, count = check_binning(histogram_range, bins, names)
     definition = Definition(
         color_order=color_order or RGB,
         transform=str(transform),
@@ -270,7 +282,9 @@ def compute(
         nodata_tag=by_tag,
         alpha=alpha,
         mask="none" if masks is None else masks.kind,
-        statistics=check_names(statistics),
+        histogram_range=ends,
+        bins=count,
+        statistics=names,
     )
     engine = open_engine(
         device,
