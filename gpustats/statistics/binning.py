@@ -48,7 +48,8 @@ class Binning:
         if not all(type(end) is float and np.isfinite(end) for end in ends) or not self.low < self.high:
             raise ValueError(f"the range should be two finite numbers, the lower one first, got {ends!r:.80}")
         with np.errstate(over="ignore", invalid="ignore"):
-            if not (np.isfinite(self.high - self.low) and (np.diff(self.edges) > 0).all()):
+            width = np.float64(self.high) - np.float64(self.low)
+            if not (np.isfinite([width, self.bins / width]).all() and (np.diff(self.edges) > 0).all()):
                 raise ValueError(
                     f"floats cannot divide the range from {self.low!r} to {self.high!r} into {self.bins:,}"
                 )

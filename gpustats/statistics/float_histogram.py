@@ -312,12 +312,14 @@ def counts_float(
 ) -> None:
     """Count the values of one channel of interleaved float pixels: below, in each bin, above. NaN counts nowhere.
 
-    The bin is guessed by a division and corrected by the edges, so that it is exact whatever was rounded.
+    A multiplication says the bin. Where it falls so near to an edge that rounding may have moved it, the edges decide.
     """
     counts[:] = 0
     bins = edges.size - 1
     low, high = edges[0], edges[bins]
     width = high - low
+    scale = bins / width
+    near = 2e-15 * bins * (1 + max(abs(low), abs(high)) / width)
     for i in range(pixels.size // channels):
         x = np.float64(pixels[i * channels + channel])
         if x < low:
@@ -325,9 +327,11 @@ def counts_float(
         elif x > high:
             counts[bins + 1] += np.uint32(1)
         elif x >= low:  # not NaN
-            place = min(int((x - low) / width * bins), bins - 1)
-            while x < edges[place]:
-                place -= 1
-            while place < bins - 1 and x >= edges[place + 1]:
-                place += 1
+            exact = (x - low) * scale
+            place = min(np.int64(exact), bins - 1)
+            if exact - place < near or place + 1 - exact < near:
+                while x < edges[place]:
+                    place -= 1
+                while place < bins - 1 and x >= edges[place + 1]:
+                    place += 1
             counts[place + 1] += np.uint32(1)
