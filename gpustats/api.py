@@ -286,6 +286,8 @@ def compute(
         bins=count,
         statistics=names,
     )
+    grouping = Grouping(group_by, group)
+    table_path = None if per_image is False else per_image
     engine = open_engine(
         device,
         definition=definition,
@@ -295,8 +297,8 @@ def compute(
         isolate=isolate,
         gpu_options=gpu_options,
         masks=masks,
+        per_image=table_path is not None or grouping.asked or checkpoint is not None,
     )
-    grouping = Grouping(group_by, group)
     options = SourceOptions.of(
         column=column,
         feature=feature,
@@ -322,10 +324,10 @@ def compute(
                 Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
             )
         table = None
-        if per_image is not None and per_image is not False:
+        if table_path is not None:
             from gpustats.result.image_table import ImageTable
 
-            table = stack.enter_context(ImageTable(per_image, definition.statistics, color_order))
+            table = stack.enter_context(ImageTable(table_path, definition.statistics, color_order))
             on_failure.append(table.add)
         stats = Run(
             source,
