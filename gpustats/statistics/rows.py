@@ -135,6 +135,7 @@ class Rows:
 
     def pack_each(self) -> tuple[str, list[bytes]]:
         """Return the form of the rows, and the bytes of each: its numbers, the lengths of what is ragged, and that."""
+        self._need_columns()
         ragged = self.ragged
         fixed = {name: column for name, column in self.columns.items() if name not in ragged}
         form, packed = Rows(self.kind, self.keys, self.groups, self.height, self.width, fixed).pack()
