@@ -93,7 +93,7 @@ def test_ints_and_numpy_numbers_are_a_range_too() -> None:
     images = family(0, 1, "float32")
     expected = compute(images)
     for ends, bins in (((-1, 2), 30), ([np.float32(-1), np.int64(2)], np.int32(30))):
-        total = gpustats.Accumulator(layout="HWC", statistics=["histogram"], histogram_range=ends, bins=bins)  # type: ignore[arg-type]
+        total = gpustats.Accumulator(layout="HWC", statistics=["histogram"], histogram_range=ends, bins=bins)
         for image in images:
             total.update(image)
         assert total.result().totals["histogram"] == expected.totals["histogram"]
