@@ -20,6 +20,7 @@ from gpustats.decode.depth import BIG_ENDIAN_BIGTIFF, TiffTags, jpeg2000_compone
 from gpustats.decode.headers import png_damage
 from gpustats.decode.plain import plain_png
 from gpustats.failures import ImageError
+from gpustats.wording import option
 
 __all__ = ["Deep", "deep_jpeg2000", "deep_png", "deep_pnm", "deep_tiff"]
 
@@ -32,11 +33,15 @@ class Deep(NamedTuple):
     height, width, channels : int
         The shape of the pixels.
     dtype : dtype
-        uint8, uint16 or a float type.
+        Of integers or floats.
     decode : callable
         Returns the pixels, of shape (H, W), (H, W, C) or, for separate planes, (C, H, W).
     largest_piece : int
         Pixels of the largest tile that the decoder has to hold.
+    colours : int
+        How many channels are colours (1 or 3), where the others are alpha; 0 for bands that are neither.
+    value_range : int
+        The value that the file says to be white; 0 where it says none.
     """
 
     height: int
@@ -45,10 +50,12 @@ class Deep(NamedTuple):
     dtype: np.dtype[Any]
     decode: Callable[[], NDArray[Any]]
     largest_piece: int = 0
+    colours: int = 0
+    value_range: int = 0
 
     def peak(self) -> int:
         """Return the bytes that decoding takes at its peak: OpenJPEG holds 32 bits a sample, several times."""
-        return self.height * self.width * self.channels * (12 if self.dtype == np.uint16 else 3 * self.dtype.itemsize)
+        return self.height * self.width * self.channels * (12 if self.dtype.itemsize == 2 else 3 * self.dtype.itemsize)
 
     def pixels(self) -> NDArray[Any]:
         """Return the pixels, of shape (H, W, C)."""
@@ -60,6 +67,22 @@ class Deep(NamedTuple):
         if pixels.shape != (self.height, self.width, self.channels) or pixels.dtype != self.dtype:
             raise ImageError("corrupt", f"decoded as {pixels.dtype} of shape {pixels.shape}, unlike the header says")
         return pixels
+
+    def in_mode(self, pixels: NDArray[Any], mode: str) -> NDArray[Any]:
+        """Return pixels of shape (H, W, C) in a mode: of ``"RGB"`` and ``"L"``, alpha is dropped.
+
+        Raises
+        ------
+        ImageError
+            Where they are no colours, or colours where one channel is wanted.
+        """
+        if mode == "native":
+            return pixels
+        wanted = 3 if mode == "RGB" else 1
+        if self.colours not in (1, wanted):
+            channels = "3 channels" if self.colours else f"{self.channels} bands"
+            raise ImageError("unsupported", f"{channels} are not {mode}; use {option('mode', 'native')}")
+        return np.repeat(pixels[:, :, :1], wanted, axis=2) if self.colours == 1 else pixels[:, :, :wanted]
 
 
 _UINT16 = np.dtype(np.uint16)
@@ -76,7 +99,8 @@ def deep_png(data: bytes) -> Deep:
         if b"IEND" not in data[-64:]:
             raise ImageError("truncated", "PNG: the file ends before its last chunk")
         raise ImageError("unsupported", "PNG with 16 bits a sample that is animated or has chunks of odd kinds")
-    return Deep(plain.height, plain.width, plain.samples, _UINT16, partial(_decode_png, plain.data, plain.samples))
+    decode = partial(_decode_png, plain.data, plain.samples)
+    return Deep(plain.height, plain.width, plain.samples, _UINT16, decode, colours=plain.samples - 1 | 1)
 
 
 def _decode_png(data: bytes, samples: int) -> NDArray[Any]:
@@ -140,7 +164,7 @@ def deep_pnm(data: bytes) -> Deep:
             raise ImageError("corrupt", f"PNM: the value {pixels.max()}, where the header says {maximum} at most")
         return pixels.reshape(height, width, channels)
 
-    return Deep(height, width, channels, _UINT16, decode)
+    return Deep(height, width, channels, _UINT16, decode, colours=channels, value_range=maximum)
 
 
 def deep_jpeg2000(data: bytes) -> Deep:
@@ -153,7 +177,15 @@ def deep_jpeg2000(data: bytes) -> Deep:
         raise ImageError("unsupported", "JPEG 2000 with a palette, components of several depths, or more than four")
     if any((dx, dy) != (1, 1) for _, dx, dy in components):
         raise ImageError("unsupported", "JPEG 2000 with components that are sampled at a lower rate")
-    return Deep(height, width, len(components), _UINT16, partial(_decode_jpeg2000, data))
+    return Deep(
+        height,
+        width,
+        len(components),
+        _UINT16,
+        partial(_decode_jpeg2000, data),
+        colours=len(components) - 1 | 1,
+        value_range=(1 << max(depths)) - 1,
+    )
 
 
 def _decode_jpeg2000(data: bytes) -> NDArray[Any]:
@@ -163,9 +195,15 @@ def _decode_jpeg2000(data: bytes) -> NDArray[Any]:
     return pixels
 
 
-_SAMPLES = {(1, 8): "u1", (1, 16): "u2", (3, 16): "f2", (3, 32): "f4", (3, 64): "f8"}
+_SAMPLES = {
+    **{(1, bits): f"u{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{(2, bits): f"i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{(3, bits): f"f{bits // 8}" for bits in (16, 32, 64)},
+}
 """NumPy's types by TIFF's sample format and bits."""
-_GREY_OR_RGB = (1, 2)
+_COLOURS = {1: 1, 2: 3}
+"""Samples of a colour by the photometric interpretation: grey and RGB."""
+_STRAIGHT_ALPHA = 2
 _DEFLATE = (8, 32946)
 _INFLATED_AT_ONCE = 1 << 20  # bytes
 
@@ -179,11 +217,15 @@ def deep_tiff(data: bytes) -> Deep:
     name = _SAMPLES.get((*formats, *bits)) if len(formats) == len(bits) == 1 else None  # type: ignore[arg-type]
     if name is None:
         raise ImageError(
-            "unsupported", f"TIFF with samples of {_words(tags)}; 8 and 16 bits, unsigned, and floats can be measured"
+            "unsupported", f"TIFF with samples of {_words(tags)}; integers of 8 to 64 bits and floats can be measured"
         )
-    if tags.photometric not in _GREY_OR_RGB:
+    colours = _COLOURS.get(tags.photometric or 0)
+    if colours is None:
         raise ImageError("unsupported", f"TIFF of {tags.samples} bands whose colours are neither grey nor RGB")
-    return Deep(tags.height, tags.width, tags.samples, np.dtype(name), partial(_decode_tiff, data), tags.largest_piece)
+    if tags.samples != colours and (tags.samples, tags.extra) != (colours + 1, (_STRAIGHT_ALPHA,)):
+        colours = 0
+    decode = partial(_decode_tiff, data)
+    return Deep(tags.height, tags.width, tags.samples, np.dtype(name), decode, tags.largest_piece, colours)
 
 
 def _decode_tiff(data: bytes) -> NDArray[Any]:
