@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any, Protocol
 
 from gpustats.definition import UNNAMED, Definition
@@ -74,7 +73,7 @@ class Normalization:
     def says(self) -> str:
         """What the numbers are, in one line."""
         order = f"{len(self.mean)} channels in the order of the arrays" if self.order == UNNAMED else self.order
-        return f"{order}, {scale_words(self.kind, Fraction(self.scale))}"
+        return f"{order}, {scale_words(self.kind, plain(self.scale))}"
 
     def ordered(self, order: str) -> Normalization:
         """Return the same with the channels in the order RGB or BGR.
@@ -141,22 +140,22 @@ def normalization_notes(stats: Measured) -> list[str]:
     return notes
 
 
-def scale_words(kind: Kind | None, scale: Fraction) -> str:
+def scale_words(kind: Kind | None, scale: str) -> str:
     """Return what was done to pixel values, in words.
 
     Examples
     --------
-    >>> scale_words(Kind(1, "uint8"), Fraction(255)), scale_words(Kind(1, "float64"), Fraction(1))
+    >>> scale_words(Kind(1, "uint8"), "255"), scale_words(Kind(1, "float64"), "1")
     ('values on [0, 255]', 'float values as they are')
-    >>> scale_words(Kind(1, "uint16", 4095), Fraction(1))
+    >>> scale_words(Kind(1, "uint16", 4095), "1")
     'values divided by 4095'
     """
     if kind is not None and (kind.as_is or kind.value_range is not None):
-        times = "" if scale == 1 else f", times {plain(float(scale))}"
+        times = "" if scale == "1" else f", times {scale}"
         if kind.value_range is not None:
             return f"values divided by {plain(kind.value_range)}{times}"
         return f"{'float' if kind.is_float else 'integer'} values as they are{times}"
-    return f"values on [0, {plain(float(scale))}]"
+    return f"values on [0, {scale}]"
 
 
 def plain(value: float) -> str:

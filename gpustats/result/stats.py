@@ -393,7 +393,7 @@ class Stats(Derived):
         t = self.totals
         facts = [text.counted(t.images, t.pixels, self.width_range, self.height_range)]
         facts += [] if self.estimate is None else self.estimate.facts()
-        scale = scale_words(t.kind, self.scale) + ("" if self.exact else " (not bit-exact)")
+        scale = scale_words(t.kind, str(self.scale)) + ("" if self.exact else " (not bit-exact)")
         facts.append(f"{self.definition.color_order}, {scale}, transform: {self.definition.transform}")
         if (self.valid_share < 1).any():
             facts.append(text.valid(self.valid_share.tolist(), self.channels))

@@ -40,8 +40,8 @@ KINDS = {
 
 _FEW, _ALL = {1, 2, 3, 4}, {1, 2, 3, 4, 7}
 MEASURED: dict[tuple[str, str, str], set[int]] = {
-    **{("TIFF", kind, "native"): _ALL for kind in ("8 bits", "16 bits", "float16", "float32", "float64")},
-    **{("array", kind, mode): _ALL for mode in ("RGB", "native") for kind in KINDS if kind[:3] not in ("32 ", "int")},
+    **{("TIFF", kind, "native"): _ALL for kind in KINDS if kind not in ("1 bit", "12 bits")},
+    **{("array", kind, mode): _ALL for mode in ("RGB", "native") for kind in KINDS},
     **{(name, kind, "native"): _FEW for name in ("PNG", "JPEG 2000") for kind in ("8 bits", "12 bits", "16 bits")},
     **{(name, "8 bits", "RGB"): _FEW for name in ("TIFF", "PNG", "JPEG 2000")},
     **{(name, "1 bit", mode): {1} for name in ("TIFF", "PNG", "PNM") for mode in ("RGB", "native")},
@@ -50,7 +50,7 @@ MEASURED: dict[tuple[str, str, str], set[int]] = {
     **{
         ("PIL image", kind, mode): {1}
         for mode in ("RGB", "native")
-        for kind in ("1 bit", "12 bits", "16 bits", "float32")
+        for kind in ("1 bit", "12 bits", "16 bits", "int16", "int32", "float32")
     },
     **{("PIL image", "8 bits", mode): _FEW for mode in ("RGB", "native")},
 }
@@ -150,9 +150,12 @@ def pil_image(array: Any, kind: str) -> Image.Image:
     if kind == "float64":  # Pillow makes float32 of it
         raise NoSuchFile
     try:
-        return Image.fromarray(_stored(array))
+        image = Image.fromarray(_stored(array))
     except (TypeError, KeyError, ValueError):
         raise NoSuchFile from None
+    if array.dtype.kind in "iu" and not np.array_equal(np.asarray(image), _stored(array)):  # int8 becomes unsigned
+        raise NoSuchFile
+    return image
 
 
 CONTAINERS: dict[str, Callable[[Any, str], Any]] = {

@@ -25,7 +25,6 @@ from tests.decode.test_depth import BANDS, TYPES, pattern
 from tests.decode.test_plain import PNGS, WEBPS, interlaced, of_chunks, with_alpha
 from tests.images import encoded, photo
 
-MEASURED = ("uint8", "uint16", "float16", "float32", "float64")
 PHOTO = photo(33, 41)
 
 
@@ -61,7 +60,7 @@ def check(data: bytes, array: Any, fits: bool = True) -> None:
 def test_tiff(dtype: str, bands: int, order: Any, big: bool) -> None:
     tifffile: Any = pytest.importorskip("tifffile", reason="tifffile is not installed")
     array = pattern(dtype, bands)
-    fits = dtype in MEASURED and not (big and order == ">")
+    fits = not (big and order == ">")
     for photometric in ("minisblack", "rgb") if bands >= 3 else ("minisblack",):
         for planar in ("contig", "separate") if bands > 1 else ("",):
             for options in ({}, {"tile": (16, 16)}, {"compression": "zlib", "predictor": True}, {"compression": "lzw"}):
@@ -256,11 +255,9 @@ def test_what_a_tiff_is_refused_for() -> None:
         return file.getvalue()
 
     deep = pattern("uint16", 3)
-    assert "32 bits signed" in refused(file(pattern("int32", 1)[..., 0]))
+    assert "64 bits complex" in refused(file(pattern("complex64", 1)[..., 0]))
     assert "colours are neither" in refused(file(deep[..., 0], photometric="miniswhite"))
-    assert "mode='native'" not in refused(file(pattern("int16", 3), photometric="rgb"), "RGB"), (
-        "it would be refused again"
-    )
+    assert "mode='native'" not in refused(file(deep[..., 0], photometric="miniswhite"), "RGB"), "it would be refused again"
     data = file(deep, photometric="rgb")
     with pytest.raises(ImageError, match="the pixels end at byte") as caught:
         decoded(data[:-100])
@@ -338,9 +335,9 @@ def test_grey_is_for_encoded_images() -> None:
     assert (stats.n_images, stats.definition.color_order) == (2, "L")
 
 
-@pytest.mark.parametrize("mode", ["rgb", "RGBA", "", None, 3])
+@pytest.mark.parametrize("mode", ["rgb", "", None, 3])
 def test_unknown_modes(mode: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="mode should be 'RGB', 'L' or 'native', got"):
+    with pytest.raises(ValueError, match="mode should be 'RGB', 'L', 'RGBA' or 'native', got"):
         gpustats.compute(tmp_path, mode=mode)
 
 

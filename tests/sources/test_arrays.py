@@ -239,7 +239,7 @@ def test_layouts_that_are_not(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "advice"), [("bool", "masks"), ("i4", "int32"), ("i8", "int64"), ("c8", "complex64")]
+    ("dtype", "advice"), [("bool", "masks"), ("c8", "complex64")]
 )
 def test_types_that_are_not_pixels(dtype: str, advice: str) -> None:
     with pytest.raises(gpustats.AllImagesFailed, match=rf"none of 2 images could be read: 2 unsupported .*{advice}"):
