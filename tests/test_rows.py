@@ -242,7 +242,9 @@ def test_columns_are_as_long_as_the_keys() -> None:
             dataclasses.replace(rows, **changes)
 
 
-@pytest.mark.parametrize(("channels", "dtype"), [(0, "uint8"), (True, "uint8"), ("3", "uint8"), (3, "int64"), (3, None)])
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(0, "uint8"), (True, "uint8"), ("3", "uint8"), (3, "int64"), (3, None)]
+)
 def test_kinds_that_are_none(channels: Any, dtype: Any) -> None:
     with pytest.raises(DataError, match="no kind of image has"):
         Kind(channels, dtype)
@@ -269,7 +271,7 @@ def test_kinds_in_words(kind: Kind, text: str, top: float) -> None:
 
 @pytest.mark.parametrize("value_range", [0, -1, float("nan"), float("inf"), True, "255"])
 def test_ranges_that_are_none(value_range: Any) -> None:
-    with pytest.raises(DataError, match="no kind of image has 1.0 at"):
+    with pytest.raises(DataError, match=r"no kind of image has 1.0 at"):
         Kind(1, "uint8", value_range)
 
 

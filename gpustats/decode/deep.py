@@ -41,7 +41,9 @@ class Deep(NamedTuple):
     colours : int
         How many channels are colours (1 or 3), where the others are alpha; 0 for bands that are neither.
     value_range : int
-        The value that the file says to be white; 0 where it says none.
+        The largest value of the depth that the file says to have; 0 where it is that of the type, or signed.
+    bytes_a_sample : int
+        That decoding takes at its peak, 0 for the usual.
     """
 
     height: int
@@ -52,10 +54,12 @@ class Deep(NamedTuple):
     largest_piece: int = 0
     colours: int = 0
     value_range: int = 0
+    bytes_a_sample: int = 0
 
     def peak(self) -> int:
-        """Return the bytes that decoding takes at its peak: OpenJPEG holds 32 bits a sample, several times."""
-        return self.height * self.width * self.channels * (12 if self.dtype.itemsize == 2 else 3 * self.dtype.itemsize)
+        """Return the bytes that decoding takes at its peak."""
+        each = self.bytes_a_sample or (12 if self.dtype.itemsize == 2 else 3 * self.dtype.itemsize)
+        return self.height * self.width * self.channels * each
 
     def pixels(self) -> NDArray[Any]:
         """Return the pixels, of shape (H, W, C)."""
@@ -142,6 +146,11 @@ def _png_stream(data: bytes) -> bytes:
     return b"".join(parts)
 
 
+def _integers(bits: int, signed: bool = False) -> np.dtype[Any]:
+    """Return the smallest type of integers with so many bits."""
+    return np.dtype(f"{'i' if signed else 'u'}{next(size for size in (1, 2, 4, 8) if bits <= 8 * size)}")
+
+
 _PNM = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" * 3 + rb"\s")
 
 
@@ -167,24 +176,30 @@ def deep_pnm(data: bytes) -> Deep:
     return Deep(height, width, channels, _UINT16, decode, colours=channels, value_range=maximum)
 
 
+_MOST_BITS = 20
+
+
 def deep_jpeg2000(data: bytes) -> Deep:
-    """Return a JPEG 2000 file of 9 to 16 bits a sample."""
+    """Return a JPEG 2000 file of up to 20 bits a sample: from 24 on, OpenJPEG writes other values or reads them."""
     height, width, components = jpeg2000_components(data)
     depths = {depth for depth, _, _ in components}
-    if min(depths, default=0) < 0:
-        raise ImageError("unsupported", "JPEG 2000 with signed integers; only unsigned ones can be measured")
-    if len(components) > 4 or len(depths) > 1 or not 8 < max(depths) <= 16 or b"pclr" in data[:4096]:
+    if len(components) > 4 or len(depths) != 1 or b"pclr" in data[:4096]:
         raise ImageError("unsupported", "JPEG 2000 with a palette, components of several depths, or more than four")
     if any((dx, dy) != (1, 1) for _, dx, dy in components):
         raise ImageError("unsupported", "JPEG 2000 with components that are sampled at a lower rate")
+    (depth,) = depths
+    if abs(depth) > _MOST_BITS:
+        raise ImageError("unsupported", f"JPEG 2000 of {abs(depth)} bits a sample; up to {_MOST_BITS} can be measured")
+    dtype = _integers(abs(depth), depth < 0)
     return Deep(
         height,
         width,
         len(components),
-        _UINT16,
+        dtype,
         partial(_decode_jpeg2000, data),
         colours=len(components) - 1 | 1,
-        value_range=(1 << max(depths)) - 1,
+        value_range=(1 << depth) - 1 if depth > 0 else 0,
+        bytes_a_sample=12,  # OpenJPEG holds 32 bits, several times
     )
 
 
@@ -196,9 +211,9 @@ def _decode_jpeg2000(data: bytes) -> NDArray[Any]:
 
 
 _SAMPLES = {
-    **{(1, bits): f"u{bits // 8}" for bits in (8, 16, 32, 64)},
-    **{(2, bits): f"i{bits // 8}" for bits in (8, 16, 32, 64)},
-    **{(3, bits): f"f{bits // 8}" for bits in (16, 32, 64)},
+    **{(1, bits): _integers(bits) for bits in (*range(1, 33), 64)},
+    **{(2, bits): _integers(bits, True) for bits in (8, 16, 32, 64)},
+    **{(3, bits): np.dtype(f"f{bits // 8}") for bits in (16, 32, 64)},
 }
 """NumPy's types by TIFF's sample format and bits."""
 _COLOURS = {1: 1, 2: 3}
@@ -214,18 +229,21 @@ def deep_tiff(data: bytes) -> Deep:
         raise ImageError("unsupported", "TIFF with 64-bit offsets in big-endian order")
     tags = tiff_tags(data)
     formats, bits = set(tags.formats), set(tags.bits)
-    name = _SAMPLES.get((*formats, *bits)) if len(formats) == len(bits) == 1 else None  # type: ignore[arg-type]
-    if name is None:
+    dtype = _SAMPLES.get((*formats, *bits)) if len(formats) == len(bits) == 1 else None  # type: ignore[arg-type]
+    if dtype is None:
         raise ImageError(
-            "unsupported", f"TIFF with samples of {_words(tags)}; integers of 8 to 64 bits and floats can be measured"
+            "unsupported",
+            f"TIFF with samples of {_words(tags)}; unsigned integers of up to 32 bits, signed ones of 8, 16 and 32, and floats can be measured",
         )
     colours = _COLOURS.get(tags.photometric or 0)
     if colours is None:
         raise ImageError("unsupported", f"TIFF of {tags.samples} bands whose colours are neither grey nor RGB")
     if tags.samples != colours and (tags.samples, tags.extra) != (colours + 1, (_STRAIGHT_ALPHA,)):
         colours = 0
+    (depth,) = bits
+    said = (1 << depth) - 1 if dtype.kind == "u" and depth < 8 * dtype.itemsize else 0
     decode = partial(_decode_tiff, data)
-    return Deep(tags.height, tags.width, tags.samples, np.dtype(name), decode, tags.largest_piece, colours)
+    return Deep(tags.height, tags.width, tags.samples, dtype, decode, tags.largest_piece, colours, said)
 
 
 def _decode_tiff(data: bytes) -> NDArray[Any]:
