@@ -283,6 +283,8 @@ def compute(
         mask="none" if masks is None else masks.kind,
         statistics=check_names(statistics),
     )
+    grouping = Grouping(group_by, group)
+    table_path = None if per_image is False else per_image
     engine = open_engine(
         device,
         definition=definition,
@@ -292,8 +294,8 @@ def compute(
         isolate=isolate,
         gpu_options=gpu_options,
         masks=masks,
+        per_image=table_path is not None or grouping.asked or checkpoint is not None,
     )
-    grouping = Grouping(group_by, group)
     options = SourceOptions.of(
         column=column,
         feature=feature,
@@ -319,11 +321,11 @@ def compute(
                 Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
             )
         table = None
-        if per_image is not None and per_image is not False:
+        if table_path is not None:
             from gpustats.result.image_table import ImageTable
 
             order = color_order or ("RGBA" if mode == "RGBA" else None)
-            table = stack.enter_context(ImageTable(per_image, definition.statistics, order))
+            table = stack.enter_context(ImageTable(table_path, definition.statistics, order))
             on_failure.append(table.add)
         stats = Run(
             source,

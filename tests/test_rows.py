@@ -342,6 +342,48 @@ def test_a_buffer_of_floats() -> None:
     assert (totals.kind, totals.images, totals.exact) == (Kind(2, "float64"), 5, False)
 
 
+def folded_rows(images: list[np.ndarray], first: int = 0) -> tuple[Rows, Rows]:
+    """Rows with bins, and the same with their bins as totals alone."""
+    statistics = ("moments", "histogram")
+    builder = builder_of(len(images), statistics)
+    for place, image in enumerate(images):
+        builder.add(f"image{first + place}", "", image)
+    whole = builder.rows()
+    assert whole.kind is not None
+    part = Histogram(whole.kind).fold(whole.of("histogram"))
+    columns = {name: column for name, column in whole.columns.items() if not name.startswith("histogram.")}
+    return whole, dataclasses.replace(whole, columns=columns, folded={"histogram": part})
+
+
+def test_totals_that_have_no_columns_are_folded_with_those_that_have() -> None:
+    images = random_images(5, 9)
+    parts = [folded_rows(images[i : i + 3], i) for i in (0, 3, 6)]
+    expected, found = Totals(("moments", "histogram")), Totals(("moments", "histogram"))
+    for whole, _ in parts:
+        expected.fold(whole)
+    buffer = RowBuffer(found, rows=100)
+    for rows in (parts[0][0], parts[1][1], parts[2][0]):
+        buffer.add(rows)
+    assert (len(buffer), found.images) == (6, 3), "they do not wait"
+    buffer.flush()
+    assert found == expected
+    with pytest.raises(DataError, match="the images differ"):
+        buffer.add(dataclasses.replace(parts[0][1], kind=Kind(1, "uint8")))
+
+
+def test_totals_that_have_no_columns_cannot_be_taken_apart() -> None:
+    _, rows = folded_rows(random_images(5, 4))
+    for step in (
+        lambda: rows.take(np.array([0])),
+        lambda: Rows.joined([rows, rows]),
+        lambda: rows.pack(),
+        lambda: Totals.of_segments(rows, [0, 2], ("moments", "histogram")),
+    ):
+        with pytest.raises(ValueError, match="of histogram there are only totals of all rows, none of"):
+            step()
+    assert Rows.joined([rows]) is rows
+
+
 def test_a_buffer_folds_into_every_sink() -> None:
     images = random_images(5, 7)
     sinks = [Totals(), Totals(), Grouped()]

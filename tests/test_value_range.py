@@ -100,7 +100,7 @@ def test_groups_checkpoints_and_processes_keep_it(tmp_path: Path) -> None:
     ):
         assert compute(tmp_path, **usual, **options).totals == stats.totals
     with pytest.raises(gpustats.DataError, match="checkpoint"):
-        compute(tmp_path, **kept, **{**usual, "value_range": 65535})
+        compute(tmp_path, checkpoint=tmp_path / "c", **{**usual, "value_range": 65535})
 
 
 def test_what_the_file_says(tmp_path: Path) -> None:

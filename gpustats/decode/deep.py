@@ -233,7 +233,8 @@ def deep_tiff(data: bytes) -> Deep:
     if dtype is None:
         raise ImageError(
             "unsupported",
-            f"TIFF with samples of {_words(tags)}; unsigned integers of up to 32 bits, signed ones of 8, 16 and 32, and floats can be measured",
+            f"TIFF with samples of {_words(tags)}; unsigned integers of up to 32 bits, signed ones of 8, 16 and 32 and "
+            "floats can be measured",
         )
     colours = _COLOURS.get(tags.photometric or 0)
     if colours is None:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.engines.gpu_batch import CHANNELS, KIND, POISON
-from gpustats.engines.on_gpu import columns_of, wanted
+from gpustats.engines.on_gpu import columns_of, pooled_parts, wanted
 from gpustats.statistics import for_kind
-from gpustats.statistics.base import Columns, Statistic
+from gpustats.statistics.base import Columns, Part, Statistic
 
 __all__ = ["CudaReducer", "device_name"]
 
@@ -32,11 +32,13 @@ class CudaReducer:
         CUDA device.
     statistics : tuple of str
         What to measure.
+    per_image : bool
+        Whether every number is asked for image by image; bins are otherwise added up on the device.
     """
 
     name = "cuda"
 
-    def __init__(self, device_id: int, statistics: tuple[str, ...]) -> None:
+    def __init__(self, device_id: int, statistics: tuple[str, ...], per_image: bool = True) -> None:
         import cupy
 
         from gpustats.cuda.launcher import Reducer
@@ -44,7 +46,7 @@ class CudaReducer:
         self._device = cupy.cuda.Device(device_id)
         self._reducer = Reducer(device_id)
         self._statistics = for_kind(statistics, KIND)
-        self._outputs = wanted(self._statistics)
+        self._outputs = wanted(self._statistics, per_image)
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
 
@@ -77,3 +79,7 @@ class _Pending:
         """Wait for the kernel and for the poison after it; the pixels may be freed only then."""
         self._event.synchronize()
         return columns_of(self._statistics, self._pending.result())
+
+    def folded(self, left_out: NDArray[np.bool_]) -> dict[str, Part]:
+        """Return the totals of what the device has added up."""
+        return pooled_parts(self._statistics, self._pending.result(), left_out)

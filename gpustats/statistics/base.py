@@ -248,7 +248,11 @@ class Statistic:
         raise NotImplementedError
 
     def on_gpu(self, outputs: Outputs) -> Columns:
-        """Return the columns of a batch from what the CUDA kernels computed."""
+        """Return the columns of a batch from what the CUDA kernels computed; none of what they added up themselves."""
+        raise NotImplementedError
+
+    def of_pooled(self, bins: NDArray[np.int64]) -> Part:
+        """Return the totals of a batch from bins that the CUDA kernels added up, shape (C, 256)."""
         raise NotImplementedError
 
     def row_problem(self, columns: Columns, row: int) -> ImageError | None:

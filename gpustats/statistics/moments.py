@@ -285,8 +285,7 @@ class Moments(Statistic):
             and low * n <= s <= high * n
             and lowest <= low <= high <= highest
             and s * s <= n * q
-            and q
-            <= (lowest + highest) * s - lowest * highest * n  # the sum of (x - lowest) * (x - highest) is negative
+            and q <= (lowest + highest) * s - lowest * highest * n  # no (x - lowest) * (x - highest) is positive
             for n, images, several, s, q, low, high in zip(*(part[name] for name in names), strict=True)
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpustats.errors import DataError
 from gpustats.failures import printable
-from gpustats.statistics.base import Columns, Kind
+from gpustats.statistics.base import Columns, Kind, Part
 from gpustats.wording import named
 
 __all__ = ["NO_ROWS", "Rows", "mixture"]
@@ -37,6 +37,8 @@ class Rows:
         Size in pixels.
     columns : mapping of str to ndarray, each of shape (N, ...)
         By the name of the statistic and of the column: ``"moments.sum"``.
+    folded : mapping of str to dict
+        Totals over all rows of statistics that have no columns. Such rows can only be folded, all together.
     """
 
     kind: Kind | None = None
@@ -45,6 +47,7 @@ class Rows:
     height: NDArray[np.uint64] = field(default_factory=lambda: _NO_SIZES)
     width: NDArray[np.uint64] = field(default_factory=lambda: _NO_SIZES)
     columns: Columns = field(default_factory=dict)
+    folded: Mapping[str, Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(self.groups), len(self.height), len(self.width), *map(len, self.columns.values())}
@@ -54,6 +57,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def _need_columns(self) -> None:
+        if self.folded:
+            raise ValueError(f"of {', '.join(self.folded)} there are only totals of all rows, none of each")
+
     def of(self, statistic: str) -> Columns:
         """Return the columns of one statistic by their own names."""
         prefix = statistic + "."
@@ -61,6 +68,7 @@ class Rows:
 
     def take(self, which: NDArray[Any]) -> Rows:
         """Return some of the rows; `which` is an array of places, or of a truth value for each row."""
+        self._need_columns()
         places: list[int] = (np.flatnonzero(which) if which.dtype == bool else which).tolist()
         return Rows(
             self.kind,
@@ -83,6 +91,8 @@ class Rows:
         parts = [part for part in parts if len(part)]
         if len(parts) < 2:
             return parts[0] if parts else NO_ROWS
+        for part in parts:
+            part._need_columns()
         first = parts[0]
         for part in parts[1:]:
             if part.kind != first.kind:
@@ -102,6 +112,7 @@ class Rows:
         Keys and groups are not in it.
         """
         assert self.kind is not None
+        self._need_columns()
         arrays = {"height": self.height, "width": self.width, **self.columns}
         form, record = _form(
             self.kind.described,

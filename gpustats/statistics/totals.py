@@ -125,7 +125,12 @@ class Totals:
         if not pixels.all():
             raise ValueError(f"image {rows.keys[int(np.argmin(pixels))]!r} has no pixels")
         measured = for_kind(tuple(statistics), rows.kind)
-        parts = [s.fold_segments(rows.of(s.name), starts) for s in measured]
+        if rows.folded and len(starts) > 1:
+            raise ValueError(f"of {', '.join(rows.folded)} there are only totals of all rows, none of segments")
+        parts = [
+            [rows.folded[s.name]] if s.name in rows.folded else s.fold_segments(rows.of(s.name), starts)
+            for s in measured
+        ]
         counts = np.add.reduceat(pixels, starts).tolist()
         (low_h, low_w), (high_h, high_w) = (
             [extreme.reduceat(sizes, starts).tolist() for sizes in (rows.height, rows.width)]
@@ -287,6 +292,9 @@ class RowBuffer:
             self._first = (rows.kind, rows.keys[0])
         elif rows.kind != self._first[0]:
             raise DataError(mixture(self._first, (rows.kind, rows.keys[0])))
+        if rows.folded:
+            self._fold(rows)
+            return
         self._parts.append(rows)
         self._count += len(rows)
         if self._count >= self._limit:
@@ -296,9 +304,11 @@ class RowBuffer:
         """Fold what was collected."""
         if self._parts:
             parts, self._parts, self._count = self._parts, [], 0
-            rows = Rows.joined(parts)
-            for sink in self._sinks:
-                sink.fold(rows)
+            self._fold(Rows.joined(parts))
+
+    def _fold(self, rows: Rows) -> None:
+        for sink in self._sinks:
+            sink.fold(rows)
 
 
 def _hash(keys: Sequence[str]) -> int:
