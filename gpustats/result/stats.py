@@ -21,6 +21,7 @@ from gpustats.result import html, stored, text
 from gpustats.result.derived import Derived
 from gpustats.result.groups import Groups, rows_of
 from gpustats.result.saving import write_text
+from gpustats.result.value_range import range_hint, seen_range
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.grouped import Grouped
@@ -387,9 +388,11 @@ class Stats(Derived):
         if self.exact:
             scale = f"values on [0, {self.scale}]"
         else:
-            factor = "" if self.scale == 1 else f", times {self.scale}"
-            scale = f"float values as they are{factor} (not bit-exact)"
+            factor = "as they are" if self.scale == 1 else f"times {self.scale}"
+            scale = f"floats {factor}, {seen_range(self.number)} (not bit-exact)"
         facts.append(f"{self.definition.color_order}, {scale}, transform: {self.definition.transform}")
+        hint = range_hint(t.kind, self.scaled(1).number)
+        facts += [hint] if hint else []
         if (self.valid_share < 1).any():
             facts.append(text.valid(self.valid_share.tolist(), self.channels))
         left_out = (*t.left_out, *self.left_out)
