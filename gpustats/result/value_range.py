@@ -67,7 +67,7 @@ def _hint_of_floats(low: float, high: float, mean: Any, std: Any) -> str | None:
         return "values of 8 bits as floats: stats.mean / 255 is on [0, 1]" if _LARGE < high <= 255 else None
     if (abs(mean) < _NEAR_MEAN).all() and ((std > _NEAR_STD[0]) & (std < _NEAR_STD[1])).all():
         return f"mean near 0 and std near 1: the values seem to be normalized already, {_NOT_THEIRS}"
-    if -1 <= low and high <= 1:
+    if low >= -1 and high <= 1:
         return f"values on [-1, 1]: they seem to be scaled already, {_NOT_THEIRS}"
     return None
 

@@ -128,7 +128,7 @@ class Elements:
             single = all(is_pil(part) or not is_array(part) or len(part.shape) < 4 for part in element)
             if isinstance(element, list) and single and len(set(map(_sort_of, element))) == 1:
                 return list(element)
-            if len(element) > 2 or isinstance(element, list) and single:
+            if len(element) > 2 or (isinstance(element, list) and single):
                 raise _several(element)
             self.place = "0"
         return element[0], element[1] if len(element) > 1 else None

@@ -196,9 +196,9 @@ def test_an_iterable_that_raises_ends_the_run() -> None:
     assert (e.value.partial.n_images, e.value.partial.complete, e.value.__cause__) == (3, False, odd)
     assert e.value.partial.totals == gpustats.compute([*BATCH, COLOR], progress=False).totals
     for call in (gpustats.compute, gpustats.inspect):
-        with pytest.raises(DataError, match="generator raised ValueError after 0 images: odd$"):
+        with pytest.raises(DataError, match=r"generator raised ValueError after 0 images: odd$"):
             call(raising(odd))
-    with pytest.raises(DataError, match="generator raised ValueError after 1 images: odd$"):
+    with pytest.raises(DataError, match=r"generator raised ValueError after 1 images: odd$"):
         gpustats.inspect(raising(COLOR, odd))
     found = contents([raising(COLOR, odd), iter([COLOR])])
     assert (found.keys, found.failures) == (["0/0", "1/0"], [("0", "unreadable")])
