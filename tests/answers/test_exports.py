@@ -205,7 +205,7 @@ def test_float_images_are_taken_as_they_are() -> None:
     stats = stats_of(images)
     for name in ("keras", "torchvision", "plain", "mmdetection"):
         assert "# RGB, floats as they are; " in stats.export(name)
-    assert "RGB, floats as they are, times 2; " in stats.export("plain", scale=2)
+    assert "RGB, floats times 2; " in stats.export("plain", scale=2)
     assert "max_pixel_value=1.0" in stats.export("albumentations")
     assert "do_rescale=False" in stats.export("huggingface")
     assert "Type.f32)\n" in stats.export("openvino")
