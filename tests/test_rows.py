@@ -132,10 +132,8 @@ def test_a_failed_image_leaves_no_row() -> None:
     ("dtype", "message"),
     [
         ("bool", r"pixels of type bool are masks, not images; convert them first, for example with .astype\('uint8'\)"),
-        ("i4", "pixels of type int32 are not measured; convert them to uint8, uint16 or a float type"),
-        (">i8", "pixels of type int64 are not measured"),
-        ("i1", "pixels of type int8 are not measured"),
-        ("u4", "pixels of type uint32 are not measured"),
+        ("c8", "pixels of type complex64 are not measured; convert them to integers of at most 32 bits or to a float"),
+        ("M8[s]", "pixels of type datetime64"),
     ],
 )
 def test_types_that_are_not_measured(dtype: str, message: str) -> None:
@@ -244,7 +242,9 @@ def test_columns_are_as_long_as_the_keys() -> None:
             dataclasses.replace(rows, **changes)
 
 
-@pytest.mark.parametrize(("channels", "dtype"), [(0, "uint8"), (True, "uint8"), ("3", "uint8"), (3, "int8"), (3, None)])
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(0, "uint8"), (True, "uint8"), ("3", "uint8"), (3, "int64"), (3, None)]
+)
 def test_kinds_that_are_none(channels: Any, dtype: Any) -> None:
     with pytest.raises(DataError, match="no kind of image has"):
         Kind(channels, dtype)
@@ -255,11 +255,24 @@ def test_kinds_that_are_none(channels: Any, dtype: Any) -> None:
     [
         (Kind(1, "uint8"), "1 channel of 8 bits", 255),
         (Kind(3, "uint16"), "3 channels of 16 bits", 65535),
+        (Kind(1, "uint16", 4095.0), "1 channel of 16 bits, where 1.0 is 4095", 4095),
+        (Kind(1, "uint16", 65535), "1 channel of 16 bits", 65535),
+        (Kind(2, "int16"), "2 channels of 16 signed bits", 0),
+        (Kind(2, "uint32"), "2 channels of 32 bits", 0),
         (Kind(2, "float64"), "2 channels of floats", 0),
+        (Kind(2, "float64", 0.5), "2 channels of floats, where 1.0 is 0.5", 0.5),
     ],
 )
-def test_kinds_in_words(kind: Kind, text: str, top: int) -> None:
-    assert (str(kind), kind.max_value, kind.is_float) == (text, top, top == 0)
+def test_kinds_in_words(kind: Kind, text: str, top: float) -> None:
+    assert (str(kind), kind.max_value, kind.as_is) == (text, top, top == 0)
+    assert kind.is_float == ("floats" in text)
+    assert Kind(*kind.described) == kind
+
+
+@pytest.mark.parametrize("value_range", [0, -1, float("nan"), float("inf"), True, "255"])
+def test_ranges_that_are_none(value_range: Any) -> None:
+    with pytest.raises(DataError, match=r"no kind of image has 1.0 at"):
+        Kind(1, "uint8", value_range)
 
 
 def test_some_of_the_rows() -> None:
@@ -471,7 +484,7 @@ def damage(**changes: Any) -> str:
         damage(kind=None),
         damage(kind=["uint8", 3]),
         damage(kind=[3]),
-        damage(kind=[3, "uint32"]),
+        damage(kind=[3, "uint24"]),
         damage(columns=None),
         damage(columns=[["height", "<u8"]]),
         damage(columns=[["height", "no type", []]]),

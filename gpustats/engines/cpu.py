@@ -81,7 +81,8 @@ class CpuEngine:
         self._resampler = resampler_of(self._transform)
         self._prepares = self._transform != Transform() or masks is not None
         self._binning = binning_of(definition)
-        self._only_on_host = self._prepares or bool(definition.nodata) or self._binning is not None
+        host_only = definition.nodata or definition.value_range or self._binning
+        self._only_on_host = self._prepares or bool(host_only)
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -147,6 +148,7 @@ class CpuEngine:
             self._definition.mode,
             alpha_masks=self._definition.alpha == "mask",
             nodata_tag=self._definition.nodata_tag,
+            deep=bool(self._definition.value_range),
             beside=0 if self._masks is None else self._masks.bytes_a_pixel,
         )
 
@@ -163,7 +165,10 @@ class CpuEngine:
 
         `stop` ends it after the current image.
         """
-        rows = RowBuilder(len(batch), self._definition.statistics, self._definition.nodata, self._binning)
+        definition = self._definition
+        rows = RowBuilder(
+            len(batch), definition.statistics, definition.nodata, definition.value_range, binning=self._binning
+        )
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
@@ -180,7 +185,7 @@ class CpuEngine:
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
                     if self._prepares:
                         pixels = self._prepared(key, pixels)
-                    rows.add(key, group, pixels)
+                    rows.add(key, group, pixels, decoder.value_range)
                     by_decoder[name] += 1
                 except ImageError as error:
                     failures.append(Failure(key, error.reason, str(error)))

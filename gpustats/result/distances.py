@@ -115,7 +115,8 @@ def _changed(a: Side, b: Side) -> bool:
     """Whether the numbers of the same images differ: beyond rounding, where they are of floats or of two depths."""
     assert a.measured is not None
     assert b.measured is not None
-    exact = a.measured.totals.kind == b.measured.totals.kind and not a.is_float
+    kind = a.measured.totals.kind
+    exact = kind is not None and kind == b.measured.totals.kind and not kind.is_float
     names = ("mean", "std", "per_image.mean", "per_image.std")
     return not all(
         np.allclose(a.number(n), b.number(n), rtol=0 if exact else 1e-9, atol=0, equal_nan=True) for n in names
@@ -139,14 +140,15 @@ def of_histograms(a: Side, b: Side) -> tuple[Values | None, Values | None, list[
     if not np.array_equal(first, second):
         said = f"no distance of distributions: the bins of {a.name} are not those of {b.name}"
         return None, None, [said]
-    outside = [s.name for s in (a, b) if s.is_float and (_outside(s) > 0).any()]
+    floats = a.measured.totals.kind is not None and a.measured.totals.kind.is_float
+    outside = [s.name for s in (a, b) if floats and (_outside(s) > 0).any()]
     if outside:
         said = f"no distance of distributions: {' and '.join(outside)} has values outside the range of its histogram"
         return None, None, [said]
     p, q = (_shares(side) for side in (a, b))
     wasserstein = np.abs(np.cumsum(p, axis=1) - np.cumsum(q, axis=1))[:, :-1] @ np.diff(first)
     notes = []
-    if a.is_float:
+    if floats:
         notes.append(f"the Wasserstein-1 distance of bins may be off by {2 * a.number('bin_error').max():.3g}, a bin")
     return wasserstein, np.clip(_entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2, 0, 1), notes
 
@@ -154,10 +156,13 @@ def of_histograms(a: Side, b: Side) -> tuple[Values | None, Values | None, list[
 def _axis(side: Side) -> Values:
     """Return where the bins of a histogram are: the values of integers, the middles of the bins of floats."""
     assert side.measured is not None
-    if side.is_float:
+    kind = side.measured.totals.kind
+    assert kind is not None
+    if kind.is_float:
         edges: Values = side.measured.scaled(1).number("histogram_edges")
         return (edges[:-1] + edges[1:]) / 2
-    return np.linspace(0, 1, side.number("histogram").shape[1])
+    low, high = kind.limits
+    return np.arange(low, high + 1) / (kind.max_value or 1)
 
 
 def _outside(side: Side) -> Values:

@@ -1,4 +1,4 @@
-"""How often each value occurs in 16-bit images: 65,536 bins a channel, kept as the few that are not empty."""
+"""How often each value occurs in images of 16 bits or with a sign: of the 65,536 bins the empty ones are not kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.errors import DataError
-from gpustats.saved import natural
+from gpustats.saved import natural, whole
 from gpustats.statistics.base import Column, Columns, Kind, Part, Statistic, View
 from gpustats.statistics.binning import counted_by_value
 from gpustats.statistics.compiled import compiled
@@ -20,17 +20,19 @@ from gpustats.statistics.sparse import MOST, added, packed, unpacked
 __all__ = ["DeepHistogram", "counts_u16", "read_sparse", "sparse_bins"]
 
 _BINS = 1 << 16
+_DTYPES = ("uint16", "int16", "int8")
 
 
 class DeepHistogram(Statistic):
-    """Counts of the values of 16-bit images; ``bins`` has the bytes of `sparse.packed` of each channel.
+    """Counts of the values of 16-bit integers and of signed ones; ``bins`` has the bytes of `sparse.packed`.
 
-    Where people and other programs read, it is ``values`` that occur, and their ``counts``.
+    These are of values to which `Kind.offset` was added. Where people and other programs read, it is the ``values``
+    that occur in each channel, and their ``counts``.
     """
 
     name = "histogram"
     combine: ClassVar = {"bins": lambda a, b: added((a, b))}
-    numbers = integer_numbers(_BINS - 1)
+    numbers = integer_numbers(short=False)
 
     @property
     def most_pixels(self) -> int:
@@ -39,8 +41,8 @@ class DeepHistogram(Statistic):
 
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
-        """16-bit images only."""
-        return None if kind.dtype == "uint16" else "these 65,536 bins are for 16-bit images"
+        """Integers of at most 16 bits only."""
+        return None if kind.dtype in _DTYPES else "every value is counted of integers of 8 and 16 bits only"
 
     def columns(self) -> Mapping[str, Column]:
         """Return the counts of each channel, in bytes."""
@@ -49,42 +51,49 @@ class DeepHistogram(Statistic):
     def kernel(self) -> Any:
         """Return the function that counts."""
         counted_by_value(self.kind, self.binning)
-        return row_u16
+        return row_of_counts
 
     def fold(self, columns: Columns) -> Part:
         """Return the counts over all rows."""
         return {"bins": sparse_bins(columns["bins"])}
 
     def of_images(self, columns: Columns) -> Mapping[str, tuple[NDArray[Any], int]]:
-        """Return entropy in bits and the shares of values at 0 and 65535 of each image."""
+        """Return entropy in bits and the shares of values at both ends of each image."""
         found = np.empty((3, *columns["bins"].shape))
+        low, high = self.kind.ends
         for place, data in np.ndenumerate(columns["bins"]):
-            counts = Counts(*unpacked(data))
-            found[:, place[0], place[1]] = entropy(counts), share(0, counts), share(_BINS - 1, counts)
+            counts = self._counts(data)
+            found[:, place[0], place[1]] = entropy(counts), share(low, counts), share(high, counts)
         return dict(zip(("entropy", "clipped_share_low", "clipped_share_high"), [(x, 0) for x in found], strict=True))
 
     def view(self, part: Part) -> View:
         """Return the counts of each channel, by value."""
-        bins = [Counts(*unpacked(data)) for data in part["bins"]]
+        bins = [self._counts(data) for data in part["bins"]]
+        low, high = self.kind.limits
 
         def dense() -> NDArray[np.int64]:
-            found = np.zeros((len(bins), _BINS), np.int64)
+            found = np.zeros((len(bins), high - low + 1), np.int64)
             for channel, (values, counts) in zip(found, bins, strict=True):
-                channel[values] = counts
+                channel[np.array(values, np.int64) - low] = counts
             return found
 
-        return {"bins": bins, "dense": dense}
+        return {"bins": bins, "ends": self.kind.ends, "dense": dense}
+
+    def _counts(self, data: bytes) -> Counts:
+        values, counts = unpacked(data)
+        return Counts([value - self.kind.offset for value in values], counts)
 
     def plain(self, part: Part) -> Part:
         """Return the values that occur in each channel, and their counts."""
-        bins = [unpacked(data) for data in part["bins"]]
+        bins = [self._counts(data) for data in part["bins"]]
         return {"values": [values for values, _ in bins], "counts": [counts for _, counts in bins]}
 
     def read(self, data: Any) -> Part:
         """Read what `plain` gave."""
         if not isinstance(data, dict):
             raise DataError(f"'{self.name}' should be a table of numbers, got {data!r:.80}")
-        return {"bins": read_sparse(data.get("values"), data.get("counts"), self.kind.channels, _BINS)}
+        low, high = self.kind.limits
+        return {"bins": read_sparse(data.get("values"), data.get("counts"), self.kind.channels, low, high)}
 
     def agrees(self, part: Part, moments: Part) -> bool:
         """Check that the counts give the moments."""
@@ -96,13 +105,13 @@ def sparse_bins(column: NDArray[Any]) -> list[bytes]:
     return [added(channel) for channel in column.T.tolist()]
 
 
-def read_sparse(values: Any, counts: Any, channels: int, size: int) -> list[bytes]:
+def read_sparse(values: Any, counts: Any, channels: int, low: int, high: int) -> list[bytes]:
     """Return the bytes of values and counts of each channel, which come from a file.
 
     Raises
     ------
     DataError
-        Where they are no ascending values below `size`, each with a count from 1.
+        Where they are no ascending values from `low` to `high`, each with a count from 1.
     """
     if not all(isinstance(lists, list) and len(lists) == channels for lists in (values, counts)):
         raise DataError(f"the counts of a histogram should be {channels} lists of values and as many of counts")
@@ -110,19 +119,19 @@ def read_sparse(values: Any, counts: Any, channels: int, size: int) -> list[byte
     for places, numbers in zip(values, counts, strict=True):
         if not isinstance(places, list) or not isinstance(numbers, list) or len(places) != len(numbers):
             raise DataError("the counts of a histogram should be as many as its values")
-        last = -1
+        last = low - 1
         for place, number in zip(places, numbers, strict=True):
-            if not last < natural(place, "values") < size or not 0 < natural(number, "counts") <= MOST:
+            if not last < whole(place, "values") <= high or not 0 < natural(number, "counts") <= MOST:
                 raise DataError(f"a histogram cannot have value {place} after {last}, {number} times")
             last = place
-        bins = np.zeros(last + 1, np.uint64)
-        bins[places] = np.array(numbers, np.uint64)
+        bins = np.zeros(last - low + 1, np.uint64)
+        bins[np.array(places, np.int64) - low] = np.array(numbers, np.uint64)
         found.append(packed(bins))
     return found
 
 
-def row_u16(pixels: NDArray[np.uint16], channels: int, row: int, first: int, bins: NDArray[Any]) -> None:
-    """Fill a row from 16-bit pixels; see `Statistic.kernel`."""
+def row_of_counts(pixels: NDArray[Any], channels: int, row: int, first: int, bins: NDArray[Any]) -> None:
+    """Fill a row from unsigned pixels of at most 16 bits; see `Statistic.kernel`."""
     counts = np.empty(_BINS, np.uint32)
     for channel in range(channels):
         counts_u16(pixels, channels, channel, counts)
@@ -130,7 +139,7 @@ def row_u16(pixels: NDArray[np.uint16], channels: int, row: int, first: int, bin
 
 
 @compiled
-def counts_u16(pixels: NDArray[np.uint16], channels: int, channel: int, counts: NDArray[np.uint32]) -> None:
+def counts_u16(pixels: NDArray[Any], channels: int, channel: int, counts: NDArray[np.uint32]) -> None:
     """Count the values of one channel of interleaved 16-bit pixels, into 65,536 counters.
 
     One channel at a time, so that the counters stay in the cache.

@@ -259,7 +259,7 @@ class FloatHistogram(Statistic):
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"the histogram is incomplete or damaged: {error!r:.200}") from None
         places, counts = ([channel[i] for channel in whole] for i in (0, 1))
-        found = read_sparse(places, counts, self.kind.channels, binning.bins + 2)
+        found = read_sparse(places, counts, self.kind.channels, 0, binning.bins + 1)
         return {"range": [low, high], "bins": binning.bins, "counts": found}
 
     def agrees(self, part: Part, moments: Part) -> bool:

@@ -78,24 +78,24 @@ def quantile(q: float | Sequence[float], method: str) -> Number:
     )
 
 
-def integer_numbers(top: int) -> tuple[Number, ...]:
-    """Return the numbers of integer images whose largest value is `top`.
+def integer_numbers(short: bool) -> tuple[Number, ...]:
+    """Return the numbers of integer images; those of `short` histograms are saved with a count for every value.
 
-    Their views have ``bins``, the `Counts` of each channel, and ``dense``, a function that gives a count for every
-    value.
+    Their views have ``bins``, the `Counts` of each channel, ``ends``, the values where pixels are clipped, and
+    ``dense``, a function that gives a count for every value.
     """
     return (
         Number(
             "histogram",
             lambda v: v["dense"](),
             "how often each value occurs",
-            "number of pixels with each value 0, 1, ..., 255 (65535 of 16 bits); of floats see below",
+            "number of pixels with each value 0, 1, ..., 255; of 16 bits and of floats see below",
             "quantiles, exposure checks",
             power=0,
-            shape=("C", str(top + 1)),
+            shape=("C", "256" if short else "values"),
             dtype="int64",
             in_table=False,
-            in_json=top < _BINS,
+            in_json=short,
         ),
         Number(
             "median",
@@ -117,17 +117,17 @@ def integer_numbers(top: int) -> tuple[Number, ...]:
         ),
         Number(
             "clipped_share.low",
-            of_bins(lambda bins: share(0, bins)),
-            "share of pixels at 0",
-            "number of pixels that are 0, divided by n",
+            lambda v: [share(v["ends"][0], bins) for bins in v["bins"]],
+            "share of pixels at the bottom",
+            "number of pixels that are 0 (of signed integers the smallest), divided by n",
             "underexposure, black borders",
             power=0,
         ),
         Number(
             "clipped_share.high",
-            of_bins(lambda bins: share(top, bins)),
+            lambda v: [share(v["ends"][1], bins) for bins in v["bins"]],
             "share of pixels at the top",
-            "number of pixels that are 255 (65535 of 16 bits), divided by n",
+            "number of pixels that are 255 (65535 of 16 bits, or `value_range`), divided by n",
             "overexposure, white backgrounds",
             power=0,
         ),
@@ -156,7 +156,7 @@ class Histogram(Statistic):
     name = "histogram"
     outputs = frozenset({"histogram"})
     combine: ClassVar = {"bins": add}
-    numbers = integer_numbers(_BINS - 1)
+    numbers = integer_numbers(short=True)
 
     @property
     def most_pixels(self) -> int:
@@ -196,7 +196,7 @@ class Histogram(Statistic):
         return {
             "entropy": (np.abs(bits.sum(axis=2)), 0),
             "clipped_share_low": (shares[:, :, 0], 0),
-            "clipped_share_high": (shares[:, :, -1], 0),
+            "clipped_share_high": (shares[:, :, self.kind.ends[1]], 0),
         }
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -206,7 +206,8 @@ class Histogram(Statistic):
     def view(self, part: Part) -> View:
         """Return the counts of each channel, by value."""
         bins = part["bins"]
-        return {"bins": [Counts(range(_BINS), counts) for counts in bins], "dense": lambda: bins}
+        counted = [Counts(range(_BINS), counts) for counts in bins]
+        return {"bins": counted, "ends": self.kind.ends, "dense": lambda: bins}
 
     def agrees(self, part: Part, moments: Part) -> bool:
         """Check that the counts give the moments."""

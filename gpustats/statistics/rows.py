@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.statistics.base import Columns, Kind, Part
+from gpustats.wording import named
 
 __all__ = ["NO_ROWS", "Rows", "mixture"]
 
@@ -125,7 +126,7 @@ class Rows:
         self._need_columns()
         arrays = {"height": self.height, "width": self.width, **self.columns}
         form, record = _form(
-            (self.kind.channels, self.kind.dtype),
+            self.kind.described,
             tuple((name, array.dtype.newbyteorder("<").str, array.shape[1:]) for name, array in arrays.items()),
         )
         packed = np.empty(len(self), record)
@@ -180,7 +181,7 @@ NO_ROWS = Rows()
 
 
 @functools.lru_cache(maxsize=32)
-def _form(kind: tuple[int, str], columns: tuple[Any, ...]) -> tuple[str, np.dtype[Any]]:
+def _form(kind: tuple[Any, ...], columns: tuple[Any, ...]) -> tuple[str, np.dtype[Any]]:
     return json.dumps({"kind": kind, "columns": columns}, sort_keys=True), _record(columns)
 
 
@@ -208,7 +209,9 @@ def _cells(ragged: Any, size: int, blobs: Sequence[bytes]) -> tuple[Sequence[byt
 def mixture(a: tuple[Kind | None, str], b: tuple[Kind | None, str]) -> str:
     """Return the message about two images, each with its kind and key, that cannot be pooled."""
     (kind_a, key_a), (kind_b, key_b) = sorted(((str(kind), key) for kind, key in (a, b)))
+    alike = len({(kind.channels, kind.dtype) for kind, _ in (a, b) if kind is not None}) == 1
     return (
         f"the images differ: {printable(key_a)} has {kind_a}, {printable(key_b)} has {kind_b}; "
         "these cannot be pooled, compute them separately"
+        + (f", or say with {named('value_range')} what 1.0 is in all of them" if alike else "")
     )

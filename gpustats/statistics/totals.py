@@ -23,6 +23,7 @@ _KEY_MODULUS = 1 << 128
 _TOGETHER = 32 << 20
 """Bytes of columns of any length that are folded together, however few rows that are."""
 
+_KIND = ("channels", "dtype", "value_range")
 _COUNTS = ("images", "pixels")
 _SMALLEST = ("height_min", "width_min")
 _LARGEST = ("height_max", "width_max")
@@ -198,7 +199,7 @@ class Totals:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers in plain containers; `from_dict` reads them back exactly."""
         return {
-            "kind": None if self.kind is None else {"channels": self.kind.channels, "dtype": self.kind.dtype},
+            "kind": None if self.kind is None else dict(zip(_KIND, self.kind.described, strict=False)),
             **{name: getattr(self, name) for name in _SCALARS},
             "key_hash": f"{self.key_hash:032x}",
             "statistics": list(self.statistics),
@@ -218,7 +219,7 @@ class Totals:
         try:
             totals = cls(check_names(data["statistics"]))
             totals.left_out = tuple(name for name in STATISTICS if name in data["left_out"])
-            totals.kind = None if data["kind"] is None else Kind(data["kind"]["channels"], data["kind"]["dtype"])
+            totals.kind = None if data["kind"] is None else _kind(data["kind"])
             for name in _SCALARS:
                 setattr(totals, name, natural(data[name], name))
             totals.key_hash = int(data["key_hash"], 16) % _KEY_MODULUS
@@ -244,6 +245,10 @@ class Totals:
             and 0 < self.width_min <= self.width_max
             and all(s.agrees(self.parts[s.name], self.parts[ALWAYS]) for s in for_kind(self.statistics, self.kind))
         )
+
+
+def _kind(data: Any) -> Kind:
+    return Kind(data["channels"], data["dtype"], data.get("value_range"))
 
 
 class Sink(Protocol):
