@@ -90,6 +90,51 @@ def test_pixels_that_do_not_count(channels: int) -> None:
     check(compute(kept, nodata=300), [p[p != 300] for p in pooled(kept).T])
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_signed_integers(dtype: type, channels: int) -> None:
+    limits = np.iinfo(dtype)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(limits.min, limits.max + 1, (*s, channels), dtype=dtype) for s in ((5, 3), (1, 9), (8, 8))]
+    images += [np.full((3, 2, channels), value, dtype) for value in (limits.min, limits.max, -1)]
+    stats = compute(images)
+    for c, x in enumerate(pooled(images).T):
+        counts = np.bincount(x.astype(int) - limits.min, minlength=limits.max - limits.min + 1)
+        np.testing.assert_array_equal(stats.histogram[c], counts)
+        assert stats.median[c] == np.median(x)
+        assert stats.mode[c] == counts.argmax() + limits.min
+        assert stats.clipped_share.low[c] == (x == limits.min).mean()
+        assert stats.clipped_share.high[c] == (x == limits.max).mean()
+        np.testing.assert_allclose(stats.quantile(0.3)[c], np.quantile(x.astype(float), 0.3), rtol=1e-12)
+        wide = x.astype(np.longdouble)
+        np.testing.assert_allclose(stats.skewness[c], float(scipy.stats.skew(wide)), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(stats.kurtosis[c], float(scipy.stats.kurtosis(wide)), rtol=1e-12, atol=1e-12)
+    assert Stats.from_dict(json.loads(stats.to_json())) == stats
+    assert (compute(images[:2]) + compute(images[2:])).totals.parts == stats.totals.parts
+    assert min(map(min, stats.totals.to_dict()["histogram"]["values"])) == limits.min
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32])
+def test_values_of_32_bits_are_refused_by_name(dtype: type) -> None:
+    with pytest.raises(DataError, match=r"'histogram' cannot be computed for images with 1 channel of 32 .*bits"):
+        compute(np.zeros((2, 3, 3, 1), dtype), layout="NHWC")
+
+
+def test_pixels_are_clipped_at_the_value_that_is_shown_as_1() -> None:
+    for dtype, top in ((np.uint16, 4095), (np.uint16, 1023.5), (np.uint8, 200), (np.uint8, 256)):
+        last = min(int(top), np.iinfo(dtype).max)
+        image = np.array([[0, 5, last, last]], dtype)[:, :, None]
+        stats = compute([image], value_range=top, per_image=True)
+        assert stats.clipped_share.high.tolist() == [0.5]
+        assert stats.image_table.to_pydict()["clipped_share_high_L"] == [0.5]
+        np.testing.assert_allclose(stats.quantile(1), last / top, rtol=1e-15)
+        again = compute([image], value_range=top)
+        found = stats.compare(again)
+        assert found.wasserstein is not None
+        assert found.wasserstein.tolist() == [0]
+        assert Stats.from_dict(stats.to_dict()).totals == stats.totals
+
+
 def test_every_layout_in_memory() -> None:
     image = family(2, 3)[3]
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
@@ -356,6 +401,10 @@ def test_results_are_compared() -> None:
     assert found.wasserstein[0] == pytest.approx(np.abs(x - y).mean(), rel=1e-9)
     assert 0 < found.jensen_shannon[0] <= 1
     eight = compute((a >> 8).astype(np.uint8))
+    half = [compute(list(v // 2), value_range=TOP // 2) for v in (a, b)]
+    scaled = half[0].compare(half[1])
+    assert scaled.wasserstein is not None
+    np.testing.assert_allclose(scaled.wasserstein, found.wasserstein, rtol=1e-3)
     mixed = eight.compare(compute(list(b)))
     assert mixed.wasserstein is mixed.jensen_shannon is None
     assert "the bins of" in " ".join(mixed.notes)

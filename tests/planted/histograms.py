@@ -14,6 +14,7 @@ _FLOAT_FILE = "gpustats/statistics/float_histogram.py"
 _BINNING = "gpustats/statistics/binning.py"
 _BYTES = _DEEP + "counts_come_back_from_their_bytes"
 _DAMAGED = _DEEP + "damaged_counts_of_a_file_are_refused"
+_SIGNED = _DEEP + "signed_integers"
 _EDGES = _FLOAT + "values_on_and_beside_every_edge"
 _OPTIONS = _FLOAT + "wrong_options_are_an_error_before_the_first_image"
 _NUMBERS = _FLOAT + "every_number_against_numpy_and_scipy"
@@ -43,8 +44,8 @@ FAULTS = [
     ),
     Fault(_DEEP_FILE, "    counts[:] = 0\n", "", _DEEP + "every_number_against_numpy_and_scipy"),
     Fault(_DEEP_FILE, "row, first + channel] = packed", "row, channel] = packed", _DEEP + "every_layout_in_memory"),
-    Fault(_DEEP_FILE, "if not last < natural", "if not last <= natural", _DAMAGED),
-    Fault(_DEEP_FILE, '"values") < size', '"values") <= size', _DAMAGED),
+    Fault(_DEEP_FILE, "if not last < whole(place", "if not last <= whole(place", _DAMAGED),
+    Fault(_DEEP_FILE, '"values") <= high', '"values") <= high + 1', _DAMAGED),
     Fault(_DEEP_FILE, "or not 0 < natural(number", "or not 0 <= natural(number", _DAMAGED),
     Fault(_DEEP_FILE, '"counts") <= MOST', '"counts") <= 2 * MOST', _DAMAGED),
     Fault(
@@ -65,8 +66,27 @@ FAULTS = [
         "True",
         _DEEP + "extremes_that_do_not_occur_are_refused",
     ),
+    Fault("gpustats/statistics/histogram.py", "in_json=short", "in_json=True", _DEEP + "few_values_are_few_bytes"),
+    Fault(_DEEP_FILE, "[value - self.kind.offset for value in values]", "values", _SIGNED),
+    Fault(_DEEP_FILE, "np.array(places, np.int64) - low]", "places]", _SIGNED),
+    Fault(_DEEP_FILE, "np.array(values, np.int64) - low]", "values]", _SIGNED),
     Fault(
-        "gpustats/statistics/histogram.py", "in_json=top < _BINS", "in_json=True", _DEEP + "few_values_are_few_bytes"
+        "gpustats/statistics/base.py",
+        "min(high, int(self.max_value)) if self.max_value else high",
+        "high",
+        _DEEP + "pixels_are_clipped_at_the_value_that_is_shown_as_1",
+    ),
+    Fault(
+        "gpustats/statistics/histogram.py",
+        "shares[:, :, self.kind.ends[1]]",
+        "shares[:, :, -1]",
+        _DEEP + "pixels_are_clipped_at_the_value_that_is_shown_as_1",
+    ),
+    Fault(
+        "gpustats/result/distances.py",
+        "np.arange(low, high + 1) / (kind.max_value or 1)",
+        "np.arange(low, high + 1) / (high - low)",
+        _DEEP + "results_are_compared",
     ),
     Fault(
         "gpustats/statistics/rows.py",
@@ -123,8 +143,8 @@ FAULTS = [
     Fault(_BINNING, "        if bins is not None:\n", "        if False:\n", _OPTIONS),
     Fault(
         "gpustats/engines/cpu.py",
-        " or self._binning is not None",
-        "",
+        "definition.nodata or definition.value_range or self._binning",
+        "definition.nodata or definition.value_range",
         _FLOAT + "arrays_on_the_device",
     ),
     Fault(
