@@ -20,6 +20,9 @@ _SAMPLE = "test_chunks.py::test_a_damaged_sample_costs_one_image"
 _REAL = "test_chunks.py::test_what_the_real_writers_wrote"
 _LARGER = "test_chunks.py::test_a_chunk_that_is_larger_than_the_index_says_or_than_allowed"
 
+_FILES = "test_vision.py::test_where_items_are_their_files"
+_MORE = "test_vision.py::test_where_items_are_more_than_their_files"
+
 FAULTS = [
     _fault("elements", "(_is_single(rest[0]) or max(map(_axes, first)) > 3)", "_is_single(rest[0])", _SEVERAL),
     _fault("elements", "(_is_single(rest[0]) or max(map(_axes, first)) > 3)", "max(map(_axes, first)) > 3", _SEVERAL),
@@ -72,4 +75,13 @@ FAULTS = [
         "if packed:",
         "test_chunks.py::test_a_cache_holds_some_shards_and_their_unpacked_form",
     ),
+    _fault("vision", " or transform_of(data)", "", _MORE),
+    _fault("vision", " or not _is_theirs(type(data).__getitem__)", "", _MORE),
+    _fault("vision", ' if _is_theirs(getattr(data, "loader", None)) else None', "", _MORE),
+    _fault("vision", " or len(found) != len(data)", "", _MORE),
+    _fault("vision", " or (label is not None and rest[:1] != [label])", "", _MORE),
+    _fault("vision", "{0, len(found) // 2, len(found) - 1}", "{0, len(found) - 1}", _MORE),
+    _fault("objects", "source.names_once = True", "pass", _FILES),
+    _fault("objects", "len(data) >= sys.maxsize", "False", "test_vision.py::test_datasets_that_never_end"),
+    _fault("kinds", ' and "videos" not in names', "", "test_vision.py::test_a_folder_of_lerobot"),
 ]
