@@ -23,7 +23,7 @@ from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names
-from gpustats.statistics.missing import check_nodata
+from gpustats.statistics.missing import check_nodata, check_value_range
 from gpustats.wording import named, option
 
 __all__ = ["compute"]
@@ -35,7 +35,8 @@ def compute(
     device: str = "auto",
     workers: int | None = None,
     statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
-    mode: Literal["RGB", "L", "native"] = "RGB",
+    mode: Literal["RGB", "L", "RGBA", "native"] = "RGB",
+    value_range: float | None = None,
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -90,12 +91,19 @@ def compute(
         count).
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
-        (8-bit images) and ``"covariance"`` (8- and 16-bit images).
-    mode : {"RGB", "L", "native"}
-        What encoded images are measured as. ``"RGB"`` and ``"L"`` are Pillow's conversions to 8 bits; what they would
-        clip is refused. ``"native"`` takes channels and depth as they are stored: grey, alpha and any number of bands,
-        8 and 16 bits and floats, from PNG, TIFF, PNM and JPEG 2000; a palette counts as its colours. Arrays, tensors
-        and PIL images are always taken as they are.
+        (8-bit images) and ``"covariance"`` (images of 8- and 16-bit integers).
+    mode : {"RGB", "L", "RGBA", "native"}
+        What encoded images are measured as. ``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's conversions to 8 bits; what
+        they would clip is refused. Under ``"RGBA"`` alpha is measured as it is stored, and 255 where there is none.
+        ``"native"`` takes channels and depth as they are stored: grey, alpha and any number of bands, integers and
+        floats, from PNG, TIFF, PNM and JPEG 2000; a palette counts as its colours. Arrays, tensors and PIL images are
+        always taken as they are.
+    value_range : float, optional
+        The pixel value that is shown as 1.0: 4095 for images of 12 bits that are stored with 16. By default what the
+        file says (PNM, JPEG 2000), else 255 for uint8 and 65535 for uint16; floats, signed integers and those of 32
+        bits are taken as they are. An image with a larger value fails as ``unsupported``, and so does one whose type
+        cannot hold this value. Where it is given, the modes ``"RGB"`` and ``"L"`` measure images of more than 8 bits,
+        too, at their depth. It changes the scale and no integer; results with different ones cannot be merged.
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -264,17 +272,22 @@ def compute(
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
     _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
+    if transform.resize and mode == "RGBA":
+        raise OptionError(f"{option('mode', mode)} measures alpha, and an image with alpha cannot be resized")
     definition = Definition(
         color_order=color_order or RGB,
         transform=str(transform),
         exif_transpose=exif == "turn",
         mode=mode,
+        value_range=check_value_range(value_range),
         nodata=() if by_tag else check_nodata(nodata),
         nodata_tag=by_tag,
         alpha=alpha,
         mask="none" if masks is None else masks.kind,
         statistics=check_names(statistics),
     )
+    grouping = Grouping(group_by, group)
+    table_path = None if per_image is False else per_image
     engine = open_engine(
         device,
         definition=definition,
@@ -284,8 +297,8 @@ def compute(
         isolate=isolate,
         gpu_options=gpu_options,
         masks=masks,
+        per_image=table_path is not None or grouping.asked or checkpoint is not None,
     )
-    grouping = Grouping(group_by, group)
     options = SourceOptions.of(
         column=column,
         feature=feature,
@@ -311,10 +324,11 @@ def compute(
                 Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
             )
         table = None
-        if per_image is not None and per_image is not False:
+        if table_path is not None:
             from gpustats.result.image_table import ImageTable
 
-            table = stack.enter_context(ImageTable(per_image, definition.statistics, color_order))
+            order = color_order or ("RGBA" if mode == "RGBA" else None)
+            table = stack.enter_context(ImageTable(table_path, definition.statistics, order))
             on_failure.append(table.add)
         stats = Run(
             source,
@@ -338,7 +352,7 @@ def _check_options(workers: int | None, on_error: str, changed: str, exif: str, 
     if on_error not in ("skip", "raise"):
         raise OptionError(f"{named('on_error')} should be 'skip' or 'raise', got {on_error!r}")
     if mode not in MODES:
-        raise OptionError(f"{named('mode')} should be 'RGB', 'L' or 'native', got {mode!r}")
+        raise OptionError(f"{named('mode')} should be 'RGB', 'L', 'RGBA' or 'native', got {mode!r}")
     if changed not in ("mtime", "hash"):
         raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if exif not in ("ignore", "turn"):
@@ -348,7 +362,7 @@ def _check_options(workers: int | None, on_error: str, changed: str, exif: str, 
 def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: bool, checkpoint: bool) -> None:
     if alpha not in ALPHA:
         raise OptionError(f"{named('alpha')} should be 'drop' or 'mask', got {alpha!r}")
-    if alpha == "mask" and mode == "native":
+    if alpha == "mask" and mode in ("RGBA", "native"):
         raise OptionError(
             f"{option('alpha', 'mask')} takes alpha out of the pixels, and {option('mode', mode)} measures it"
         )

@@ -88,7 +88,7 @@ class Interrupted(KeyboardInterrupt):
         self.partial = partial
 
 
-def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
+def order_of(kind: Kind | None, given: str | None, decoded: int = 0, mode: str = RGB) -> str:
     """Return the order of the channels: the one that the user gave, else what a decoder or the custom gives.
 
     Parameters
@@ -99,6 +99,8 @@ def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
         The order that arrays have.
     decoded : int
         How many images came from a decoder, which gives RGB.
+    mode : str
+        What encoded images are measured as.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
         Where the order given is not that of these images.
     """
     if given is None or kind is None:
-        return color_order(kind.channels if kind else 0)
+        return color_order(kind.channels if kind else 0, RGB if mode == "native" else mode)
     if len(given) != kind.channels:
         raise DataError(f"{option('color_order', given)} does not fit images of {amount(kind.channels, 'channel')}")
     if decoded and given != RGB:
@@ -306,9 +308,10 @@ class Run:
             **self._places(),
             "seconds": round(time.monotonic() - self._started, 3),
         }
+        order = order_of(self._totals.kind, self._order, decoded, self._definition.mode)
         return Stats(
             self._totals,
-            definition=replace(self._definition, color_order=order_of(self._totals.kind, self._order, decoded)),
+            definition=replace(self._definition, color_order=order),
             failures=self._failures,
             skipped=dict(self._source.skipped),
             runs=(run,),

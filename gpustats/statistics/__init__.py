@@ -11,6 +11,7 @@ from gpustats.statistics.covariance import Covariance
 from gpustats.statistics.float_moments import FloatMoments
 from gpustats.statistics.histogram import Histogram
 from gpustats.statistics.moments import Moments
+from gpustats.statistics.wide_moments import WideMoments
 
 __all__ = ["ALWAYS", "STATISTICS", "catalogue", "check_names", "for_kind"]
 
@@ -18,7 +19,7 @@ ALWAYS = "moments"
 """The statistic that every run has."""
 
 STATISTICS: dict[str, tuple[type[Statistic], ...]] = {
-    "moments": (Moments, FloatMoments),
+    "moments": (Moments, WideMoments, FloatMoments),
     "histogram": (Histogram,),
     "covariance": (Covariance,),
 }
