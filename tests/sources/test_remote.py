@@ -241,3 +241,46 @@ def test_s3(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             assert "hunter2" not in stats.to_json()
     finally:
         moto.stop()
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_names_in_the_listing_of_a_web_server(quote: str, photos: Path, tmp_path: Path) -> None:
+    files = sorted(photos.rglob("*.jpg"))[:6]
+    names = ["it's.jpg", "a&b.jpg", "two words.jpg", "plain.jpg", "plus+.jpg", "in/side's.jpg"]
+    for file, name in zip(files, names, strict=True):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_bytes(file.read_bytes())
+    ways = {  # as nginx, Apache and others write links
+        "it's.jpg": "it's.jpg" if quote == '"' else "it&#39;s.jpg",
+        "a&b.jpg": "a&amp;b.jpg",
+        "two words.jpg": "/f/two%20words.jpg",
+        "plain.jpg": "./plain.jpg",
+        "plus+.jpg": "plus+.jpg",
+        "in": "in/",
+    }
+    pages = {
+        "/f/": "".join(f"<A class='x' HREF={quote}{way}{quote}>x</a>\n" for way in ["../", "?C=N;O=D", *ways.values()]),
+        "/f/in/": '<a href="side\'s.jpg">x</a>',
+    }
+
+    class Pages(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def list_directory(self, path: Any) -> Any:
+            body = pages[self.path].encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = Server(("127.0.0.1", 0), functools.partial(Pages, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/f"
+        assert integers(url) == integers(tmp_path / "f")
+        assert gpustats.inspect(url).images == len(names)
+    finally:
+        server.shutdown()
+        server.server_close()
