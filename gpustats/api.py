@@ -231,6 +231,9 @@ def compute(
     AllImagesFailed
         A `DataError`, where every image failed; it carries their failures. So does a wrong `column`, `feature`, `group`
         or `layout`.
+    SourceStopped
+        A `DataError`, where a loader, a dataset or an iterable raised an error in the middle, or changed its length; it
+        carries the partial result.
     DataError
         Where the data does not exist or holds no image, or does not use an option that was given; under
         ``on_error="raise"`` for the first image that fails;

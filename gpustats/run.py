@@ -30,13 +30,21 @@ from gpustats.wording import amount, option
 if TYPE_CHECKING:
     from gpustats.result.estimate import Estimate
 
-__all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures", "nothing_read", "order_of"]
+__all__ = ["AllImagesFailed", "Interrupted", "Run", "SourceStopped", "TooManyFailures", "nothing_read", "order_of"]
 
 
 _PLACES_LISTED = 20
 
 
-class TooManyFailures(GpustatsError, RuntimeError):
+class _WithResult(GpustatsError):
+    """An error that carries what was read by then."""
+
+    def __init__(self, message: str, partial: Stats) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class TooManyFailures(_WithResult, RuntimeError):
     """More images failed than ``max_failures`` allows.
 
     Attributes
@@ -45,12 +53,8 @@ class TooManyFailures(GpustatsError, RuntimeError):
         What had been read by then, with ``complete=False``.
     """
 
-    def __init__(self, message: str, partial: Stats) -> None:
-        super().__init__(message)
-        self.partial = partial
 
-
-class AllImagesFailed(DataError):
+class AllImagesFailed(_WithResult, DataError):
     """No image could be read: a wrong option, or data that are no images or are damaged.
 
     Attributes
@@ -59,9 +63,15 @@ class AllImagesFailed(DataError):
         A result without images; its `failures` say what became of each.
     """
 
-    def __init__(self, message: str, partial: Stats) -> None:
-        super().__init__(message)
-        self.partial = partial
+
+class SourceStopped(_WithResult, DataError):
+    """The loader, dataset or iterable that was given raised an error in the middle, which is the ``__cause__``.
+
+    Attributes
+    ----------
+    partial : Stats
+        The statistics of the images that came before it, with ``complete=False``.
+    """
 
 
 class Interrupted(KeyboardInterrupt):
@@ -204,7 +214,7 @@ class Run:
             Where there is no image; at the first failure, where that ends the run.
         AllImagesFailed
             Where there are images, and every one of them failed.
-        TooManyFailures, Interrupted, DeviceLost
+        SourceStopped, TooManyFailures, Interrupted, DeviceLost
             With the partial result.
         """
         with orderly_interrupts():
@@ -221,6 +231,10 @@ class Run:
             except DeviceLost as error:
                 error.partial = self._result(complete=False)
                 raise
+            stopped = self._source.notes.stopped
+            if stopped is not None:
+                message = f"{stopped}; the partial result is in .partial"
+                raise SourceStopped(message, self._result(complete=False)) from stopped.__cause__
             self._judge()
             return self._result(complete=True)
 

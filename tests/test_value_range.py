@@ -47,7 +47,7 @@ def test_the_usual_range_may_be_said() -> None:
     assert compute(DEEP, value_range=65535) == compute(DEEP)
     assert compute(DEEP).value_range == 65535
     assert compute(DEEP.astype(np.int32)).value_range is None
-    assert "integer values as they are" in repr(compute(DEEP.astype(np.int32)))
+    assert "integers as they are" in repr(compute(DEEP.astype(np.int32)))
     assert gpustats.Stats().value_range is None
 
 
@@ -140,7 +140,7 @@ def test_export_and_compare() -> None:
     signed = compute(DEEP.astype(np.int16))
     with pytest.raises(gpustats.DataError, match=r"integer values that reach 4095, .* value_range"):
         signed.compare(usual)
-    assert "integer values as they are" in signed.export("plain")
+    assert "integers as they are" in signed.export("plain")
 
 
 def test_the_accumulator() -> None:

@@ -10,6 +10,7 @@ from gpustats.errors import DataError
 from gpustats.result import builders
 from gpustats.result.export_table import EXPORTS, Export
 from gpustats.result.normalization import Measured, Normalization, normalization
+from gpustats.result.value_range import range_hint
 from gpustats.statistics.base import Kind
 
 __all__ = ["DIGITS", "build", "named", "text"]
@@ -45,6 +46,9 @@ def text(name: str, stats: Measured, *, scale: float | None = None, bgr: bool = 
     about = [f"{numbers.says}; mean and std of all pixels of {numbers.images:,} image{'s' * (numbers.images != 1)}"]
     if export.says:
         about.append(export.says.format(**values))
+    hint = range_hint(numbers.kind, stats.scaled(1).number)
+    if hint:
+        about.append(hint)
     lines = [line for remark in (*about, *numbers.notes) for line in textwrap.wrap(remark, 100)]
     return "".join(f"# {line}\n" for line in lines) + export.template.format(**values)
 

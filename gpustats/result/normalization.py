@@ -146,7 +146,7 @@ def scale_words(kind: Kind | None, scale: str) -> str:
     Examples
     --------
     >>> scale_words(Kind(1, "uint8"), "255"), scale_words(Kind(1, "float64"), "1")
-    ('values on [0, 255]', 'float values as they are')
+    ('values on [0, 255]', 'floats as they are')
     >>> scale_words(Kind(1, "uint16", 4095), "1")
     'values divided by 4095'
     """
@@ -154,7 +154,7 @@ def scale_words(kind: Kind | None, scale: str) -> str:
         times = "" if scale == "1" else f", times {scale}"
         if kind.value_range is not None:
             return f"values divided by {plain(kind.value_range)}{times}"
-        return f"{'float' if kind.is_float else 'integer'} values as they are{times}"
+        return f"{'floats' if kind.is_float else 'integers'}{times.lstrip(',') or ' as they are'}"
     return f"values on [0, {scale}]"
 
 

@@ -22,6 +22,7 @@ from gpustats.result.derived import Derived
 from gpustats.result.groups import Groups, rows_of
 from gpustats.result.normalization import scale_words
 from gpustats.result.saving import write_text
+from gpustats.result.value_range import range_hint, seen_range
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.grouped import Grouped
@@ -393,8 +394,12 @@ class Stats(Derived):
         t = self.totals
         facts = [text.counted(t.images, t.pixels, self.width_range, self.height_range)]
         facts += [] if self.estimate is None else self.estimate.facts()
-        scale = scale_words(t.kind, str(self.scale)) + ("" if self.exact else " (not bit-exact)")
+        scale = scale_words(t.kind, str(self.scale))
+        if not self.exact:
+            scale += f", {seen_range(self.number)} (not bit-exact)"
         facts.append(f"{self.definition.color_order}, {scale}, transform: {self.definition.transform}")
+        hint = range_hint(t.kind, self.scaled(1).number)
+        facts += [hint] if hint else []
         if (self.valid_share < 1).any():
             facts.append(text.valid(self.valid_share.tolist(), self.channels))
         left_out = (*t.left_out, *self.left_out)

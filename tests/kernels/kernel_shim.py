@@ -124,6 +124,7 @@ class CpuDevice:
             entries = "".join(
                 f'extern "C" unsigned cpu_{name}(unsigned x, unsigned y, unsigned threads, void** arguments)'
                 f" {{ return cuda_on_cpu::launch({name}, x, y, threads, arguments); }}\n"
+                f'extern "C" const unsigned* sizes_{name}() {{ return cuda_on_cpu::sizes({name}); }}\n'
                 for name in KERNELS[source]
             )
             unit.write_text(f'#include "{HEADER.name}"\n{text(source)}\n{entries}', encoding="utf-8")
