@@ -387,16 +387,16 @@ def test_a_gpu_that_was_asked_for_does_not_decode_in_other_modes(tmp_path: Path)
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF", "BMP"])
 def test_rgba(mode: str, kind: str) -> None:
     """Straight alpha as it is stored, 255 where there is none: Pillow's conversion."""
-    image = Image.fromarray(with_alpha(PHOTO)).convert(mode) if mode in ("LA", "RGBA") else PHOTO.convert(mode)
+    image = with_alpha(PHOTO).convert(mode) if mode in ("LA", "RGBA") else PHOTO.convert(mode)
     try:
         data = encoded(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
-    except OSError:
+    except (OSError, ValueError):
         pytest.skip(f"Pillow writes no {kind} of mode {mode}")
     with Image.open(io.BytesIO(data)) as again:
         expected = np.asarray(again.convert("RGBA"))
     assert np.array_equal(decoded(data, "RGBA"), expected)
-    for chunks in [(b"tRNS", bytes(2 if mode == "L" else 6))] if kind == "PNG" and mode in ("L", "RGB") else []:
-        transparent = data[:33] + chunk(*chunks) + data[33:]
+    if kind == "PNG" and mode in ("L", "RGB"):
+        transparent = data[:33] + chunk(b"tRNS", bytes(2 * len(mode))) + data[33:]
         with Image.open(io.BytesIO(transparent)) as again:
             assert np.array_equal(decoded(transparent, "RGBA"), np.asarray(again.convert("RGBA")))
 
@@ -413,5 +413,5 @@ def test_a_run_of_rgba(tmp_path: Path) -> None:
         with pytest.raises(gpustats.OptionError, match=message):
             gpustats.compute(tmp_path, mode="RGBA", **options)
     (tmp_path / "b.png").write_bytes(imagecodecs.png_encode(np.zeros((4, 5, 4), np.uint16)))
-    with pytest.warns(gpustats.ImagesFailedWarning, match="16 bits a sample; .* mode='native' measures it"):
-        gpustats.compute(tmp_path, mode="RGBA", value_range=65535, progress=False)
+    with pytest.warns(gpustats.ImagesFailedWarning, match=r"b.png: unsupported: PNG with 16 bits .* mode='native'"):
+        gpustats.compute(tmp_path, mode="RGBA", value_range=256, progress=False)
