@@ -63,6 +63,8 @@ def test_values_above_it_fail() -> None:
         compute(np.full((1, 4, 4, 1), 1.5, np.float32), value_range=1)
     with pytest.raises(gpustats.AllImagesFailed, match="value_range=4,095 is for other images: these are of type"):
         compute(DEEP.astype(np.uint8), value_range=4095)
+    with pytest.warns(gpustats.ImagesFailedWarning, match="1: unsupported: it has the value 101, and value_range=100"):
+        compute(np.array([100, 101, 99], np.uint8).reshape(3, 1, 1, 1), value_range=100)
     assert compute(DEEP.astype(np.uint8), value_range=256).value_range == 256
 
 
