@@ -115,6 +115,14 @@ def test_what_the_file_says(tmp_path: Path) -> None:
     with pytest.raises(gpustats.DataError, match=message):
         compute(tmp_path, mode="native")
     assert compute(tmp_path, mode="native", value_range=4095).n_images == 3, "the user rules"
+    assert compute(tmp_path / "a.pgm", mode="native", value_range=8000).value_range == 8000
+    few = tmp_path / "few"
+    few.mkdir()
+    small = (GREY >> 8).astype(np.uint8)
+    (few / "a.png").write_bytes(imagecodecs.png_encode(small))
+    (few / "b.jp2").write_bytes(imagecodecs.jpeg2k_encode(small, level=0, reversible=True, bitspersample=4))
+    with pytest.raises(gpustats.DataError, match=r"b.jp2 has 1 channel of 8 bits, where 1.0 is 15"):
+        compute(few, mode="native")
 
 
 def test_as_grey(tmp_path: Path) -> None:
