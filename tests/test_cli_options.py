@@ -255,6 +255,15 @@ def test_mode(tmp_path: Path) -> None:
     assert invoke("compute", tmp_path, "--mode", "rgb").code == 2
 
 
+@case("compute", "--pages")
+def test_pages(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), (0, 0, shade)) for shade in (0, 255)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    assert [compute(tmp_path, "--pages", which)["images"] for which in ("first", "all")] == [1, 2]
+    done = invoke("compute", tmp_path, "--pages", "all", "--isolate")
+    assert (done.code, "--pages all is not for --isolate" in done.err) == (2, True)
+
+
 @case("compute", "--value-range")
 def test_value_range(tmp_path: Path) -> None:
     (tmp_path / "a.pgm").write_bytes(b"P5 2 1 4095\n\x03\xff\x0f\xff")

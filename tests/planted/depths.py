@@ -10,6 +10,8 @@ _INTEGERS = "tests/test_integers.py::"
 _RANGE = "tests/test_value_range.py::"
 _EXTRAS = "tests/decode/test_extras.py::"
 _MODES = "tests/decode/test_modes.py::"
+_PAGES = "tests/sources/test_pages.py::"
+_DEPTH = "gpustats/decode/depth.py"
 _MATRIX = "tests/decode/test_matrix.py::"
 _PYTHON = _INTEGERS + "test_every_integer_is_that_of_python"
 
@@ -32,6 +34,10 @@ def _deep(old: str, new: str, test: str) -> Fault:
 
 def _extras(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/decode/extras.py", old, new, _EXTRAS + test)
+
+
+def _pages(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/sources/pages.py", old, new, _PAGES + test)
 
 
 def _kind(old: str, new: str, test: str) -> Fault:
@@ -126,5 +132,18 @@ FAULTS = [
     _extras('found[-1].get("RescaleSlope", 1)', "1", "test_slope_and_intercept_are_applied"),
     _extras("index=0", "index=-1", "test_dicom_as_it_is_stored"),
     _extras("if colours != samples:", "if False:", "test_what_a_dicom_is_refused_for"),
+    _pages(
+        "if len(pages) < 2 and failure is None:",
+        "if not pages and failure is None:",
+        "test_files_of_one_page_keep_their_keys",
+    ),
+    _pages("yield Within(item)", "yield Within(None)", "test_checkpoints_and_samples"),
+    _pages("looks_cut_off(kind, data)", "False", "test_files_that_end_early"),
+    _pages("image.seek(number)", "image.seek(0)", "test_every_frame_of_an_animation"),
+    _pages('place, form = (8, "Q") if big', 'place, form = (8, "I") if big', "test_every_page_of_a_tiff"),
+    Fault(
+        "gpustats/decode/depth.py", "_NO_PAGE = 1 | 4", "_NO_PAGE = 1", _PAGES + "test_overviews_and_masks_are_no_pages"
+    ),
+    Fault(_DEPTH, "if start in seen:", "if False:", _PAGES + "test_files_that_end_early"),
     Fault("gpustats/decode/formats.py", "(weak or not entry.weak) and ", "", _EXTRAS + "test_qoi_and_tga"),
 ]
