@@ -282,7 +282,8 @@ class Decoder:
     def _decode_kind(self, kind: Format, data: bytes) -> tuple[NDArray[Any], str]:
         if kind.extra:
             needs(kind.extra, kind.name)
-        needs_alpha = self._alpha_masks or (self._mode == "RGBA" and b"tRNS" in data)  # imagecodecs does not get it
+        # imagecodecs does not get the chunk of a transparent colour
+        needs_alpha = self._alpha_masks or (self._mode == "RGBA" and kind.name == "PNG" and b"tRNS" in data)
         if kind.plain is not None and not needs_alpha and (plain := kind.plain(data)) is not None:
             self._admit_pixels(kind, data, plain.height, plain.width)
             pixels = _decode_with_imagecodecs(kind, plain)
@@ -294,6 +295,9 @@ class Decoder:
             if self._deep and kind.deep is not None:
                 return self._decode_deep(kind, data)
             raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
+        if not kind.pillow:
+            problem = option("alpha", "mask") if self._alpha_masks else "imagecodecs cannot decode it"
+            raise ImageError("unsupported" if self._alpha_masks else "corrupt", f"{kind.name}: {problem}")
         return self._decode_with_pillow(kind, data), PILLOW
 
     def _decode_with_pillow(self, kind: Format, data: bytes) -> NDArray[np.uint8]:

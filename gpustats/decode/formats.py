@@ -17,6 +17,7 @@ from gpustats.decode.depth import (
 )
 from gpustats.decode.extras import deep_dicom, deep_heic, dicom_size, heic_misfit
 from gpustats.decode.headers import jpeg_peak_bytes, png_damage, webp_size
+from gpustats.decode.jpegxl import jpegxl_misfit, jpegxl_size, plain_jpegxl
 from gpustats.decode.plain import Plain, plain_png, plain_webp
 from gpustats.decode.plain_tiff import plain_tiff
 
@@ -42,7 +43,7 @@ class Format:
     signature : bytes
         A regular expression for the first bytes of a file.
     pillow : str
-        Module and class of its decoder in Pillow, or with Pillow's interface; empty where every file is `deep`.
+        Module and class of its decoder in Pillow, or with Pillow's interface; empty where it has none.
     peak_bytes : int
         Bytes a pixel that Pillow's decoder takes at its peak, the array of 3 that comes out of it included; measured as
         peak RSS on images of 36 megapixels, for the worst mode and subsampling (tests/robust/test_limits.py).
@@ -197,6 +198,15 @@ FORMATS = {
             extra="heif",
             misfit=heic_misfit,
             deep=deep_heic,
+        ),
+        Format(
+            "JPEG XL",
+            (".jxl",),
+            rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+            peak_bytes=48,
+            size=jpegxl_size,
+            misfit=jpegxl_misfit,
+            plain=plain_jpegxl,
         ),
         Format("QOI", (".qoi",), rb"qoif", "PIL.QoiImagePlugin.QoiImageFile"),
         Format(

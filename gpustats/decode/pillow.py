@@ -9,6 +9,7 @@ import simplejpeg
 from PIL import Image, ImageFile
 
 from gpustats.decode.formats import Format, looks_cut_off, sniff
+from gpustats.decode.jpegxl import jpegxl_orientation
 from gpustats.failures import ImageError
 from gpustats.wording import option
 
@@ -79,6 +80,8 @@ def exif_orientation(data: bytes, by_pillow: bool) -> int:
         Where the metadata are damaged.
     """
     kind = sniff(data, weak=True)
+    if kind is not None and kind.name == "JPEG XL":
+        return jpegxl_orientation(data)
     if kind is None or not kind.pillow or (kind.name == "TIFF" and by_pillow):
         return 1
     try:

@@ -216,3 +216,40 @@ def test_qoi_and_tga(kind: str) -> None:
 def test_the_versions_of_extras_are_recorded() -> None:
     pydicom = pytest.importorskip("pydicom")
     assert versions()["pydicom"] == pydicom.__version__
+
+
+def jpegxl(array: Any, **options: Any) -> bytes:
+    if not imagecodecs.JPEGXL.available:
+        pytest.skip("this imagecodecs has no JPEG XL")
+    return bytes(imagecodecs.jpegxl_encode(array, **{"lossless": True, **options}))
+
+
+@pytest.mark.parametrize("size", [(33, 41), (1, 1), (8, 256), (64, 64), (120, 160), (513, 300), (700, 350)])
+def test_jpeg_xl(size: tuple[int, int]) -> None:
+    pixels = np.asarray(photo(*size))
+    for array in (pixels[..., :1], pixels, np.dstack([pixels, pixels[..., :1]])):
+        for options in ({}, {"usecontainer": True}):
+            data = jpegxl(array if array.shape[2] > 1 else array[..., 0].copy(), **options)
+            found, name, _ = decoded(data)
+            assert (np.array_equal(found, array), name) == (True, "imagecodecs")
+            assert peek(data) == ("JPEG XL", *size)
+            rgb = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+            assert np.array_equal(decoded(data, "RGB")[0], rgb)
+    with pytest.raises(ImageError, match="max_pixels=5"):
+        Decoder(5, MemoryBudget(1 << 30, 1)).decode(jpegxl(np.zeros((2, 3, 3), np.uint8)))
+
+
+def test_what_a_jpeg_xl_is_refused_for() -> None:
+    pixels = np.asarray(PHOTO)
+    assert refused(jpegxl(pixels.astype(np.uint16))) == "JPEG XL with 16 bits a sample; only 8 can be read"
+    assert "32 bits a sample, floats" in refused(jpegxl(pixels.astype(np.float32) / 255))
+    data = jpegxl(pixels)
+    refused(data[: len(data) // 2], reason="corrupt")
+    refused(data[:3], reason="truncated")
+    assert "alpha='mask'" in str(_raised(data, alpha_masks=True))
+
+
+def _raised(data: bytes, **options: Any) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        decoded(data, "RGB", **options)
+    return caught.value

@@ -123,6 +123,15 @@ def _deep_jpeg2000() -> list[bytes]:
     return [imagecodecs.jpeg2k_encode(array, level=0, codecformat=codec) for codec in ("jp2", "j2k")]
 
 
+def _jpegxls() -> list[bytes]:
+    array = np.asarray(photo(50, 70))
+    return [
+        imagecodecs.jpegxl_encode(array, lossless=True),
+        imagecodecs.jpegxl_encode(array[..., 0].copy(), distance=1.0),
+        imagecodecs.jpegxl_encode(np.dstack([array, array[..., :1]]), usecontainer=True),
+    ]
+
+
 def _heics() -> list[bytes]:
     import pillow_heif
 
@@ -283,6 +292,7 @@ DEEP: dict[str, Target] = {
     "TIFF": Target(_deep_tiffs, native_verdict, "tifffile"),
     "PNM": Target(_deep_pnms, native_verdict),
     "JPEG 2000": Target(_deep_jpeg2000, native_verdict),
+    "JPEG XL": Target(_jpegxls, native_verdict),
     "HEIC": Target(_heics, native_verdict, "pillow_heif"),
     "DICOM": Target(_dicoms, native_verdict, "pydicom"),
 }

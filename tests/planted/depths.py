@@ -118,7 +118,12 @@ FAULTS = [
         "if channels > 2 else _OPAQUE",
         _MODES + "test_rgba",
     ),
-    Fault("gpustats/decode/decoder.py", '(self._mode == "RGBA" and b"tRNS" in data)', "False", _MODES + "test_rgba"),
+    Fault(
+        "gpustats/decode/decoder.py",
+        '(self._mode == "RGBA" and kind.name == "PNG" and b"tRNS" in data)',
+        "False",
+        _MODES + "test_rgba",
+    ),
     Fault(
         "gpustats/decode/decoder.py",
         '            if self._mode != "RGBA":\n                image.info',
