@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
-from gpustats.definition import ALPHA, MODES, RGB, Definition
+from gpustats.definition import ALPHA, MODES, PAGES, RGB, Definition
 from gpustats.engines.device import open_engine
 from gpustats.engines.masks import Masks
 from gpustats.errors import OptionError
@@ -37,6 +37,7 @@ def compute(
     statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
     mode: Literal["RGB", "L", "RGBA", "native"] = "RGB",
     value_range: float | None = None,
+    pages: Literal["first", "all"] = "first",
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -104,6 +105,10 @@ def compute(
         bits are taken as they are. An image with a larger value fails as ``unsupported``, and so does one whose type
         cannot hold this value. Where it is given, the modes ``"RGB"`` and ``"L"`` measure images of more than 8 bits,
         too, at their depth. It changes the scale and no integer; results with different ones cannot be merged.
+    pages : {"first", "all"}
+        Which pages count of a file of several: a TIFF, an animation as GIF, WebP, APNG or AVIF. ``"all"`` measures each
+        as an image with a key of its own (``scan.tif/0``, ``scan.tif/1``); a damaged one is one failure. Overviews and
+        masks in a TIFF are no pages. Every file is then looked at before it is decoded.
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -264,6 +269,12 @@ def compute(
     [1.0, 0.0, 0.2]
     """
     _check_options(workers, on_error, changed, exif, mode)
+    if pages not in PAGES:
+        raise OptionError(f"{named('pages')} should be 'first' or 'all', got {pages!r}")
+    if pages == "all" and (isolate or mask is not None):
+        which = option("isolate", True) if isolate else named("mask")
+        what = f"{option('pages', 'all')} is not for {which}"
+        raise OptionError(f"{what}: this process makes the pages, and they have no masks")
     limit = FailureLimit(max_failures)
     sampling = Sampling(sample, tolerance, seed)
     by_tag = isinstance(nodata, str) and nodata == "tag"
@@ -278,6 +289,7 @@ def compute(
         color_order=color_order or RGB,
         transform=str(transform),
         exif_transpose=exif == "turn",
+        pages=pages,
         mode=mode,
         value_range=check_value_range(value_range),
         nodata=() if by_tag else check_nodata(nodata),
@@ -312,6 +324,10 @@ def compute(
         max_bytes=engine.max_bytes,
     )
     source = grouping.checked(lambda: open_source(data, options))
+    if pages == "all":
+        from gpustats.sources.pages import Paged
+
+        source = Paged(source, engine.max_bytes)
     if sampling.asked:
         source = Drawing(source, sampling)
     with ExitStack() as stack:

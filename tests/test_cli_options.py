@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 import gpustats
+from gpustats.decode.extras import EXTRAS
 from gpustats.engines.device import gpu_problem
 from gpustats.limits.interrupts import interrupt_on_terminate
 from tests.command_line import Done, commands, invoke
@@ -89,7 +91,8 @@ def last_line(done: Done) -> str:
 
 @case("", "--version")
 def test_version() -> None:
-    names = ("simplejpeg", "imagecodecs", "numpy", "pillow")
+    extras = [name for module, name in EXTRAS.values() if find_spec(module) is not None]
+    names = ("simplejpeg", "imagecodecs", "numpy", "pillow", *extras)
     decoders = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     assert invoke("--version") == Done(0, f"gpustats {gpustats.__version__} ({decoders})\n", "")
     assert "Usage" in invoke().out + invoke().err, "without a command: help"
@@ -186,7 +189,7 @@ def test_the_doctor_shows_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["gpustats"].startswith(f"{gpustats.__version__}, Python ")
     assert found["GPU"] == "not used: no device 0"
     assert re.fullmatch(r"cpu \(\d+ threads?\)", found["device"])
-    assert re.fullmatch(r"simplejpeg \S+, imagecodecs \S+, numpy \S+, pillow \S+", found["decoders"])
+    assert re.fullmatch(r"simplejpeg \S+, imagecodecs \S+, numpy \S+, pillow \S+.*", found["decoders"])
     assert re.fullmatch(r"\d+ that this process may use", found["cores"])
     assert re.fullmatch(r"\d+\.\d GiB available", found["memory"])
     assert found["parquet"].startswith("pyarrow ")
@@ -253,6 +256,15 @@ def test_mode(tmp_path: Path) -> None:
     assert (found["RGBA"]["channels"], found["native"]["channels"]) == (list("RGBA"), list("0123"))
     assert compute(tmp_path)["totals"] == found["RGB"]["totals"]
     assert invoke("compute", tmp_path, "--mode", "rgb").code == 2
+
+
+@case("compute", "--pages")
+def test_pages(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), (0, 0, shade)) for shade in (0, 255)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    assert [compute(tmp_path, "--pages", which)["images"] for which in ("first", "all")] == [1, 2]
+    done = invoke("compute", tmp_path, "--pages", "all", "--isolate")
+    assert (done.code, "--pages all is not for --isolate" in done.err) == (2, True)
 
 
 @case("compute", "--value-range")

@@ -10,7 +10,7 @@ import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import FORMATS, Form, Shown, report
 from gpustats.decode.transform import INTERPOLATIONS, RECIPES
-from gpustats.definition import ALPHA, MODES
+from gpustats.definition import ALPHA, MODES, PAGES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -44,6 +44,9 @@ __all__ = ["compute"]
     type=click.Choice(MODES),
     default="RGB",
     help="Measure encoded images as 8-bit RGB, as 8-bit grey (L), as RGB and alpha, or as they are stored.",
+)
+@click.option(
+    "--pages", type=click.Choice(PAGES), default="first", help="Measure the first page or frame of a file, or all."
 )
 @click.option(
     "--value-range",
