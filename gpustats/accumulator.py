@@ -17,6 +17,7 @@ from gpustats.run import order_of
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.options import Layout
 from gpustats.statistics import check_names
+from gpustats.statistics.binning import check_binning
 from gpustats.statistics.missing import check_value_range
 from gpustats.statistics.totals import Totals
 
@@ -34,6 +35,10 @@ class Accumulator:
     ----------
     statistics : sequence of str
         As in `gpustats.compute`.
+    histogram_range : (float, float), optional
+        The range of the histogram of float images, as in `gpustats.compute`.
+    bins : int, optional
+        How many bins it is divided into.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of the arrays and tensors, as in `gpustats.compute`.
     color_order : str, optional
@@ -63,6 +68,8 @@ class Accumulator:
         self,
         *,
         statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+        histogram_range: tuple[float, float] | None = None,
+        bins: int | None = None,
         layout: Layout = "auto",
         color_order: str | None = None,
         value_range: float | None = None,
@@ -70,8 +77,14 @@ class Accumulator:
     ) -> None:
         from gpustats.engines.cpu import CpuEngine  # Pillow and simplejpeg, which take time to import
 
+        names = check_names(statistics)
+        ends, count = check_binning(histogram_range, bins, names)
         self._definition = Definition(
-            color_order or RGB, value_range=check_value_range(value_range), statistics=check_names(statistics)
+            color_order or RGB,
+            value_range=check_value_range(value_range),
+            histogram_range=ends,
+            bins=count,
+            statistics=names,
         )
         memory = memory_in_flight(None)
         self._engine = CpuEngine(self._definition, workers=1, max_pixels=max_pixels, memory=memory, tell_after=math.inf)

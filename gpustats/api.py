@@ -23,6 +23,7 @@ from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names
+from gpustats.statistics.binning import check_binning
 from gpustats.statistics.missing import check_nodata, check_value_range
 from gpustats.wording import named, option
 
@@ -35,6 +36,8 @@ def compute(
     device: str = "auto",
     workers: int | None = None,
     statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+    histogram_range: tuple[float, float] | None = None,
+    bins: int | None = None,
     mode: Literal["RGB", "L", "RGBA", "native"] = "RGB",
     value_range: float | None = None,
     pages: Literal["first", "all"] = "first",
@@ -92,7 +95,14 @@ def compute(
         count).
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
-        (8-bit images) and ``"covariance"`` (images of 8- and 16-bit integers).
+        (of float images it needs `histogram_range`) and ``"covariance"`` (images of 8- and 16-bit integers).
+    histogram_range : (float, float), optional
+        Lowest and highest value of the histogram of float images, which count in bins of equal width as
+        `numpy.histogram` counts float64 values; those outside are counted on either side. Of 8- and 16-bit images every
+        value is counted, so they take no range.
+    bins : int, optional
+        How many bins `histogram_range` is divided into, from 1 to 65,536; by default 256. What is derived from them is
+        off by at most half a bin, which the result gives as ``stats.bin_error``.
     mode : {"RGB", "L", "RGBA", "native"}
         What encoded images are measured as. ``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's conversions to 8 bits; what
         they would clip is refused. Under ``"RGBA"`` alpha is measured as it is stored, and 255 where there is none.
@@ -130,7 +140,8 @@ def compute(
         Decode in processes of their own, so that a decoder that crashes or is killed for its memory costs one image.
         It fails as ``corrupt``.
     checkpoint : path-like, optional
-        A file that keeps what was read, about 200 bytes an image. The same call continues after an interruption of any
+        A file that keeps what was read, about 200 bytes an image, and for histograms of 16-bit and float images one to
+        three for each value that occurs. The same call continues after an interruption of any
         kind, and after a whole run reads only what is new or changed and leaves out what is gone. The result is the
         same as that of a run from the start.
     changed : {"mtime", "hash"}
@@ -283,6 +294,8 @@ def compute(
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
     _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
+    names = check_names(statistics)
+    ends, count = check_binning(histogram_range, bins, names)
     if transform.resize and mode == "RGBA":
         raise OptionError(f"{option('mode', mode)} measures alpha, and an image with alpha cannot be resized")
     definition = Definition(
@@ -296,7 +309,9 @@ def compute(
         nodata_tag=by_tag,
         alpha=alpha,
         mask="none" if masks is None else masks.kind,
-        statistics=check_names(statistics),
+        histogram_range=ends,
+        bins=count,
+        statistics=names,
     )
     grouping = Grouping(group_by, group)
     table_path = None if per_image is False else per_image

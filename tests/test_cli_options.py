@@ -246,6 +246,21 @@ def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
     assert "histogram, covariance" in invoke("compute", "--help").out
 
 
+@case("compute", "--histogram-range", "--bins")
+def test_histogram_range_and_bins(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[[-3.0], [0.1], [0.9], [1.0], [5.0]]], np.float32))
+    options = ("--layout", "HWC", "--statistics", "histogram", "--histogram-range", "-1", "1")
+    four = compute(tmp_path / "a.npy", *options, "--bins", "4")
+    assert four["histogram"] == [[0, 0, 1, 2]]
+    assert (four["definition"]["histogram_range"], four["definition"]["bins"]) == ([-1.0, 1.0], 4)
+    assert len(compute(tmp_path / "a.npy", *options)["histogram"][0]) == 256
+    assert invoke("compute", tmp_path / "a.npy", "--bins", "4") == Done(
+        2, "", "gpustats: error: --bins divides a range; give --histogram-range too\n"
+    )
+    assert invoke("compute", tmp_path / "a.npy", *options, "--bins", "many").code == 2
+    assert invoke("compute", tmp_path / "a.npy", "--histogram-range", "1").code == 2
+
+
 @case("compute", "--mode")
 def test_mode(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (255, 0, 0, 51)).save(tmp_path / "a.png")

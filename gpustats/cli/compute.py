@@ -26,6 +26,14 @@ __all__ = ["compute"]
     help=f"Compute these too: {', '.join(name for name in STATISTICS if name != ALWAYS)}. "
     "Several are separated by commas.",
 )
+@click.option(
+    "--histogram-range",
+    metavar="LOW HIGH",
+    type=float,
+    nargs=2,
+    help="Count the values of float images from LOW to HIGH, for --statistics histogram.",
+)
+@click.option("--bins", metavar="N", type=int, help="Divide --histogram-range into so many bins; by default 256.")
 @options.result_file("--json", help="Write the whole result as JSON to FILE, '-' for standard output.")
 @options.export_for(required=False)
 @options.scale

@@ -40,7 +40,8 @@ class ImageTable:
 
     The columns are ``key``, ``group``, ``height``, ``width``; for every channel (``R``) what the statistics say of one
     image: ``n_R`` values that count, ``mean_R``, ``std_R``, ``min_R``, ``max_R``, on [0, 1] for integers; with a
-    histogram also ``entropy_R``, ``clipped_share_low_R`` and ``clipped_share_high_R``; and ``reason`` and ``message``
+    histogram also ``entropy_R``, ``clipped_share_low_R`` and ``clipped_share_high_R`` (of floats
+    ``outside_share_low_R`` and ``outside_share_high_R``); and ``reason`` and ``message``
     of an image that failed, whose numbers are null. Images without a group have an empty text there, failed ones null.
 
     Parameters
