@@ -23,7 +23,10 @@ from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names
+from gpustats.statistics.duplicates import Contents, DuplicateHashes
 from gpustats.statistics.missing import check_nodata
+from gpustats.statistics.sharpness import Sharpness
+from gpustats.statistics.sizes import Sizes
 from gpustats.wording import named, option
 
 __all__ = ["compute"]
@@ -34,7 +37,7 @@ def compute(
     *,
     device: str = "auto",
     workers: int | None = None,
-    statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+    statistics: Sequence[Literal["moments", "histogram", "covariance", "sharpness", "sizes"]] = (),
     mode: Literal["RGB", "L", "native"] = "RGB",
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
@@ -51,6 +54,7 @@ def compute(
     group: str | None = None,
     per_image: str | os.PathLike[str] | bool | None = None,
     group_by: str | Callable[[str], object] | None = None,
+    duplicates: bool = False,
     root: str | os.PathLike[str] | None = None,
     suffixes: str | Sequence[str] | None = None,
     layout: Layout = "auto",
@@ -90,7 +94,8 @@ def compute(
         count).
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
-        (8-bit images) and ``"covariance"`` (8- and 16-bit images).
+        (8-bit images), ``"covariance"`` (8- and 16-bit images), ``"sharpness"`` (8- and 16-bit images, grey or RGB)
+        and ``"sizes"``, the distributions of width, height, bytes and the like, as ``stats.sizes``.
     mode : {"RGB", "L", "native"}
         What encoded images are measured as. ``"RGB"`` and ``"L"`` are Pillow's conversions to 8 bits; what they would
         clip is refused. ``"native"`` takes channels and depth as they are stored: grey, alpha and any number of bands,
@@ -143,13 +148,17 @@ def compute(
         label, class or the like; in WebDataset shards ``cls``.
     per_image : path-like or bool, optional
         Write a table with a row for every image to this file while the run goes on: Parquet (``.parquet``) or CSV
-        (``.csv``), with key, group, size, mean, std, min and max of each channel, and why an image failed. True gives
-        an Arrow table, ``stats.image_table``.
+        (``.csv``), with key, group, size, bytes, format, mean, std, min and max of each channel, and why an image
+        failed. True gives an Arrow table, ``stats.image_table``.
     group_by : str or callable, optional
         Compute the statistics of each group too, as ``stats.groups``: ``"folder"`` for the first-level subfolder,
         ``"label"`` for the group that the data names (see `group`), the name of a column (as `group`), or a function of
         the key that returns the group. Where the function raises, the image is a failure. Images without a group (None
         or an empty text) are in ``stats.groups[""]``.
+    duplicates : bool
+        Find images with the same content, as ``stats.duplicates``: files that are equal byte by byte, by the first half
+        of their SHA-256; of arrays and tensors type, shape and values count. It takes some 30 bytes an image, and 24
+        more at the end.
     root : str or PathLike, optional
         The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own
         folder; the paths in a Python list are by default relative to the working folder.
@@ -270,11 +279,14 @@ def compute(
         nodata_tag=by_tag,
         alpha=alpha,
         mask="none" if masks is None else masks.kind,
-        statistics=check_names(statistics),
+        statistics=_asked(statistics, color_order),
     )
+    tabled = per_image is not None and per_image is not False
+    # Rows hold more than the totals: what the table of images shows, also one of a later run with the same checkpoint.
+    rows = replace(definition, statistics=_of_rows(definition, tabled or checkpoint is not None, duplicates))
     engine = open_engine(
         device,
-        definition=definition,
+        definition=rows,
         workers=workers,
         max_pixels=max_pixels,
         memory=memory,
@@ -304,14 +316,12 @@ def compute(
             from gpustats.checkpoint.resume import Resumed
 
             settings = {"max_pixels": str(max_pixels), **_described(options)}
-            engine = stack.enter_context(
-                Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
-            )
+            engine = stack.enter_context(Resumed(engine, checkpoint, data, rows, settings, changed, sampling.asked))
         table = None
-        if per_image is not None and per_image is not False:
+        if per_image is not None and tabled:
             from gpustats.result.image_table import ImageTable
 
-            table = stack.enter_context(ImageTable(per_image, definition.statistics, color_order))
+            table = stack.enter_context(ImageTable(per_image, rows.statistics, color_order))
             on_failure.append(table.add)
         stats = Run(
             source,
@@ -324,6 +334,7 @@ def compute(
             on_failure=on_failure,
             grouped=grouping.totals(definition.statistics),
             group_of=grouping.function,
+            contents=Contents() if DuplicateHashes.name in rows.statistics else None,
             sinks=[] if table is None else [table],
         ).stats()
         return stats if table is None else replace(stats, image_table=table.arrow())
@@ -340,6 +351,24 @@ def _check_options(workers: int | None, on_error: str, changed: str, exif: str, 
         raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if exif not in ("ignore", "turn"):
         raise OptionError(f"{named('exif')} should be 'ignore' or 'turn', got {exif!r}")
+
+
+def _asked(statistics: Sequence[str], color_order: str | None) -> tuple[str, ...]:
+    names = check_names(statistics)
+    if Sharpness.name in names and color_order not in (None, RGB, "L"):
+        raise OptionError(
+            f"the statistic 'sharpness' is of the luma of RGB, not of {option('color_order', color_order)}; reverse the "
+            "channels of BGR images first: images[..., ::-1]"
+        )
+    return names
+
+
+def _of_rows(definition: Definition, kept: bool, duplicates: bool) -> tuple[str, ...]:
+    """Return the statistics that rows hold: those of the totals, and what is kept of single images."""
+    if not isinstance(duplicates, bool):
+        raise OptionError(f"{named('duplicates')} should be True or False, got {duplicates!r}")
+    more = [*([Sizes.name] if kept else []), *([DuplicateHashes.name] if duplicates else [])]
+    return check_names([*definition.statistics, *more])
 
 
 def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: bool, checkpoint: bool) -> None:

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpustats.decode import decoder as decode
 from gpustats.decode.transform import Transform, turned
@@ -19,6 +20,7 @@ from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
 from gpustats.engines.masks import Masks
+from gpustats.engines.originals import original
 from gpustats.engines.resample import resampler_of
 from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.engines.small_files import SMALL, Found, SmallFiles
@@ -26,6 +28,7 @@ from gpustats.failures import Failure, ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
 from gpustats.sources.items import Item, Pixels
+from gpustats.statistics import of_originals
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
 from gpustats.wording import option
@@ -78,7 +81,8 @@ class CpuEngine:
         self._masks = masks
         self._resampler = resampler_of(self._transform)
         self._prepares = self._transform != Transform() or masks is not None
-        self._only_on_host = self._prepares or bool(definition.nodata)
+        self._of_originals = of_originals(definition.statistics)
+        self._only_on_host = self._prepares or bool(definition.nodata) or self._of_originals
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -166,20 +170,21 @@ class CpuEngine:
         with closing(files.samples(batch)) as samples:
             for (key, group, item), found in samples:
                 try:
-                    pixels, name = self._pixels(item, found, decoder, files)
+                    pixels, name, data = self._pixels(item, found, decoder, files)
                     if name == "none" and is_on_device(pixels):
                         if not self._only_on_host:
                             on_device.append((key, group, pixels))
                             continue
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
+                    came = original(data, pixels) if self._of_originals else None
                     if self._prepares:
                         pixels = self._prepared(key, pixels)
-                    rows.add(key, group, pixels)
+                    rows.add(key, group, pixels, came)
                     by_decoder[name] += 1
                 except ImageError as error:
                     failures.append(Failure(key, error.reason, str(error)))
                 finally:
-                    pixels = _NOTHING  # freed before others may take their memory
+                    pixels, data, came = _NOTHING, None, None  # freed before others may take their memory
                     decoder.release()
                 if time.monotonic() > until or stop.is_set():
                     break
@@ -200,14 +205,14 @@ class CpuEngine:
         found: Found | None,
         decoder: decode.Decoder,
         files: SmallFiles,
-    ) -> tuple[Pixels, str]:
-        """Return the pixels of an image, and which decoder made them."""
+    ) -> tuple[Pixels, str, bytes | NDArray[np.uint8] | None]:
+        """Return the pixels of an image, which decoder made them, and the file, None where it is none."""
         if found is None:
             loaded = load(item, self.max_bytes, decoder.expect_file)
             if not isinstance(loaded, bytes):
                 decode.check_size(loaded.shape[0], loaded.shape[1], self._max_pixels)
                 decode.check_array(loaded, self._definition.mode)
-                return loaded, "none"
+                return loaded, "none", None
             files.in_a_row = files.in_a_row + 1 if len(loaded) <= SMALL else 0
             found = loaded, None
         data, ordinary = found
@@ -217,4 +222,4 @@ class CpuEngine:
         pixels, name = decoder.decode(data, ordinary)
         if self._definition.exif_transpose:
             pixels = turned(pixels, decode.exif_orientation(bytes(data), name == decode.PILLOW))
-        return pixels, name
+        return pixels, name, data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,9 +17,10 @@ from gpustats.engines import dali
 from gpustats.engines.base import Outcome
 from gpustats.engines.feed import Stopped
 from gpustats.engines.gpu_batch import CHANNELS, KIND, POISON, BatchReducer, EncodedBatch, EncodedImage, PendingBatch
+from gpustats.engines.originals import columns_of_files
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.errors import GpustatsError
-from gpustats.statistics.base import Columns
+from gpustats.statistics.base import Columns, Statistic
 from gpustats.statistics.rows import Rows
 
 __all__ = ["BuildPipeline", "Counters", "Session", "Supply", "sample_pointers"]
@@ -104,6 +105,8 @@ class Session:
         Added to.
     spot_check : SpotCheck
         Compares some images with the CPU decoder.
+    statistics : sequence of Statistic
+        What is measured; those that read files are measured here.
     """
 
     def __init__(
@@ -115,7 +118,9 @@ class Session:
         build: BuildPipeline,
         counters: Counters,
         spot_check: SpotCheck,
+        statistics: Sequence[Statistic] = (),
     ) -> None:
+        self._statistics = statistics
         self._feed = feed
         self._emit = emit
         self._reducer = reducer
@@ -312,6 +317,7 @@ class Session:
         """Emit the rows of the oldest batch in reduction. All that can fail comes before it leaves the books, so that
         it is emitted once or not at all."""
         good = written(columns)
+        columns = {**columns, **columns_of_files(self._statistics, batch.files(), len(batch))}
         unwritten = [(batch, i) for i in np.flatnonzero(~good).tolist()]
         failures = []
         refused = self._spot_check.check(self._counters.batches + 1, batch, columns, good)

@@ -8,19 +8,25 @@ from collections.abc import Iterable
 from gpustats.errors import DataError, OptionError
 from gpustats.statistics.base import Kind, Number, Statistic
 from gpustats.statistics.covariance import Covariance
+from gpustats.statistics.duplicates import DuplicateHashes
 from gpustats.statistics.float_moments import FloatMoments
 from gpustats.statistics.histogram import Histogram
 from gpustats.statistics.moments import Moments
+from gpustats.statistics.sharpness import Sharpness
+from gpustats.statistics.sizes import Sizes
 
-__all__ = ["ALWAYS", "STATISTICS", "catalogue", "check_names", "for_kind"]
+__all__ = ["ALWAYS", "STATISTICS", "catalogue", "check_names", "for_kind", "of_originals"]
 
 ALWAYS = "moments"
 """The statistic that every run has."""
 
 STATISTICS: dict[str, tuple[type[Statistic], ...]] = {
     "moments": (Moments, FloatMoments),
+    "sizes": (Sizes,),
     "histogram": (Histogram,),
     "covariance": (Covariance,),
+    "sharpness": (Sharpness,),
+    "duplicates": (DuplicateHashes,),
 }
 """The classes of every statistic by name; the first that takes a kind of image measures it."""
 
@@ -57,6 +63,11 @@ def for_kind(names: tuple[str, ...], kind: Kind) -> tuple[Statistic, ...]:
         Where a statistic cannot be had of such images.
     """
     return tuple(_choose(name, kind) for name in names)
+
+
+def of_originals(names: Iterable[str]) -> bool:
+    """Return whether some of these statistics read images as they came: their files."""
+    return any(statistic.of_original for name in names for statistic in STATISTICS[name])
 
 
 def _choose(name: str, kind: Kind) -> Statistic:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gpustats.errors import DataError
 from gpustats.saved import finite, natural
+from gpustats.statistics.original import Whole
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
@@ -81,8 +82,8 @@ class Number:
     name : str
         The attribute of a result, with a dot below a namespace: ``std``, ``per_image.std``.
     value : callable
-        Takes the view of a part and returns nested lists of `Fraction`, int or float, one entry a channel (or what
-        `shape` says), in units of pixel values.
+        Takes the view of a part and returns nested lists of `Fraction`, int or float, one entry a channel, or what
+        `shape` says, in units of pixel values.
     says : str
         One line for tables.
     formula : str
@@ -94,7 +95,7 @@ class Number:
     root : bool
         Whether the square root of `value` is taken.
     shape : tuple of str
-        ``("C",)`` for a number a channel.
+        ``("C",)`` for a number a channel, ``()`` for one of the whole image.
     dtype : str
         Of the array.
     in_table : bool
@@ -102,7 +103,7 @@ class Number:
     """
 
     name: str
-    value: Callable[[View], Sequence[Any]]
+    value: Callable[[View], Any]
     says: str
     formula: str
     used_by: str = ""
@@ -126,7 +127,7 @@ class Number:
         rounded = float(unit) ** (self.power / (1 + self.root))
 
         def one(value: Any) -> Any:
-            if isinstance(value, list):
+            if isinstance(value, list | tuple):
                 return [one(part) for part in value]
             if isinstance(value, float):
                 return (math.sqrt(value) if self.root else value) * rounded
@@ -136,7 +137,7 @@ class Number:
             number = float(value * exact)
             return math.sqrt(number) if self.root else number
 
-        return np.array(one(list(self.value(view))), dtype=self.dtype)
+        return np.array(one(self.value(view)), dtype=self.dtype)
 
 
 class Statistic:
@@ -165,6 +166,11 @@ class Statistic:
     whole_pixels : bool
         Whether a kernel needs the channels of a pixel together. Others are given planes one by one where images lie in
         memory so.
+    whole : bool
+        Whether `measure` fills a row from an image as a whole, where it has a shape, neighbours and a file, and not
+        `kernel` from its values.
+    of_original : bool
+        Whether `measure` reads nothing but the image as it came (`Whole.source`): its file, before it was resized.
     outputs : frozenset of str or None
         What the CUDA kernels have to compute beside sums and extremes: ``"histogram"``, ``"cross"``. None where there
         is no CUDA kernel.
@@ -177,6 +183,8 @@ class Statistic:
     later: ClassVar[frozenset[str]] = frozenset()
     numbers: ClassVar[tuple[Number, ...]] = ()
     whole_pixels: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    of_original: ClassVar[bool] = False
     outputs: ClassVar[frozenset[str] | None] = None
 
     def __init__(self, kind: Kind) -> None:
@@ -203,6 +211,10 @@ class Statistic:
         `channels` interleaved channels, the row to fill, the channel of the image that the first of these is, and the
         columns, each of shape (N, ...).
         """
+        raise NotImplementedError
+
+    def measure(self, image: Whole, row: int, columns: Columns) -> None:
+        """Fill a row of the columns from an image as a whole; see `whole`."""
         raise NotImplementedError
 
     def on_gpu(self, outputs: Outputs) -> Columns:
@@ -236,6 +248,13 @@ class Statistic:
         """Return what the table of images says of each row: by name, an array (N, C), and how it scales with values.
 
         In units of pixel values; the second is the power of the unit, as in `Number`.
+        """
+        return {}
+
+    def of_whole_images(self, columns: Columns, channels: Sequence[str]) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return what the table says of all channels of a row together: by name, an array (N,), and how it scales.
+
+        Numbers or texts; what is masked is null. `channels` are the names of the channels.
         """
         return {}
 

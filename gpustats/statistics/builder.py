@@ -14,6 +14,7 @@ from gpustats.statistics import for_kind
 from gpustats.statistics.base import Kind, Statistic
 from gpustats.statistics.compiled import at_first
 from gpustats.statistics.missing import present, valid_values
+from gpustats.statistics.original import Original, Whole
 from gpustats.statistics.rows import NO_ROWS, Rows, mixture
 
 __all__ = ["RowBuilder"]
@@ -52,10 +53,11 @@ class RowBuilder:
         self._kind: Kind | None = None
         self._own: list[dict[str, NDArray[Any]]] = []  # columns of each statistic
         self._calls: list[tuple[Any, bool, tuple[NDArray[Any], ...]]] = []  # kernel, whole pixels, columns
+        self._whole: list[tuple[Statistic, dict[str, NDArray[Any]]]] = []  # those that measure whole images
         self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
         self._most_values = 0  # in one of these that no statistic finds too large
 
-    def add(self, key: str, group: str, pixels: NDArray[Any]) -> None:
+    def add(self, key: str, group: str, pixels: NDArray[Any], original: Original | None = None) -> None:
         """Measure one image.
 
         Parameters
@@ -64,6 +66,8 @@ class RowBuilder:
             Its name and group.
         pixels : ndarray of uint8, uint16, float16, float32 or float64, shape (H, W) or (H, W, C)
             Of any strides and byte order. Masked values, NaN and infinity are left out.
+        original : Original, optional
+            What the image is, for statistics that want to know; by default its pixels.
 
         Raises
         ------
@@ -84,13 +88,15 @@ class RowBuilder:
             flat, channels = pixels.reshape(-1), pixels.shape[2]
             for kernel, _, columns in self._calls:
                 kernel(flat, channels, row, 0, *columns)
+            if self._whole:
+                self._fill_whole(row, Whole(pixels, None, original))
         else:
-            self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels)
+            self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels, original)
         self._size[0, row], self._size[1, row] = pixels.shape[:2]
         self._keys.append(key)
         self._groups.append(group)
 
-    def _measure(self, key: str, row: int, pixels: NDArray[Any]) -> None:
+    def _measure(self, key: str, row: int, pixels: NDArray[Any], original: Original | None) -> None:
         """Check an image, and fill its row."""
         dtype = pixels.dtype.newbyteorder("=")
         if dtype not in _MEASURED:
@@ -119,9 +125,14 @@ class RowBuilder:
             valid &= np.isfinite(values)
         if valid is not None:
             self._fill_valid(row, values.astype(wanted, copy=False), valid)
+        self._fill_whole(row, Whole(values, valid, original))
         problem = self._problem(statistics, row)
         if problem:
             raise ImageError("corrupt", problem)
+
+    def _fill_whole(self, row: int, image: Whole) -> None:
+        for statistic, columns in self._whole:
+            statistic.measure(image, row, columns)
 
     def _problem(self, statistics: Sequence[Statistic], row: int) -> str | None:
         """Return what a statistic finds wrong with a row."""
@@ -171,7 +182,9 @@ class RowBuilder:
         self._calls = [
             (at_first(statistic.kernel()), statistic.whole_pixels, tuple(own.values()))
             for statistic, own in zip(statistics, self._own, strict=True)
+            if not statistic.whole
         ]
+        self._whole = [pair for pair in zip(statistics, self._own, strict=True) if pair[0].whole]
         if kind.dtype == "uint8" and not self._nodata:
             self._like = (kind.channels,)
             self._most_values = min(statistic.most_pixels for statistic in statistics)

@@ -124,6 +124,32 @@ class Covariance(Statistic):
             {"n": n, "sum": total, "products": products} for (n,), total, products in zip(counts, *sums, strict=True)
         ]
 
+    def of_whole_images(self, columns: Columns, channels: Sequence[str]) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return how colourful each image is, where the channels are red, green and blue in any order.
+
+        D. Hasler, S. Suesstrunk: Measuring colourfulness in natural images. SPIE 5007 (2003),
+        https://doi.org/10.1117/12.477378, M(3): with rg = R - G and yb = (R + G) / 2 - B, the root of the sum of their
+        variances, and 0.3 times the root of the sum of their squared means.
+        """
+        if sorted(channels) != ["B", "G", "R"]:
+            return {}
+        n, total, products = (columns[name].astype(object) for name in ("n", "sum", "products"))  # as long as it takes
+        r, g, b = (channels.index(name) for name in "RGB")
+        place = {pair: i for i, pair in enumerate(_pairs(3))}
+
+        def product(i: int, j: int) -> Any:
+            return products[:, place[min(i, j), max(i, j)]]
+
+        rg = total[:, r] - total[:, g]
+        yb = total[:, r] + total[:, g] - 2 * total[:, b]  # twice as much
+        rg_squared = product(r, r) - 2 * product(r, g) + product(g, g)
+        yb_squared = product(r, r) + product(g, g) + 4 * product(b, b)
+        yb_squared += 2 * product(r, g) - 4 * product(r, b) - 4 * product(g, b)
+        squares = 4 * n * n
+        spread = (4 * (n * rg_squared - rg * rg) + n * yb_squared - yb * yb) / squares
+        middle = (4 * rg * rg + yb * yb) / squares
+        return {"colorfulness": (np.sqrt(spread.astype(np.float64)) + 0.3 * np.sqrt(middle.astype(np.float64)), 1)}
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a total."""
         channels = self.kind.channels
