@@ -156,8 +156,8 @@ def compute(
         the key that returns the group. Where the function raises, the image is a failure. Images without a group (None
         or an empty text) are in ``stats.groups[""]``.
     duplicates : bool
-        Find images with the same content, as ``stats.duplicates``: files that are equal byte by byte, by the first half
-        of their SHA-256; of arrays and tensors type, shape and values count. It takes some 30 bytes an image, and 24
+        Find images with the same content, as ``stats.duplicates``: files that are equal byte by byte, by a hash of
+        128 bits (XXH3); of arrays and tensors type, shape and values count. It takes some 30 bytes an image, and 24
         more at the end.
     root : str or PathLike, optional
         The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own

@@ -18,7 +18,7 @@ from gpustats.statistics.original import Whole
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["Column", "Columns", "Kind", "Number", "Part", "Statistic", "View", "over"]
+__all__ = ["Column", "Columns", "Given", "Kind", "Number", "Part", "Statistic", "View", "over"]
 
 Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
 """Columns of rows by name, each of shape (N, ...)."""
@@ -64,6 +64,24 @@ class Kind:
     def __str__(self) -> str:
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
         return f"{channels} of {'floats' if self.is_float else f'{self.max_value.bit_length()} bits'}"
+
+
+class Given(NamedTuple):
+    """How a statistic is made from another one that is measured anyway.
+
+    Attributes
+    ----------
+    name : str
+        Of the other statistic.
+    derive : callable
+        Fills a row: ``derive(row, *columns of the other, *own columns)``.
+    kernel : callable or None
+        Fills what is not derived, from the pixels; None where nothing is left.
+    """
+
+    name: str
+    derive: Any
+    kernel: Any = None
 
 
 class Column(NamedTuple):
@@ -212,6 +230,10 @@ class Statistic:
         columns, each of shape (N, ...).
         """
         raise NotImplementedError
+
+    def given(self, names: tuple[str, ...]) -> Given | None:
+        """Return how it is made from another of these statistics on the CPU; None where it takes its own kernel."""
+        return None
 
     def measure(self, image: Whole, row: int, columns: Columns) -> None:
         """Fill a row of the columns from an image as a whole; see `whole`."""

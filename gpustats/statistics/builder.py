@@ -12,7 +12,7 @@ from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.statistics import for_kind
 from gpustats.statistics.base import Kind, Statistic
-from gpustats.statistics.compiled import at_first
+from gpustats.statistics.compiled import at_first, ready
 from gpustats.statistics.missing import present, valid_values
 from gpustats.statistics.original import Original, Whole
 from gpustats.statistics.rows import NO_ROWS, Rows, mixture
@@ -53,6 +53,7 @@ class RowBuilder:
         self._kind: Kind | None = None
         self._own: list[dict[str, NDArray[Any]]] = []  # columns of each statistic
         self._calls: list[tuple[Any, bool, tuple[NDArray[Any], ...]]] = []  # kernel, whole pixels, columns
+        self._derived: list[tuple[Any, tuple[NDArray[Any], ...]]] = []  # from columns of others to columns
         self._whole: list[tuple[Statistic, dict[str, NDArray[Any]]]] = []  # those that measure whole images
         self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
         self._most_values = 0  # in one of these that no statistic finds too large
@@ -88,8 +89,8 @@ class RowBuilder:
             flat, channels = pixels.reshape(-1), pixels.shape[2]
             for kernel, _, columns in self._calls:
                 kernel(flat, channels, row, 0, *columns)
-            if self._whole:
-                self._fill_whole(row, Whole(pixels, None, original))
+            if self._derived or self._whole:
+                self._finish(row, Whole(pixels, None, original))
         else:
             self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels, original)
         self._size[0, row], self._size[1, row] = pixels.shape[:2]
@@ -125,12 +126,15 @@ class RowBuilder:
             valid &= np.isfinite(values)
         if valid is not None:
             self._fill_valid(row, values.astype(wanted, copy=False), valid)
-        self._fill_whole(row, Whole(values, valid, original))
+        self._finish(row, Whole(values, valid, original))
         problem = self._problem(statistics, row)
         if problem:
             raise ImageError("corrupt", problem)
 
-    def _fill_whole(self, row: int, image: Whole) -> None:
+    def _finish(self, row: int, image: Whole) -> None:
+        """Fill what is not filled by kernels from pixel values alone."""
+        for derive, both in self._derived:
+            derive(row, *both)
         for statistic, columns in self._whole:
             statistic.measure(image, row, columns)
 
@@ -179,11 +183,16 @@ class RowBuilder:
             {name: np.empty((self._count, *column.shape), column.dtype) for name, column in s.columns().items()}
             for s in statistics
         ]
-        self._calls = [
-            (at_first(statistic.kernel()), statistic.whole_pixels, tuple(own.values()))
-            for statistic, own in zip(statistics, self._own, strict=True)
-            if not statistic.whole
-        ]
+        columns = {s.name: tuple(own.values()) for s, own in zip(statistics, self._own, strict=True)}
+        self._calls, self._derived = [], []
+        for statistic in statistics:
+            own = columns[statistic.name]
+            if (given := statistic.given(self._names)) is not None:
+                self._derived.append((ready(given.derive), (*columns[given.name], *own)))
+                if given.kernel is not None:
+                    self._calls.append((at_first(given.kernel), statistic.whole_pixels, own))
+            elif not statistic.whole:
+                self._calls.append((at_first(statistic.kernel()), statistic.whole_pixels, own))
         self._whole = [pair for pair in zip(statistics, self._own, strict=True) if pair[0].whole]
         if kind.dtype == "uint8" and not self._nodata:
             self._like = (kind.channels,)

@@ -1,13 +1,12 @@
 """Which images have the same content: a hash of each, and the keys that share one.
 
-What is hashed is the file, byte by byte, or of an image that is no file its type, shape and values. The hash is the
-first half of SHA-256 (FIPS 180-4): among a billion images, the probability that two different ones share 128 bits is
-below 1e-20. SHA-256 takes half the time of BLAKE2b where the processor has instructions for it.
+What is hashed is the file, byte by byte, or of an image that is no file its type, shape and values. Its hash is the
+128-bit XXH3: among a billion images, the probability that two different ones share it is below 1e-20. It is not made to
+withstand somebody who forges a file with the hash of another. It takes an eighth of the time of SHA-256.
 """
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import marshal
 import zlib
@@ -35,7 +34,6 @@ SETS_LISTED = 1000
 KEYS_LISTED = 100
 """Keys of a set that a result lists, the first in their order; all are counted."""
 
-_BYTES = 16
 _TOGETHER = 16384  # keys that are compressed together
 
 
@@ -66,18 +64,20 @@ class DuplicateHashes(Statistic):
 
 
 def _hash(image: Original) -> bytes:
+    import xxhash
+
     if image.format:
-        return hashlib.sha256(image.data).digest()[:_BYTES]
+        return xxhash.xxh3_128_digest(image.data)
     pixels = image.data
     masked = isinstance(pixels, np.ma.MaskedArray)
     values = np.ascontiguousarray(np.ma.getdata(pixels))
     values = values.astype(values.dtype.newbyteorder("<"), copy=False)
     shape = (*values.shape, 1)[:3]
-    found = hashlib.sha256(f"{values.dtype.str} {shape}".encode())
+    found = xxhash.xxh3_128(f"{values.dtype.str} {shape}".encode())
     found.update(values.tobytes())
     if masked:
         found.update(np.packbits(np.ma.getmaskarray(pixels)).tobytes())
-    return found.digest()[:_BYTES]
+    return found.digest()
 
 
 @dataclass(frozen=True, slots=True)
