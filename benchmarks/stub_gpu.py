@@ -104,13 +104,13 @@ class StubReducer:
 
     name = "stub"
 
-    def __init__(self, device_id: int = 0, statistics: tuple[str, ...] = ("moments",)) -> None:
+    def __init__(self, device_id: int = 0, statistics: tuple[str, ...] = ("moments",), per_image: bool = True) -> None:
         from gpustats.engines.gpu_batch import KIND
         from gpustats.engines.on_gpu import wanted
         from gpustats.statistics import for_kind
 
         self.statistics = for_kind(statistics, KIND)
-        self._outputs = wanted(self.statistics)
+        self._outputs = wanted(self.statistics, per_image)
 
     def launch(
         self, pointers: NDArray[np.uint64], heights: NDArray[np.uint64], widths: NDArray[np.uint64]
@@ -138,7 +138,16 @@ class _StubPending:
         views["sums"][:, 3:6] = plan.row_pixels[:, None] * _SQUARE
         views["extremes"][..., 0] = _FROM_TOP
         views["extremes"][..., 1] = _HIGH
-        return columns_of(self._reducer.statistics, finish(plan, buffer))
+        if plan.histogram:
+            views["histogram"][:, :, _MEAN] = plan.row_pixels.sum() if plan.pooled else plan.row_pixels[:, None]
+        self._outputs = finish(plan, buffer)
+        return columns_of(self._reducer.statistics, self._outputs)
+
+    def folded(self, left_out: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the totals of what a kernel could have added up."""
+        from gpustats.engines.on_gpu import pooled_parts
+
+        return pooled_parts(self._reducer.statistics, self._outputs, left_out)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from gpustats.errors import (
 from gpustats.failures import Failure
 from gpustats.install import __version__
 from gpustats.result.stats import Stats, merge
-from gpustats.run import AllImagesFailed, Interrupted, TooManyFailures
+from gpustats.run import AllImagesFailed, Interrupted, SourceStopped, TooManyFailures
 
 if TYPE_CHECKING:
     from gpustats.inspection.inspect import inspect
@@ -47,6 +47,7 @@ __all__ = [
     "Interrupted",
     "MergeError",
     "OptionError",
+    "SourceStopped",
     "Stats",
     "TooManyFailures",
     "__version__",

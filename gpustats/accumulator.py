@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from gpustats.definition import RGB, Definition
@@ -16,6 +17,7 @@ from gpustats.run import order_of
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.options import Layout
 from gpustats.statistics import check_names
+from gpustats.statistics.missing import check_value_range
 from gpustats.statistics.totals import Totals
 
 __all__ = ["Accumulator"]
@@ -24,7 +26,7 @@ __all__ = ["Accumulator"]
 class Accumulator:
     """Adds up images that a program has anyway, such as the batches of a training loop.
 
-    The result is that of `gpustats.compute` over all images together, bit for bit for 8- and 16-bit integers, however
+    The result is that of `gpustats.compute` over all images together, bit for bit for integers, however
     they were divided into calls. Images are measured in the thread that calls. An accumulator is for one thread at a
     time.
 
@@ -36,6 +38,8 @@ class Accumulator:
         The axes of the arrays and tensors, as in `gpustats.compute`.
     color_order : str, optional
         The order of the channels, as in `gpustats.compute`: ``"BGR"`` for images that OpenCV has read.
+    value_range : float, optional
+        The pixel value that is shown as 1.0, as in `gpustats.compute`.
     max_pixels : int
         Images with more pixels fail as ``too_large``.
 
@@ -61,15 +65,17 @@ class Accumulator:
         statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
         layout: Layout = "auto",
         color_order: str | None = None,
+        value_range: float | None = None,
         max_pixels: int = 512_000_000,
     ) -> None:
-        from gpustats.decode.decoder import Decoder  # Pillow and simplejpeg, which take time to import
-        from gpustats.engines.cpu import CpuEngine
+        from gpustats.engines.cpu import CpuEngine  # Pillow and simplejpeg, which take time to import
 
-        self._definition = Definition(color_order or RGB, statistics=check_names(statistics))
+        self._definition = Definition(
+            color_order or RGB, value_range=check_value_range(value_range), statistics=check_names(statistics)
+        )
         memory = memory_in_flight(None)
         self._engine = CpuEngine(self._definition, workers=1, max_pixels=max_pixels, memory=memory, tell_after=math.inf)
-        self._decoder = Decoder(max_pixels, MemoryBudget(memory, workers=1))
+        self._decoder = self._engine.decoder(MemoryBudget(memory, workers=1))
         self._options = SourceOptions(layout=layout, color_order=color_order, max_bytes=self._engine.max_bytes)
         self._totals = Totals(self._definition.statistics)
         self._failures = FailureLog()
@@ -132,6 +138,7 @@ class Accumulator:
         """Return the statistics of all images so far; later updates do not change it."""
         totals = Totals(self._definition.statistics)
         totals.merge(self._totals)
-        definition = Definition(order_of(totals.kind, self._options.color_order), statistics=totals.statistics)
+        order = order_of(totals.kind, self._options.color_order)
+        definition = replace(self._definition, color_order=order, statistics=totals.statistics)
         run = {"source": "Accumulator", "gpustats": __version__, **self._engine.report()}
         return Stats(totals, definition, self._failures.merged(FailureLog()), dict(self._skipped), (run,))

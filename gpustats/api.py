@@ -24,7 +24,7 @@ from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names
 from gpustats.statistics.duplicates import Contents, DuplicateHashes
-from gpustats.statistics.missing import check_nodata
+from gpustats.statistics.missing import check_nodata, check_value_range
 from gpustats.statistics.sharpness import Sharpness
 from gpustats.statistics.sizes import Sizes
 from gpustats.wording import named, option
@@ -38,7 +38,8 @@ def compute(
     device: str = "auto",
     workers: int | None = None,
     statistics: Sequence[Literal["moments", "histogram", "covariance", "sharpness", "sizes"]] = (),
-    mode: Literal["RGB", "L", "native"] = "RGB",
+    mode: Literal["RGB", "L", "RGBA", "native"] = "RGB",
+    value_range: float | None = None,
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -94,13 +95,20 @@ def compute(
         count).
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
-        (8-bit images), ``"covariance"`` (8- and 16-bit images), ``"sharpness"`` (8- and 16-bit images, grey or RGB)
-        and ``"sizes"``, the distributions of width, height, bytes and the like, as ``stats.sizes``.
-    mode : {"RGB", "L", "native"}
-        What encoded images are measured as. ``"RGB"`` and ``"L"`` are Pillow's conversions to 8 bits; what they would
-        clip is refused. ``"native"`` takes channels and depth as they are stored: grey, alpha and any number of bands,
-        8 and 16 bits and floats, from PNG, TIFF, PNM and JPEG 2000; a palette counts as its colours. Arrays, tensors
-        and PIL images are always taken as they are.
+        (8-bit images), ``"covariance"`` (integers of 8 and 16 bits), ``"sharpness"`` (the same, grey or RGB), and
+        ``"sizes"``, the distributions of width, height, bytes and the like, as ``stats.sizes``.
+    mode : {"RGB", "L", "RGBA", "native"}
+        What encoded images are measured as. ``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's conversions to 8 bits; what
+        they would clip is refused. Under ``"RGBA"`` alpha is measured as it is stored, and 255 where there is none.
+        ``"native"`` takes channels and depth as they are stored: grey, alpha and any number of bands, integers and
+        floats, from PNG, TIFF, PNM and JPEG 2000; a palette counts as its colours. Arrays, tensors and PIL images are
+        always taken as they are.
+    value_range : float, optional
+        The pixel value that is shown as 1.0: 4095 for images of 12 bits that are stored with 16. By default what the
+        file says (PNM, JPEG 2000), else 255 for uint8 and 65535 for uint16; floats, signed integers and those of 32
+        bits are taken as they are. An image with a larger value fails as ``unsupported``, and so does one whose type
+        cannot hold this value. Where it is given, the modes ``"RGB"`` and ``"L"`` measure images of more than 8 bits,
+        too, at their depth. It changes the scale and no integer; results with different ones cannot be merged.
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -232,6 +240,9 @@ def compute(
     AllImagesFailed
         A `DataError`, where every image failed; it carries their failures. So does a wrong `column`, `feature`, `group`
         or `layout`.
+    SourceStopped
+        A `DataError`, where a loader, a dataset or an iterable raised an error in the middle, or changed its length; it
+        carries the partial result.
     DataError
         Where the data does not exist or holds no image, or does not use an option that was given; under
         ``on_error="raise"`` for the first image that fails;
@@ -270,20 +281,25 @@ def compute(
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
     _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
+    if transform.resize and mode == "RGBA":
+        raise OptionError(f"{option('mode', mode)} measures alpha, and an image with alpha cannot be resized")
     definition = Definition(
         color_order=color_order or RGB,
         transform=str(transform),
         exif_transpose=exif == "turn",
         mode=mode,
+        value_range=check_value_range(value_range),
         nodata=() if by_tag else check_nodata(nodata),
         nodata_tag=by_tag,
         alpha=alpha,
         mask="none" if masks is None else masks.kind,
         statistics=_asked(statistics, color_order),
     )
-    tabled = per_image is not None and per_image is not False
+    grouping = Grouping(group_by, group)
+    table_path = None if per_image is False else per_image
     # Rows hold more than the totals: what the table of images shows, also one of a later run with the same checkpoint.
-    rows = replace(definition, statistics=_of_rows(definition, tabled or checkpoint is not None, duplicates))
+    kept = table_path is not None or checkpoint is not None
+    rows = replace(definition, statistics=_of_rows(definition, kept, duplicates))
     engine = open_engine(
         device,
         definition=rows,
@@ -293,8 +309,8 @@ def compute(
         isolate=isolate,
         gpu_options=gpu_options,
         masks=masks,
+        per_image=table_path is not None or grouping.asked or checkpoint is not None,
     )
-    grouping = Grouping(group_by, group)
     options = SourceOptions.of(
         column=column,
         feature=feature,
@@ -318,10 +334,11 @@ def compute(
             settings = {"max_pixels": str(max_pixels), **_described(options)}
             engine = stack.enter_context(Resumed(engine, checkpoint, data, rows, settings, changed, sampling.asked))
         table = None
-        if per_image is not None and tabled:
+        if table_path is not None:
             from gpustats.result.image_table import ImageTable
 
-            table = stack.enter_context(ImageTable(per_image, rows.statistics, color_order))
+            order = color_order or ("RGBA" if mode == "RGBA" else None)
+            table = stack.enter_context(ImageTable(table_path, rows.statistics, order))
             on_failure.append(table.add)
         stats = Run(
             source,
@@ -346,7 +363,7 @@ def _check_options(workers: int | None, on_error: str, changed: str, exif: str, 
     if on_error not in ("skip", "raise"):
         raise OptionError(f"{named('on_error')} should be 'skip' or 'raise', got {on_error!r}")
     if mode not in MODES:
-        raise OptionError(f"{named('mode')} should be 'RGB', 'L' or 'native', got {mode!r}")
+        raise OptionError(f"{named('mode')} should be 'RGB', 'L', 'RGBA' or 'native', got {mode!r}")
     if changed not in ("mtime", "hash"):
         raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if exif not in ("ignore", "turn"):
@@ -357,8 +374,8 @@ def _asked(statistics: Sequence[str], color_order: str | None) -> tuple[str, ...
     names = check_names(statistics)
     if Sharpness.name in names and color_order not in (None, RGB, "L"):
         raise OptionError(
-            f"the statistic 'sharpness' is of the luma of RGB, not of {option('color_order', color_order)}; reverse the "
-            "channels of BGR images first: images[..., ::-1]"
+            f"the statistic 'sharpness' is of the luma of RGB, not of {option('color_order', color_order)}; "
+            "reverse the channels of BGR images first: images[..., ::-1]"
         )
     return names
 
@@ -374,7 +391,7 @@ def _of_rows(definition: Definition, kept: bool, duplicates: bool) -> tuple[str,
 def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: bool, checkpoint: bool) -> None:
     if alpha not in ALPHA:
         raise OptionError(f"{named('alpha')} should be 'drop' or 'mask', got {alpha!r}")
-    if alpha == "mask" and mode == "native":
+    if alpha == "mask" and mode in ("RGBA", "native"):
         raise OptionError(
             f"{option('alpha', 'mask')} takes alpha out of the pixels, and {option('mode', mode)} measures it"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -12,13 +13,13 @@ __all__ = ["ALPHA", "MODES", "RGB", "UNNAMED", "Definition", "channel_names", "c
 RGB = "RGB"
 """The colour order that decoders give."""
 
-_RARE = {"nodata_tag", "alpha", "mask"}
+_RARE = {"value_range", "nodata_tag", "alpha", "mask"}
 """Fields that are not written where they have their default."""
 
 _LATER = {"mode", "nodata", *_RARE}
 """Fields that a result need not have: those of earlier versions do not."""
 
-MODES = ("RGB", "L", "native")
+MODES = ("RGB", "L", "RGBA", "native")
 """What encoded images are measured as."""
 
 ALPHA = ("drop", "mask")
@@ -28,9 +29,9 @@ UNNAMED = "unnamed"
 """The colour order of arrays whose channels have no letter."""
 
 
-def color_order(channels: int) -> str:
+def color_order(channels: int, mode: str = RGB) -> str:
     """Return the colour order of images of so many channels: what a decoder gives, or the custom for arrays."""
-    return {0: "RGB", 1: "L", 3: "RGB"}.get(channels, UNNAMED)
+    return {0: "RGB", 1: "L", 3: "RGB", len(mode): mode}.get(channels, UNNAMED)
 
 
 def channel_names(channels: int, order: str) -> tuple[str, ...]:
@@ -54,8 +55,11 @@ class Definition:
     frame : int
         The frame of an animation that counts.
     mode : str
-        What encoded images were measured as: ``"RGB"`` and ``"L"`` are Pillow's 8-bit conversions, ``"native"`` the
-        channels and the depth that are stored.
+        What encoded images were measured as: ``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's 8-bit conversions,
+        ``"native"`` the channels and the depth that are stored.
+    value_range : float
+        What the user said to be 1.0, 0 where nothing. It is part of the kind of the images, by which results are kept
+        apart.
     nodata : tuple of float
         Values that were left out: one number for every channel, or one a channel for a whole pixel; empty for none.
     nodata_tag : bool
@@ -73,6 +77,7 @@ class Definition:
     exif_transpose: bool = False
     frame: int = 0
     mode: str = "RGB"
+    value_range: float = field(default=0.0, compare=False)
     nodata: tuple[float, ...] = ()
     nodata_tag: bool = False
     alpha: str = "drop"
@@ -104,6 +109,7 @@ class Definition:
             or not all(isinstance(name, str) for name in data.get("statistics", ()))
             or data.get("mode", "RGB") not in MODES
             or not all(type(value) is float for value in data.get("nodata", ()))
+            or not 0 <= data.get("value_range", 0.0) < math.inf
             or data.get("alpha", "drop") not in ALPHA
             or data.get("mask", "none") not in ("none", "folder", "function")
         ):

@@ -31,13 +31,21 @@ from gpustats.wording import amount, option
 if TYPE_CHECKING:
     from gpustats.result.estimate import Estimate
 
-__all__ = ["AllImagesFailed", "Interrupted", "Run", "TooManyFailures", "nothing_read", "order_of"]
+__all__ = ["AllImagesFailed", "Interrupted", "Run", "SourceStopped", "TooManyFailures", "nothing_read", "order_of"]
 
 
 _PLACES_LISTED = 20
 
 
-class TooManyFailures(GpustatsError, RuntimeError):
+class _WithResult(GpustatsError):
+    """An error that carries what was read by then."""
+
+    def __init__(self, message: str, partial: Stats) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class TooManyFailures(_WithResult, RuntimeError):
     """More images failed than ``max_failures`` allows.
 
     Attributes
@@ -46,12 +54,8 @@ class TooManyFailures(GpustatsError, RuntimeError):
         What had been read by then, with ``complete=False``.
     """
 
-    def __init__(self, message: str, partial: Stats) -> None:
-        super().__init__(message)
-        self.partial = partial
 
-
-class AllImagesFailed(DataError):
+class AllImagesFailed(_WithResult, DataError):
     """No image could be read: a wrong option, or data that are no images or are damaged.
 
     Attributes
@@ -60,9 +64,15 @@ class AllImagesFailed(DataError):
         A result without images; its `failures` say what became of each.
     """
 
-    def __init__(self, message: str, partial: Stats) -> None:
-        super().__init__(message)
-        self.partial = partial
+
+class SourceStopped(_WithResult, DataError):
+    """The loader, dataset or iterable that was given raised an error in the middle, which is the ``__cause__``.
+
+    Attributes
+    ----------
+    partial : Stats
+        The statistics of the images that came before it, with ``complete=False``.
+    """
 
 
 class Interrupted(KeyboardInterrupt):
@@ -79,7 +89,7 @@ class Interrupted(KeyboardInterrupt):
         self.partial = partial
 
 
-def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
+def order_of(kind: Kind | None, given: str | None, decoded: int = 0, mode: str = RGB) -> str:
     """Return the order of the channels: the one that the user gave, else what a decoder or the custom gives.
 
     Parameters
@@ -90,6 +100,8 @@ def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
         The order that arrays have.
     decoded : int
         How many images came from a decoder, which gives RGB.
+    mode : str
+        What encoded images are measured as.
 
     Raises
     ------
@@ -97,7 +109,7 @@ def order_of(kind: Kind | None, given: str | None, decoded: int = 0) -> str:
         Where the order given is not that of these images.
     """
     if given is None or kind is None:
-        return color_order(kind.channels if kind else 0)
+        return color_order(kind.channels if kind else 0, RGB if mode == "native" else mode)
     if len(given) != kind.channels:
         raise DataError(f"{option('color_order', given)} does not fit images of {amount(kind.channels, 'channel')}")
     if decoded and given != RGB:
@@ -207,7 +219,7 @@ class Run:
             Where there is no image; at the first failure, where that ends the run.
         AllImagesFailed
             Where there are images, and every one of them failed.
-        TooManyFailures, Interrupted, DeviceLost
+        SourceStopped, TooManyFailures, Interrupted, DeviceLost
             With the partial result.
         """
         with orderly_interrupts():
@@ -224,6 +236,10 @@ class Run:
             except DeviceLost as error:
                 error.partial = self._result(complete=False)
                 raise
+            stopped = self._source.notes.stopped
+            if stopped is not None:
+                message = f"{stopped}; the partial result is in .partial"
+                raise SourceStopped(message, self._result(complete=False)) from stopped.__cause__
             self._judge()
             return self._result(complete=True)
 
@@ -297,9 +313,10 @@ class Run:
             **self._places(),
             "seconds": round(time.monotonic() - self._started, 3),
         }
+        order = order_of(self._totals.kind, self._order, decoded, self._definition.mode)
         return Stats(
             self._totals,
-            definition=replace(self._definition, color_order=order_of(self._totals.kind, self._order, decoded)),
+            definition=replace(self._definition, color_order=order),
             failures=self._failures,
             skipped=dict(self._source.skipped),
             runs=(run,),

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["checksum", "finite", "natural"]
+__all__ = ["checksum", "finite", "natural", "whole"]
 
 
 def checksum(numbers: Any) -> str:
@@ -30,10 +30,25 @@ def natural(value: Any, name: str) -> int:
     DataError
         For anything else.
     """
-    if type(value) is not int or value < 0:
+    return _integer(value, name, "a non-negative integer", type(value) is int and value >= 0)
+
+
+def whole(value: Any, name: str) -> int:
+    """Return an integer as it is.
+
+    Raises
+    ------
+    DataError
+        For anything else.
+    """
+    return _integer(value, name, "an integer", type(value) is int)
+
+
+def _integer(value: Any, name: str, wanted: str, good: bool) -> int:
+    if not good:
         rounded = "; was the file written again by a program that rounds integers?" if type(value) is float else ""
-        raise DataError(f"'{name}' should be a non-negative integer, got {value!r:.80}{rounded}")
-    return value
+        raise DataError(f"'{name}' should be {wanted}, got {value!r:.80}{rounded}")
+    return int(value)
 
 
 def finite(value: Any, name: str) -> float:

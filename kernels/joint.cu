@@ -2,24 +2,24 @@
 //
 // Computes, for every row (one image or one slice of an image), in one pass over its pixels:
 //   *_cross         per channel sum, sum of squares, minimum, maximum, and the sums of x_i * x_j, i < j
-//   *_histogram     256 bins a channel (uint8); moments follow from the bins, so they are not computed twice
-//   *_cross_histogram  both the bins and the sums of x_i * x_j
+//   *_histogram     the same, and 256 bins a channel (uint8), from which a block takes its sums and extremes
+//   *_cross_histogram  all of it
 //
 // Inputs
 //   segments      one Segment a row: where its pixels are, how many, and the number of its first tile
 //   tile_segment  for every tile (= block) the row it belongs to; rows without pixels have no tile
 //   tile_vectors  16-byte vectors a tile, a multiple of 3 * THREADS
+//   row_bins      bins from a row to the next: C * 256, or 0 where all rows are counted in the same bins
 // Outputs, all zero-filled by the caller
 //   sums       double [rows][2 * C + PAIRS]            sums, sums of squares, cross products (0,1) (0,2) ... (2,3);
 //                                                     PAIRS = C * (C - 1) / 2, without cross products 0
 //   counts     u64    [rows]                           elements read (pixels * C)
 //   extremes   u32    [rows][C][2]                     (MAX - minimum), maximum
-//   histogram  u32    [rows][C][256]
-// With a histogram, the first 2 * C sums and the extremes stay zero.
+//   histogram  u32    [rows][C][256], or [C][256] where row_bins is 0
 //
-// Limits: sums of products below 2^53 a row (uint8: 2^37 pixels; uint16: 2^21); a histogram's row has fewer
-// than 2^32 pixels; a row's address is a multiple of the pixel's size, except for 1 and 3 channels, where any
-// address at which an element may lie will do.
+// Limits: sums of products below 2^53 a row (uint8: 2^37 pixels; uint16: 2^21); fewer than 2^32 pixels are
+// counted in the same bins; a row's address is a multiple of the pixel's size, except for 1 and 3 channels,
+// where any address at which an element may lie will do.
 //
 // Launch: grid = tiles, block = THREADS.
 //   * Products need the channels of one pixel in one thread, so unlike in moments.cu a thread takes whole
@@ -50,16 +50,21 @@ struct Pixels {
     static constexpr int COPIES = C == 4 ? 8 : 16;  // 4 channels: 8, because 16 would pass 48 KiB
     // One thread's products of bytes stay below 2^32 in a tile; those of 16-bit numbers do not.
     typedef typename Wide<sizeof(T)>::type wide;
+    // The squares that a thread makes of its bins are of all pixels of the block.
+    typedef typename Wide<HISTOGRAM ? 8 : sizeof(T)>::type wide_square;
 
-    // Extremes of bytes are kept as widen() has them, of 16-bit numbers as maximum and MAX - minimum.
+    // Extremes of bytes are kept as widen() has them, others as maximum and MAX - minimum.
+    static constexpr bool WIDENED = sizeof(T) == 1 && !HISTOGRAM;
+
     u32 sum[C] = {}, high[C] = {}, low[C];
-    wide square[C] = {}, product[PAIRS ? PAIRS : 1] = {};
+    wide_square square[C] = {};
+    wide product[PAIRS ? PAIRS : 1] = {};
     u32 pixels = 0;
     u32* bins;  // [C][BINS][COPIES], moved on to this thread's copy
 
     __device__ __forceinline__ Pixels() {
 #pragma unroll
-        for (int c = 0; c < C; ++c) low[c] = sizeof(T) == 1 ? 0xffffffffu : 0u;
+        for (int c = 0; c < C; ++c) low[c] = WIDENED ? 0xffffffffu : 0u;
     }
 
     __device__ __forceinline__ void bin(u32 value, int c) { atomicAdd(bins + (c * BINS + value) * COPIES, 1u); }
@@ -110,10 +115,18 @@ struct Pixels {
         }
     }
 
-    __device__ __forceinline__ u32 largest(int c) const { return sizeof(T) == 1 ? top_max(high[c]) : high[c]; }
+    // What follows from a bin of the whole block.
+    __device__ __forceinline__ void of_bin(u32 value, int c, u32 count) {
+        sum[c] += value * count;
+        square[c] += (u64)(value * value) * count;
+        high[c] = max(high[c], value);
+        low[c] = max(low[c], MAX - value);
+    }
+
+    __device__ __forceinline__ u32 largest(int c) const { return WIDENED ? top_max(high[c]) : high[c]; }
 
     // MAX - minimum.
-    __device__ __forceinline__ u32 from_top(int c) const { return sizeof(T) == 1 ? MAX - top_min(low[c]) : low[c]; }
+    __device__ __forceinline__ u32 from_top(int c) const { return WIDENED ? MAX - top_min(low[c]) : low[c]; }
 
     // One chunk: 16 bytes, or 48 for three channels; whole pixels from its first byte on.
     __device__ __forceinline__ void chunk(const uint4 (&v)[C == 3 ? 3 : 1]) {
@@ -161,7 +174,8 @@ struct Pixels {
 
 template <typename T, int C, bool CROSS, bool HISTOGRAM>
 __device__ __forceinline__ void joint(const Segment* __restrict__ segments, const u32* __restrict__ tile_segment,
-                                      u32 tile_vectors, double* sums, u64* counts, u32* extremes, u32* histogram) {
+                                      u32 tile_vectors, u32 row_bins, double* sums, u64* counts, u32* extremes,
+                                      u32* histogram) {
     typedef Pixels<T, C, CROSS, HISTOGRAM> Accumulator;
     constexpr int CHUNK_VECTORS = C == 3 ? 3 : 1;
     constexpr int CHUNK_PIXELS = CHUNK_VECTORS * 16 / (C * (int)sizeof(T));
@@ -230,12 +244,19 @@ __device__ __forceinline__ void joint(const Segment* __restrict__ segments, cons
 
     if constexpr (HISTOGRAM) {
         __syncthreads();
-        for (int k = thread; k < C * BINS; k += THREADS) {
-            u32 total = 0;
-            // Start at another copy in every thread, or all threads would read the same two banks.
 #pragma unroll
-            for (int copy = 0; copy < COPIES; ++copy) total += shared[k * COPIES + (copy + thread) % COPIES];
-            if (total) atomicAdd(histogram + (u64)row * C * BINS + k, total);
+        for (int c = 0; c < C; ++c) {
+            for (u32 value = thread; value < BINS; value += THREADS) {
+                const u32* const copies = shared + (c * BINS + value) * COPIES;
+                u32 total = 0;
+                // Start at another copy in every thread, or all threads would read the same two banks.
+#pragma unroll
+                for (int copy = 0; copy < COPIES; ++copy) total += copies[(copy + thread) % COPIES];
+                if (total) {
+                    atomicAdd(histogram + (u64)row * row_bins + c * BINS + value, total);
+                    acc.of_bin(value, c, total);
+                }
+            }
         }
         __syncthreads();
     }
@@ -244,17 +265,15 @@ __device__ __forceinline__ void joint(const Segment* __restrict__ segments, cons
     u32* const partial_extremes = (u32*)(partial + WARPS * (SUMS + 1));  // [WARPS][2 * C]
     const u32 warp = thread / 32;
     const bool leader = thread % 32 == 0;
-    if constexpr (!HISTOGRAM) {
 #pragma unroll
-        for (int c = 0; c < C; ++c) {
-            const u64 sum = warp_add((u64)acc.sum[c]), square = warp_add((u64)acc.square[c]);
-            const u32 low = warp_max(acc.from_top(c)), high = warp_max(acc.largest(c));
-            if (leader) {
-                partial[warp * (SUMS + 1) + c] = sum;
-                partial[warp * (SUMS + 1) + C + c] = square;
-                partial_extremes[warp * 2 * C + 2 * c] = low;
-                partial_extremes[warp * 2 * C + 2 * c + 1] = high;
-            }
+    for (int c = 0; c < C; ++c) {
+        const u64 sum = warp_add((u64)acc.sum[c]), square = warp_add((u64)acc.square[c]);
+        const u32 low = warp_max(acc.from_top(c)), high = warp_max(acc.largest(c));
+        if (leader) {
+            partial[warp * (SUMS + 1) + c] = sum;
+            partial[warp * (SUMS + 1) + C + c] = square;
+            partial_extremes[warp * 2 * C + 2 * c] = low;
+            partial_extremes[warp * 2 * C + 2 * c + 1] = high;
         }
     }
     if constexpr (CROSS) {
@@ -268,7 +287,7 @@ __device__ __forceinline__ void joint(const Segment* __restrict__ segments, cons
     if (leader) partial[warp * (SUMS + 1) + SUMS] = count;
     __syncthreads();
 
-    if (thread <= SUMS && (!HISTOGRAM || thread >= 2 * C)) {
+    if (thread <= SUMS) {
         u64 total = 0;
 #pragma unroll
         for (int w = 0; w < WARPS; ++w) total += partial[w * (SUMS + 1) + thread];
@@ -276,7 +295,7 @@ __device__ __forceinline__ void joint(const Segment* __restrict__ segments, cons
             atomicAdd(counts + row, total * C);
         else
             atomicAdd(sums + (u64)row * SUMS + thread, (double)total);
-    } else if (!HISTOGRAM && thread >= 64 && thread < 64 + 2 * C) {
+    } else if (thread >= 64 && thread < 64 + 2 * C) {
         u32 largest = 0;
 #pragma unroll
         for (int w = 0; w < WARPS; ++w) largest = max(largest, partial_extremes[w * 2 * C + thread - 64]);
@@ -287,9 +306,9 @@ __device__ __forceinline__ void joint(const Segment* __restrict__ segments, cons
 #define JOINT(NAME, TYPE, CHANNELS, CROSS, HISTOGRAM)                                                           \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                       \
         NAME(const Segment* __restrict__ segments, const u32* __restrict__ tile_segment, u32 tile_vectors,      \
-             double* sums, u64* counts, u32* extremes, u32* histogram) {                                        \
-        joint<TYPE, CHANNELS, CROSS, HISTOGRAM>(segments, tile_segment, tile_vectors, sums, counts, extremes,   \
-                                                histogram);                                                     \
+             u32 row_bins, double* sums, u64* counts, u32* extremes, u32* histogram) {                          \
+        joint<TYPE, CHANNELS, CROSS, HISTOGRAM>(segments, tile_segment, tile_vectors, row_bins, sums, counts,   \
+                                                extremes, histogram);                                           \
     }
 
 JOINT(joint_u8_c2_cross, unsigned char, 2, true, false)

@@ -9,14 +9,15 @@
 //   tile_segment  for every tile (= block) the row it belongs to; rows without pixels have no tile
 //   tile_pixels   pixels a tile, at most 2^16
 //   channels, pairs (0 or channels * (channels - 1) / 2), pixel_stride in elements
+//   row_bins      bins from a row to the next: channels * 256, or 0 where all rows are counted in the same bins
 // Outputs, all zero-filled by the caller
 //   sums       double [rows][2 * channels + pairs]  sums, sums of squares, products (0,1) (0,2) ... in order
 //   counts     u64    [rows]                        elements read for sums (pixels * channels)
 //   extremes   u32    [rows][channels][2]           (MAX - minimum), maximum
-//   histogram  u32    [rows][channels][256]
+//   histogram  u32    [rows][channels][256], or [channels][256] where row_bins is 0
 //
-// Limits: sums of products below 2^53 a row (uint8: 2^37 pixels; uint16: 2^21); a histogram's row has fewer
-// than 2^32 pixels.
+// Limits: sums of products below 2^53 a row (uint8: 2^37 pixels; uint16: 2^21); fewer than 2^32 pixels are
+// counted in the same bins.
 //
 // Launch: grid = tiles, block = THREADS. A warp takes one task at a time, a channel or a pair of
 // channels, and walks over the tile's pixels. The tile is small enough that it stays in the L1 cache
@@ -28,8 +29,8 @@ constexpr int WARPS = THREADS / 32;
 
 template <typename T, bool HISTOGRAM>
 __device__ __forceinline__ void strided(const Segment* __restrict__ segments, const u32* __restrict__ tile_segment,
-                                        u32 tile_pixels, u32 channels, u32 pairs, u32 pixel_stride, double* sums,
-                                        u64* counts, u32* extremes, u32* histogram) {
+                                        u32 tile_pixels, u32 channels, u32 pairs, u32 pixel_stride, u32 row_bins,
+                                        double* sums, u64* counts, u32* extremes, u32* histogram) {
     constexpr u32 MAX = LARGEST<T>;
     __shared__ u32 bins[HISTOGRAM ? WARPS : 1][HISTOGRAM ? BINS : 1];
 
@@ -75,7 +76,7 @@ __device__ __forceinline__ void strided(const Segment* __restrict__ segments, co
             __syncwarp();
             // Each lane takes the bins that it clears for the next channel, so no barrier has to follow.
             for (u32 bin = lane; bin < BINS; bin += 32)
-                if (bins[warp][bin]) atomicAdd(histogram + ((u64)row * channels + c) * BINS + bin, bins[warp][bin]);
+                if (bins[warp][bin]) atomicAdd(histogram + (u64)row * row_bins + c * BINS + bin, bins[warp][bin]);
         }
     }
 
@@ -102,10 +103,10 @@ __device__ __forceinline__ void strided(const Segment* __restrict__ segments, co
 #define STRIDED(NAME, TYPE, HISTOGRAM)                                                                            \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                         \
         NAME(const Segment* __restrict__ segments, const u32* __restrict__ tile_segment, u32 tile_pixels,         \
-             u32 channels, u32 pairs, u32 pixel_stride, double* sums, u64* counts, u32* extremes,                 \
+             u32 channels, u32 pairs, u32 pixel_stride, u32 row_bins, double* sums, u64* counts, u32* extremes,   \
              u32* histogram) {                                                                                    \
-        strided<TYPE, HISTOGRAM>(segments, tile_segment, tile_pixels, channels, pairs, pixel_stride, sums, counts, \
-                                 extremes, histogram);                                                            \
+        strided<TYPE, HISTOGRAM>(segments, tile_segment, tile_pixels, channels, pairs, pixel_stride, row_bins,    \
+                                 sums, counts, extremes, histogram);                                              \
     }
 
 STRIDED(strided_u8, unsigned char, false)

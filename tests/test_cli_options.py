@@ -246,12 +246,27 @@ def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
 @case("compute", "--mode")
 def test_mode(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (255, 0, 0, 51)).save(tmp_path / "a.png")
-    found = {mode: compute(tmp_path, "--mode", mode) for mode in ("RGB", "L", "native")}
+    found = {mode: compute(tmp_path, "--mode", mode) for mode in ("RGB", "L", "RGBA", "native")}
     assert {mode: data["definition"]["mode"] for mode, data in found.items()} == {mode: mode for mode in found}
     sums = {mode: [total // 16 for total in data["totals"]["moments"]["sum"]] for mode, data in found.items()}
-    assert sums == {"RGB": [255, 0, 0], "L": [76], "native": [255, 0, 0, 51]}
+    assert sums == {"RGB": [255, 0, 0], "L": [76], "RGBA": [255, 0, 0, 51], "native": [255, 0, 0, 51]}
+    assert (found["RGBA"]["channels"], found["native"]["channels"]) == (list("RGBA"), list("0123"))
     assert compute(tmp_path)["totals"] == found["RGB"]["totals"]
-    assert invoke("compute", tmp_path, "--mode", "RGBA").code == 2
+    assert invoke("compute", tmp_path, "--mode", "rgb").code == 2
+
+
+@case("compute", "--value-range")
+def test_value_range(tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 4095\n\x03\xff\x0f\xff")
+    done = invoke("compute", tmp_path)
+    assert "--value-range with the value that is 1.0 measures it as RGB; --mode native measures it" in done.err
+    data = compute(tmp_path, "--value-range", "4095")
+    assert (data["channels"], data["max"], data["value_range"]) == (list("RGB"), [1.0] * 3, 4095)
+    assert "values divided by 4095" in invoke("compute", tmp_path, "--value-range", "4095").out
+    done = invoke("compute", tmp_path, "--value-range", "2000")
+    assert "unsupported: it has the value 4095, and --value-range 2,000" in done.err
+    done = invoke("compute", tmp_path, "--value-range", "-1")
+    assert (done.code, "--value-range should be the pixel value that is shown as 1.0" in done.err) == (2, True)
 
 
 @case("compute", "--isolate")

@@ -11,6 +11,7 @@ from html import unescape
 import numpy as np
 import pytest
 
+import gpustats
 from gpustats import Stats
 from gpustats.definition import Definition
 from gpustats.failures import Failure, FailureLog
@@ -96,7 +97,7 @@ gpustats.Stats
 FLOATS = """\
 gpustats.Stats
   2 images, 4 pixels, 2 x 1 (width x height)
-  unnamed, float values as they are, times 2 (not bit-exact), transform: none
+  unnamed, floats times 2, from 1 to 10 (not bit-exact), transform: none
   read by cpu
   1 FAILED: 1 truncated
 
@@ -225,3 +226,44 @@ def test_any_number_of_channels_fits_into_80_columns(channels: int, scale: float
     values = [float(number) for number in means if number[0].isdigit()]
     assert values == pytest.approx(stats.mean[:shown].tolist(), rel=1e-2)
     assert (f"  ... and {channels - 15} more channel" in lines[-1]) == (channels > 15)
+
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (5, 8, 8, 3), np.uint8)
+UNIT = PIXELS / 255
+
+RANGES = {
+    "8 bits": (PIXELS, ""),
+    "8 bits that are dark": (PIXELS // 100, ""),
+    "unit": (UNIT, ""),
+    "large": (UNIT * 1000 - 3, ""),
+    "large from 0": (UNIT * 256, ""),
+    "small from 0": (UNIT * 64, ""),
+    "8 bits as floats": (PIXELS.astype(float), "values of 8 bits as floats: stats.mean / 255 is on [0, 1]"),
+    "normalized": ((UNIT - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225], "normalized already"),
+    "a channel that is not normalized": (UNIT * 4 - [2, 2, 0.5], ""),
+    "a channel with another std": (UNIT * [4, 4, 8] - [2, 2, 4], ""),
+    "from -1 to 1": (1 - UNIT**9 * 2, "values on [-1, 1]"),
+    "up to 1": (UNIT**9 * 3 - 2, ""),
+    "floats cast to integers": (UNIT.astype(np.uint8), "no value is larger than 1 of 255"),
+    "masks in 16 bits": ((PIXELS > 7).astype(np.uint16), "no value is larger than 1 of 65,535"),
+    "black": (PIXELS * 0, ""),
+    "white": (PIXELS * 0 + 1, "no value is larger than 1 of 255"),
+    "8 bits in 16": (PIXELS.astype(np.uint16), "no value is larger than 255 of 65,535"),
+    "9 bits in 16": (PIXELS.astype(np.uint16) + 1, ""),
+    "NaN among them": (np.where(PIXELS == 3, np.nan, UNIT * 9), ""),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_what_the_range_of_values_suggests(name: str) -> None:
+    pixels, hint = RANGES[name]
+    stats = gpustats.compute(pixels, progress=False)
+    whole = " ".join(stats.to_text().split("\n\n")[0].split())
+    facts, _, rest = whole.partition("transform: none ")
+    said = "" if rest.startswith(("read by", "valid pixels")) else rest.partition(" read by")[0]
+    assert hint in said
+    assert bool(hint) == bool(said)
+    if not stats.exact:
+        assert f"floats as they are, from {np.nanmin(pixels):.4g} to {np.nanmax(pixels):.4g} (not bit-exact)" in facts
+    if hint and stats.std.all():
+        assert hint in " ".join(stats.export("torchvision").replace("#", "").split())

@@ -132,10 +132,8 @@ def test_a_failed_image_leaves_no_row() -> None:
     ("dtype", "message"),
     [
         ("bool", r"pixels of type bool are masks, not images; convert them first, for example with .astype\('uint8'\)"),
-        ("i4", "pixels of type int32 are not measured; convert them to uint8, uint16 or a float type"),
-        (">i8", "pixels of type int64 are not measured"),
-        ("i1", "pixels of type int8 are not measured"),
-        ("u4", "pixels of type uint32 are not measured"),
+        ("c8", "pixels of type complex64 are not measured; convert them to integers of at most 32 bits or to a float"),
+        ("M8[s]", "pixels of type datetime64"),
     ],
 )
 def test_types_that_are_not_measured(dtype: str, message: str) -> None:
@@ -244,7 +242,9 @@ def test_columns_are_as_long_as_the_keys() -> None:
             dataclasses.replace(rows, **changes)
 
 
-@pytest.mark.parametrize(("channels", "dtype"), [(0, "uint8"), (True, "uint8"), ("3", "uint8"), (3, "int8"), (3, None)])
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(0, "uint8"), (True, "uint8"), ("3", "uint8"), (3, "int64"), (3, None)]
+)
 def test_kinds_that_are_none(channels: Any, dtype: Any) -> None:
     with pytest.raises(DataError, match="no kind of image has"):
         Kind(channels, dtype)
@@ -255,11 +255,24 @@ def test_kinds_that_are_none(channels: Any, dtype: Any) -> None:
     [
         (Kind(1, "uint8"), "1 channel of 8 bits", 255),
         (Kind(3, "uint16"), "3 channels of 16 bits", 65535),
+        (Kind(1, "uint16", 4095.0), "1 channel of 16 bits, where 1.0 is 4095", 4095),
+        (Kind(1, "uint16", 65535), "1 channel of 16 bits", 65535),
+        (Kind(2, "int16"), "2 channels of 16 signed bits", 0),
+        (Kind(2, "uint32"), "2 channels of 32 bits", 0),
         (Kind(2, "float64"), "2 channels of floats", 0),
+        (Kind(2, "float64", 0.5), "2 channels of floats, where 1.0 is 0.5", 0.5),
     ],
 )
-def test_kinds_in_words(kind: Kind, text: str, top: int) -> None:
-    assert (str(kind), kind.max_value, kind.is_float) == (text, top, top == 0)
+def test_kinds_in_words(kind: Kind, text: str, top: float) -> None:
+    assert (str(kind), kind.max_value, kind.as_is) == (text, top, top == 0)
+    assert kind.is_float == ("floats" in text)
+    assert Kind(*kind.described) == kind
+
+
+@pytest.mark.parametrize("value_range", [0, -1, float("nan"), float("inf"), True, "255"])
+def test_ranges_that_are_none(value_range: Any) -> None:
+    with pytest.raises(DataError, match=r"no kind of image has 1.0 at"):
+        Kind(1, "uint8", value_range)
 
 
 def test_some_of_the_rows() -> None:
@@ -327,6 +340,48 @@ def test_a_buffer_of_floats() -> None:
         buffer.add(float_rows(1, first=i))
     buffer.flush()
     assert (totals.kind, totals.images, totals.exact) == (Kind(2, "float64"), 5, False)
+
+
+def folded_rows(images: list[np.ndarray], first: int = 0) -> tuple[Rows, Rows]:
+    """Rows with bins, and the same with their bins as totals alone."""
+    statistics = ("moments", "histogram")
+    builder = builder_of(len(images), statistics)
+    for place, image in enumerate(images):
+        builder.add(f"image{first + place}", "", image)
+    whole = builder.rows()
+    assert whole.kind is not None
+    part = Histogram(whole.kind).fold(whole.of("histogram"))
+    columns = {name: column for name, column in whole.columns.items() if not name.startswith("histogram.")}
+    return whole, dataclasses.replace(whole, columns=columns, folded={"histogram": part})
+
+
+def test_totals_that_have_no_columns_are_folded_with_those_that_have() -> None:
+    images = random_images(5, 9)
+    parts = [folded_rows(images[i : i + 3], i) for i in (0, 3, 6)]
+    expected, found = Totals(("moments", "histogram")), Totals(("moments", "histogram"))
+    for whole, _ in parts:
+        expected.fold(whole)
+    buffer = RowBuffer(found, rows=100)
+    for rows in (parts[0][0], parts[1][1], parts[2][0]):
+        buffer.add(rows)
+    assert (len(buffer), found.images) == (6, 3), "they do not wait"
+    buffer.flush()
+    assert found == expected
+    with pytest.raises(DataError, match="the images differ"):
+        buffer.add(dataclasses.replace(parts[0][1], kind=Kind(1, "uint8")))
+
+
+def test_totals_that_have_no_columns_cannot_be_taken_apart() -> None:
+    _, rows = folded_rows(random_images(5, 4))
+    for step in (
+        lambda: rows.take(np.array([0])),
+        lambda: Rows.joined([rows, rows]),
+        lambda: rows.pack(),
+        lambda: Totals.of_segments(rows, [0, 2], ("moments", "histogram")),
+    ):
+        with pytest.raises(ValueError, match="of histogram there are only totals of all rows, none of"):
+            step()
+    assert Rows.joined([rows]) is rows
 
 
 def test_a_buffer_folds_into_every_sink() -> None:
@@ -429,7 +484,7 @@ def damage(**changes: Any) -> str:
         damage(kind=None),
         damage(kind=["uint8", 3]),
         damage(kind=[3]),
-        damage(kind=[3, "uint32"]),
+        damage(kind=[3, "uint24"]),
         damage(columns=None),
         damage(columns=[["height", "<u8"]]),
         damage(columns=[["height", "no type", []]]),

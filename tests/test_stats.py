@@ -457,6 +457,7 @@ def test_everything_is_in_the_json() -> None:
         "exact": True,
         "channels": ["R", "G", "B"],
         "scale": "1/3",
+        "value_range": 255,
         "per_image": per_image,
         "height_range": list(stats.height_range),
         "width_range": list(stats.width_range),

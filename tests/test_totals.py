@@ -244,7 +244,7 @@ def test_every_number_of_another_kind_is_noticed(kind: str) -> None:
         ("left_out", None, "incomplete or damaged"),
         ("left_out", 3, "incomplete or damaged"),
         ("kind", 3, "incomplete or damaged"),
-        ("kind", {"channels": 3, "dtype": "int8"}, "no kind of image has 3 channels of 'int8'"),
+        ("kind", {"channels": 3, "dtype": "int4"}, "no kind of image has 3 channels of 'int4'"),
         ("kind", {"channels": 3, "dtype": ["uint8"]}, "no kind of image has"),
         ("kind", {"channels": "3", "dtype": "uint8"}, "no kind of image has"),
         ("kind", {"channels": 0, "dtype": "uint8"}, "no kind of image has"),

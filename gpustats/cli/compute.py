@@ -43,7 +43,14 @@ __all__ = ["compute"]
     "--mode",
     type=click.Choice(MODES),
     default="RGB",
-    help="Measure encoded images as 8-bit RGB, as 8-bit grey (L), or with the channels and depth that are stored.",
+    help="Measure encoded images as 8-bit RGB, as 8-bit grey (L), as RGB and alpha, or as they are stored.",
+)
+@click.option(
+    "--value-range",
+    metavar="N",
+    type=float,
+    help="The pixel value that is shown as 1.0: 4095 for images of 12 bits. With it, images of more than 8 bits are "
+    "measured as RGB, too.",
 )
 @click.option(
     "--on-error", type=click.Choice(["skip", "raise"]), default="skip", help="Leave a bad image out, or stop there."

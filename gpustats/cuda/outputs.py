@@ -29,6 +29,8 @@ class Outputs:
     cross : ndarray of uint64, shape (n, C * (C - 1) / 2), optional
         Sums of x_i * x_j in the order (0, 1), (0, 2), ..., (1, 2), ...
     histogram : ndarray of uint64, shape (n, C, 256), optional
+    pooled : ndarray of int64, shape (C, 256), optional
+        The same of all images together, where the plan asks for that.
     shift, nonfinite : ndarray of float64 and uint64, shape (n, C), float32 images only
         What was subtracted before summing; how many values were NaN or infinite and left out.
     """
@@ -40,6 +42,7 @@ class Outputs:
     max: NDArray[Any]
     cross: NDArray[np.uint64] | None = None
     histogram: NDArray[np.uint64] | None = None
+    pooled: NDArray[np.int64] | None = None
     shift: NDArray[np.float64] | None = None
     nonfinite: NDArray[np.uint64] | None = None
 
@@ -63,9 +66,6 @@ def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> Outputs:
         return _floats(plan, out["results"])
     width = plan.row_channels
     _check(plan, (out["counts"] != plan.row_pixels * width)[:, None])
-    cross = _products(plan, out["sums"][:, 2 * width :]) if plan.cross else None
-    if plan.histogram:
-        return _from_bins(plan, out["histogram"], cross)
     most = int(np.iinfo(plan.dtype).max)
     extremes = np.zeros((plan.images * plan.channels, 2), np.uint32)
     np.maximum.at(extremes, _places(plan), out["extremes"])
@@ -76,7 +76,9 @@ def finish(plan: LaunchPlan, buffer: NDArray[np.uint8]) -> Outputs:
         sumsq=_added(plan, out["sums"][:, width : 2 * width]),
         min=(most - from_top).astype(plan.dtype),
         max=high.astype(plan.dtype),
-        cross=cross,
+        cross=_products(plan, out["sums"][:, 2 * width :]) if plan.cross else None,
+        histogram=_bins(plan, out["histogram"]) if plan.histogram and not plan.pooled else None,
+        pooled=_pooled(plan, out["histogram"]) if plan.pooled else None,
     )
 
 
@@ -124,23 +126,22 @@ def _products(plan: LaunchPlan, values: NDArray[np.float64]) -> NDArray[np.uint6
     return cross
 
 
-def _from_bins(plan: LaunchPlan, bins: NDArray[np.uint32], cross: NDArray[np.uint64] | None) -> Outputs:
-    """Return what follows from the bins of rows, shape (rows, width, 256)."""
+def _bins(plan: LaunchPlan, bins: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Add the bins of rows, shape (rows, width, 256), to images."""
     _check(plan, bins.sum(axis=2, dtype=np.int64) != plan.row_pixels[:, None])
-    most = bins.shape[2] - 1
-    histogram = _added(plan, bins)
-    value = np.arange(most + 1, dtype=np.uint64)
-    seen = histogram > 0
-    some = seen.any(axis=2)
-    return Outputs(
-        pixels=_pixels(plan),
-        sum=histogram @ value,
-        sumsq=histogram @ (value * value),
-        min=np.where(some, seen.argmax(axis=2), most).astype(plan.dtype),
-        max=np.where(some, most - seen[:, :, ::-1].argmax(axis=2), 0).astype(plan.dtype),
-        cross=cross,
-        histogram=histogram,
-    )
+    return _added(plan, bins)
+
+
+def _pooled(plan: LaunchPlan, bins: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the bins of all images together."""
+    counted, pixels = bins[0].sum(axis=1, dtype=np.int64), int(plan.row_pixels.sum())
+    if (counted != pixels).any():
+        raise RuntimeError(
+            f"kernel {plan.kernel} counted {counted.tolist()} values in the channels of {pixels} pixels; its bins would"
+            " be wrong"
+        )
+    pooled: NDArray[np.int64] = bins[0].astype(np.int64)
+    return pooled
 
 
 def _floats(plan: LaunchPlan, results: NDArray[Any]) -> Outputs:

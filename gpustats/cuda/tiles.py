@@ -34,6 +34,7 @@ RESULT = np.dtype(
     ]
 )
 PARTIAL_BYTES = 64
+BINS = 256
 
 # Pixels a row at most: sums of products stay below 2**53 (exact in float64), bins below 2**32.
 ROW_PIXELS = {1: 2**30, 2: 2**20}
@@ -89,7 +90,8 @@ class LaunchPlan:
         Channels that a row holds: all of them, or one where rows are planes.
     row_image, row_channel, row_pixels : ndarray of int64, shape (rows,)
         What a row covers; `row_channel` is -1 where a row holds all channels.
-    cross, histogram : bool
+    cross, histogram, pooled : bool
+        `pooled` where all images are counted in the same bins.
     """
 
     source: str
@@ -111,6 +113,7 @@ class LaunchPlan:
     row_pixels: NDArray[np.int64]
     cross: bool
     histogram: bool
+    pooled: bool
 
     def arguments(self, table: int, buffer: int) -> tuple[np.uint32 | np.uint64, ...]:
         """The kernel's arguments, given the addresses of the table and of the output buffer."""
@@ -137,6 +140,7 @@ def plan_batch(
     *,
     cross: bool = False,
     histogram: bool = False,
+    pooled: bool = False,
     tile_bytes: int | None = None,
     row_pixels: int | None = None,
 ) -> LaunchPlan:
@@ -156,6 +160,9 @@ def plan_batch(
         Also sum products of channels (integer images).
     histogram : bool
         Also count values in 256 bins (uint8 images).
+    pooled : bool
+        Count the values of all images in the same bins: 3 KB that come back, whatever the batch (interleaved images,
+        together of fewer than 2**32 pixels).
     tile_bytes, row_pixels : int, optional
         Bytes a block takes and pixels a row holds at most, where the default does not suit: for tests and
         benchmarks.
@@ -169,9 +176,11 @@ def plan_batch(
     ValueError
         For arguments that no kernel takes, with what would be taken.
     """
-    request = _Request(np.dtype(dtype), layout, channels, cross, histogram, tile_bytes, row_pixels)
+    request = _Request(np.dtype(dtype), layout, channels, cross, histogram, pooled, tile_bytes, row_pixels)
     _check_request(request)
     address, pixels = _check_images(pointers, heights, widths, request.dtype)
+    if pooled and pixels.sum() >= 2**32:
+        raise ValueError(f"the batch has {pixels.sum()} pixels, 2**32 or more are too many for pooled bins")
     units = _units(address, pixels, request)
     rows, segments = _slices(units, request)
     launch = _choose(segments, units, request)
@@ -191,6 +200,7 @@ class _Request(NamedTuple):
     channels: int
     cross: bool
     histogram: bool
+    pooled: bool
     tile_bytes: int | None
     row_pixels: int | None
 
@@ -202,6 +212,10 @@ class _Request(NamedTuple):
     def pairs(self) -> int:
         """Products to sum."""
         return self.channels * (self.channels - 1) // 2 if self.cross else 0
+
+    def row_bins(self, channels: int) -> int:
+        """Bins from a row of so many channels to the next."""
+        return 0 if self.pooled else channels * BINS
 
 
 def _check_request(request: _Request) -> None:
@@ -216,6 +230,8 @@ def _check_request(request: _Request) -> None:
         raise ValueError("cross products are computed for uint8 and uint16 images, not for float32")
     if request.histogram and dtype != np.uint8:
         raise ValueError(f"histograms are computed for uint8 images, not for {dtype.name}")
+    if request.pooled and (not request.histogram or (request.layout == "CHW" and request.channels > 1)):
+        raise ValueError("pooled is for histograms of interleaved images")
 
 
 def _check_images(
@@ -316,7 +332,7 @@ def _choose(segments: NDArray[Any], units: _Units, request: _Request) -> _Launch
     aligned = channels in (1, 3) or not np.any(segments["address"] % np.uint64(channels * size))
     if channels > 4 or units.planar or (whole_pixels and not aligned):
         tile_pixels = min(2**16, max(64, (request.tile_bytes or 32768) // (channels * size)))
-        scalars = (tile_pixels, channels, request.pairs, units.pixel_stride)
+        scalars = (tile_pixels, channels, request.pairs, units.pixel_stride, request.row_bins(channels))
         kernel = f"strided_{name}" + "_histogram" * request.histogram
         return _Launch("strided.cu", kernel, STRIDED_THREADS, tile_pixels, scalars)
 
@@ -327,6 +343,7 @@ def _choose(segments: NDArray[Any], units: _Units, request: _Request) -> _Launch
     tile_pixels = tile_bytes // (channels * size)
     if not whole_pixels:
         return _Launch("moments.cu", f"moments_{name}_c{channels}", MOMENTS_THREADS, tile_pixels, scalars)
+    scalars = (*scalars, request.row_bins(channels))
     kernel = f"joint_{name}_c{channels}" + "_cross" * bool(request.pairs) + "_histogram" * request.histogram
     return _Launch("joint.cu", kernel, JOINT_THREADS, tile_pixels, scalars)
 
@@ -378,7 +395,8 @@ def _shapes(rows: int, tiles: int, windows: int, units: _Units, launch: _Launch,
         ("extremes", np.uint32, (rows, channels, 2)),
     ]
     if launch.source != "moments.cu":
-        shapes.append(("histogram", np.uint32, (rows if request.histogram else 0, channels, 256)))
+        histograms = (1 if request.pooled else rows) if request.histogram else 0
+        shapes.append(("histogram", np.uint32, (histograms, channels, BINS)))
     return shapes
 
 
@@ -433,4 +451,5 @@ def _plan(
         row_pixels=segments["pixels"].astype(np.int64),
         cross=request.cross,
         histogram=request.histogram,
+        pooled=request.pooled,
     )

@@ -23,7 +23,6 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import ImageFile
 
-from gpustats.decode.deep import Deep
 from gpustats.decode.depth import gdal_nodata
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
@@ -117,7 +116,7 @@ class Decoder:
         Asked before pixels are allocated.
     transform : Transform, optional
         What is done to the pixels afterwards, for the memory that it takes.
-    mode : {"RGB", "L", "native"}
+    mode : {"RGB", "L", "RGBA", "native"}
         What comes out, see `gpustats.definition.Definition`.
     alpha_masks : bool
         Whether pixels that are transparent come out masked.
@@ -125,11 +124,15 @@ class Decoder:
         Whether those come out masked that a TIFF file itself says to stand for no data.
     beside : int
         Bytes a pixel that are needed for its mask, beside the image.
+    deep : bool
+        Whether images of more than 8 bits are decoded under the modes ``"RGB"`` and ``"L"``, too, at their depth.
 
     Attributes
     ----------
     max_pixels : int
         As given.
+    value_range : int
+        The value that the last image itself said to be 1.0, until `release`; 0 where it said none.
     """
 
     def __init__(
@@ -142,11 +145,14 @@ class Decoder:
         alpha_masks: bool = False,
         nodata_tag: bool = False,
         beside: int = 0,
+        deep: bool = False,
     ) -> None:
         self._mode = mode
+        self._deep = mode == "native" or (deep and mode != "RGBA")
+        self.value_range = 0
         self._alpha_masks = alpha_masks
         self._nodata_tag = nodata_tag
-        self._beside = beside + (_MASK_BYTES if alpha_masks or nodata_tag else 0)
+        self._beside = beside + (_MASK_BYTES if alpha_masks or nodata_tag else 0) + 4 * (mode == "RGBA")
         self.max_pixels = max_pixels
         self._memory = memory
         self._transform = transform
@@ -182,7 +188,7 @@ class Decoder:
         Returns
         -------
         pixels : ndarray, shape (H, W, C)
-            uint8, C-contiguous, RGB or grey; under mode ``"native"`` also uint16 or floats, of any channels and
+            uint8, C-contiguous, RGB or grey; under other modes also other integers and floats, of any channels and
             strides. Overwritten by the next call.
         decoder : str
             Which decoder made them: `SIMPLEJPEG`, `IMAGECODECS`, `NUMPY` (16-bit PNM) or `PILLOW`.
@@ -234,6 +240,7 @@ class Decoder:
 
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
+        self.value_range = 0
         if self._reserved:
             self._memory.release(self._reserved)
             self._reserved = self._file_alone = 0
@@ -268,14 +275,15 @@ class Decoder:
             raise verdict(kind, error, data) from None
 
     def _decode_kind(self, kind: Format, data: bytes) -> tuple[NDArray[Any], str]:
-        if kind.plain is not None and not self._alpha_masks and (plain := kind.plain(data)) is not None:
+        needs_alpha = self._alpha_masks or (self._mode == "RGBA" and b"tRNS" in data)  # imagecodecs does not get it
+        if kind.plain is not None and not needs_alpha and (plain := kind.plain(data)) is not None:
             self._admit_pixels(kind, data, plain.height, plain.width)
             pixels = _decode_with_imagecodecs(kind, plain)
             if pixels is not None:
                 return in_mode(pixels, self._mode), IMAGECODECS
         if kind.misfit is not None and (misfit := kind.misfit(data)):
-            if self._mode == "native" and kind.deep is not None:
-                return self._decode_deep(kind.deep(data)), NUMPY if kind.name == "PNM" else IMAGECODECS
+            if self._deep and kind.deep is not None:
+                return self._decode_deep(kind, data), NUMPY if kind.name == "PNM" else IMAGECODECS
             raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
         return self._decode_with_pillow(kind, data), PILLOW
 
@@ -297,16 +305,26 @@ class Decoder:
                 raise ImageError("truncated" if looks_cut_off(kind, data) else "corrupt", f"{kind.name}: {damage}")
             visible = opaque(image) if self._alpha_masks else None
             # Pillow warns about transparency that the RGB result does not have anyway.
-            image.info.pop("transparency", None)
+            if self._mode != "RGBA":
+                image.info.pop("transparency", None)
             pixels = image_pixels(image, self._mode, kind.name)
             return pixels if visible is None else masked(pixels, visible)
 
-    def _decode_deep(self, deep: Deep) -> NDArray[Any]:
+    def _decode_deep(self, kind: Format, data: bytes) -> NDArray[Any]:
+        assert kind.deep is not None
+        deep = kind.deep(data)
         check_size(deep.height, deep.width, self.max_pixels)
         if deep.largest_piece > max(self.max_pixels, 1):
             raise too_large_tiles(f"of {deep.largest_piece:,} pixels", self.max_pixels)
         self._admit(max(deep.peak(), self._later(deep.height, deep.width)))
-        return deep.pixels()
+        if self._alpha_masks and kind.name == "PNG" and deep.channels == deep.colours and b"tRNS" in data:
+            raise ImageError("unsupported", f"{option('alpha', 'mask')}: PNG of 16 bits with a transparent colour")
+        stored = deep.pixels()
+        self.value_range = deep.value_range
+        pixels = deep.in_mode(stored, self._mode)
+        if self._alpha_masks and deep.colours and deep.channels > deep.colours:
+            return masked(pixels, stored[:, :, -1] > 0)
+        return pixels
 
     def _later(self, height: int, width: int) -> int:
         """Return the bytes that an image takes after it was decoded."""
@@ -350,10 +368,13 @@ def _advice(kind: Format, data: bytes, mode: str) -> str:
     if mode == "native" or kind.deep is None:
         return ""
     try:
-        kind.deep(data)
+        deep = kind.deep(data)
     except Exception:  # noqa: BLE001 - hostile headers make Pillow raise nearly anything; the misfit is named already
         return ""
-    return f"; {option('mode', 'native')} measures it as it is stored"
+    as_it_is = f"; {option('mode', 'native')} measures it as it is stored"
+    if mode == "RGBA" or deep.colours not in (1, 3 if mode == "RGB" else 1):
+        return as_it_is
+    return f"; {option('value_range')} with the value that is 1.0 measures it as {mode}{as_it_is}"
 
 
 def check_size(height: int, width: int, max_pixels: int) -> None:

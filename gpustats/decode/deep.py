@@ -20,6 +20,7 @@ from gpustats.decode.depth import BIG_ENDIAN_BIGTIFF, TiffTags, jpeg2000_compone
 from gpustats.decode.headers import png_damage
 from gpustats.decode.plain import plain_png
 from gpustats.failures import ImageError
+from gpustats.wording import option
 
 __all__ = ["Deep", "deep_jpeg2000", "deep_png", "deep_pnm", "deep_tiff"]
 
@@ -32,11 +33,17 @@ class Deep(NamedTuple):
     height, width, channels : int
         The shape of the pixels.
     dtype : dtype
-        uint8, uint16 or a float type.
+        Of integers or floats.
     decode : callable
         Returns the pixels, of shape (H, W), (H, W, C) or, for separate planes, (C, H, W).
     largest_piece : int
         Pixels of the largest tile that the decoder has to hold.
+    colours : int
+        How many channels are colours (1 or 3), where the others are alpha; 0 for bands that are neither.
+    value_range : int
+        The largest value of the depth that the file says to have; 0 where it is that of the type, or signed.
+    bytes_a_sample : int
+        That decoding takes at its peak, 0 for the usual.
     """
 
     height: int
@@ -45,10 +52,14 @@ class Deep(NamedTuple):
     dtype: np.dtype[Any]
     decode: Callable[[], NDArray[Any]]
     largest_piece: int = 0
+    colours: int = 0
+    value_range: int = 0
+    bytes_a_sample: int = 0
 
     def peak(self) -> int:
-        """Return the bytes that decoding takes at its peak: OpenJPEG holds 32 bits a sample, several times."""
-        return self.height * self.width * self.channels * (12 if self.dtype == np.uint16 else 3 * self.dtype.itemsize)
+        """Return the bytes that decoding takes at its peak."""
+        each = self.bytes_a_sample or (12 if self.dtype.itemsize == 2 else 3 * self.dtype.itemsize)
+        return self.height * self.width * self.channels * each
 
     def pixels(self) -> NDArray[Any]:
         """Return the pixels, of shape (H, W, C)."""
@@ -60,6 +71,22 @@ class Deep(NamedTuple):
         if pixels.shape != (self.height, self.width, self.channels) or pixels.dtype != self.dtype:
             raise ImageError("corrupt", f"decoded as {pixels.dtype} of shape {pixels.shape}, unlike the header says")
         return pixels
+
+    def in_mode(self, pixels: NDArray[Any], mode: str) -> NDArray[Any]:
+        """Return pixels of shape (H, W, C) in a mode: of ``"RGB"`` and ``"L"``, alpha is dropped.
+
+        Raises
+        ------
+        ImageError
+            Where they are no colours, or colours where one channel is wanted.
+        """
+        if mode == "native":
+            return pixels
+        wanted = 3 if mode == "RGB" else 1
+        if self.colours not in (1, wanted):
+            channels = "3 channels" if self.colours else f"{self.channels} bands"
+            raise ImageError("unsupported", f"{channels} are not {mode}; use {option('mode', 'native')}")
+        return np.repeat(pixels[:, :, :1], wanted, axis=2) if self.colours == 1 else pixels[:, :, :wanted]
 
 
 _UINT16 = np.dtype(np.uint16)
@@ -76,7 +103,8 @@ def deep_png(data: bytes) -> Deep:
         if b"IEND" not in data[-64:]:
             raise ImageError("truncated", "PNG: the file ends before its last chunk")
         raise ImageError("unsupported", "PNG with 16 bits a sample that is animated or has chunks of odd kinds")
-    return Deep(plain.height, plain.width, plain.samples, _UINT16, partial(_decode_png, plain.data, plain.samples))
+    decode = partial(_decode_png, plain.data, plain.samples)
+    return Deep(plain.height, plain.width, plain.samples, _UINT16, decode, colours=plain.samples - 1 | 1)
 
 
 def _decode_png(data: bytes, samples: int) -> NDArray[Any]:
@@ -118,6 +146,11 @@ def _png_stream(data: bytes) -> bytes:
     return b"".join(parts)
 
 
+def _integers(bits: int, signed: bool = False) -> np.dtype[Any]:
+    """Return the smallest type of integers with so many bits."""
+    return np.dtype(f"{'i' if signed else 'u'}{next(size for size in (1, 2, 4, 8) if bits <= 8 * size)}")
+
+
 _PNM = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})" * 3 + rb"\s")
 
 
@@ -140,20 +173,34 @@ def deep_pnm(data: bytes) -> Deep:
             raise ImageError("corrupt", f"PNM: the value {pixels.max()}, where the header says {maximum} at most")
         return pixels.reshape(height, width, channels)
 
-    return Deep(height, width, channels, _UINT16, decode)
+    return Deep(height, width, channels, _UINT16, decode, colours=channels, value_range=maximum)
+
+
+_MOST_BITS = 20
 
 
 def deep_jpeg2000(data: bytes) -> Deep:
-    """Return a JPEG 2000 file of 9 to 16 bits a sample."""
+    """Return a JPEG 2000 file of up to 20 bits a sample: from 24 on, OpenJPEG writes other values or reads them."""
     height, width, components = jpeg2000_components(data)
     depths = {depth for depth, _, _ in components}
-    if min(depths, default=0) < 0:
-        raise ImageError("unsupported", "JPEG 2000 with signed integers; only unsigned ones can be measured")
-    if len(components) > 4 or len(depths) > 1 or not 8 < max(depths) <= 16 or b"pclr" in data[:4096]:
+    if len(components) > 4 or len(depths) != 1 or b"pclr" in data[:4096]:
         raise ImageError("unsupported", "JPEG 2000 with a palette, components of several depths, or more than four")
     if any((dx, dy) != (1, 1) for _, dx, dy in components):
         raise ImageError("unsupported", "JPEG 2000 with components that are sampled at a lower rate")
-    return Deep(height, width, len(components), _UINT16, partial(_decode_jpeg2000, data))
+    (depth,) = depths
+    if abs(depth) > _MOST_BITS:
+        raise ImageError("unsupported", f"JPEG 2000 of {abs(depth)} bits a sample; up to {_MOST_BITS} can be measured")
+    dtype = _integers(abs(depth), depth < 0)
+    return Deep(
+        height,
+        width,
+        len(components),
+        dtype,
+        partial(_decode_jpeg2000, data),
+        colours=len(components) - 1 | 1,
+        value_range=(1 << depth) - 1 if depth > 0 else 0,
+        bytes_a_sample=12,  # OpenJPEG holds 32 bits, several times
+    )
 
 
 def _decode_jpeg2000(data: bytes) -> NDArray[Any]:
@@ -163,9 +210,15 @@ def _decode_jpeg2000(data: bytes) -> NDArray[Any]:
     return pixels
 
 
-_SAMPLES = {(1, 8): "u1", (1, 16): "u2", (3, 16): "f2", (3, 32): "f4", (3, 64): "f8"}
+_SAMPLES = {
+    **{(1, bits): _integers(bits) for bits in (*range(1, 33), 64)},
+    **{(2, bits): _integers(bits, True) for bits in (8, 16, 32, 64)},
+    **{(3, bits): np.dtype(f"f{bits // 8}") for bits in (16, 32, 64)},
+}
 """NumPy's types by TIFF's sample format and bits."""
-_GREY_OR_RGB = (1, 2)
+_COLOURS = {1: 1, 2: 3}
+"""Samples of a colour by the photometric interpretation: grey and RGB."""
+_STRAIGHT_ALPHA = 2
 _DEFLATE = (8, 32946)
 _INFLATED_AT_ONCE = 1 << 20  # bytes
 
@@ -176,14 +229,22 @@ def deep_tiff(data: bytes) -> Deep:
         raise ImageError("unsupported", "TIFF with 64-bit offsets in big-endian order")
     tags = tiff_tags(data)
     formats, bits = set(tags.formats), set(tags.bits)
-    name = _SAMPLES.get((*formats, *bits)) if len(formats) == len(bits) == 1 else None  # type: ignore[arg-type]
-    if name is None:
+    dtype = _SAMPLES.get((*formats, *bits)) if len(formats) == len(bits) == 1 else None  # type: ignore[arg-type]
+    if dtype is None:
         raise ImageError(
-            "unsupported", f"TIFF with samples of {_words(tags)}; 8 and 16 bits, unsigned, and floats can be measured"
+            "unsupported",
+            f"TIFF with samples of {_words(tags)}; unsigned integers of up to 32 bits, signed ones of 8, 16 and 32 and "
+            "floats can be measured",
         )
-    if tags.photometric not in _GREY_OR_RGB:
+    colours = _COLOURS.get(tags.photometric or 0)
+    if colours is None:
         raise ImageError("unsupported", f"TIFF of {tags.samples} bands whose colours are neither grey nor RGB")
-    return Deep(tags.height, tags.width, tags.samples, np.dtype(name), partial(_decode_tiff, data), tags.largest_piece)
+    if tags.samples != colours and (tags.samples, tags.extra) != (colours + 1, (_STRAIGHT_ALPHA,)):
+        colours = 0
+    (depth,) = bits
+    said = (1 << depth) - 1 if dtype.kind == "u" and depth < 8 * dtype.itemsize else 0
+    decode = partial(_decode_tiff, data)
+    return Deep(tags.height, tags.width, tags.samples, dtype, decode, tags.largest_piece, colours, said)
 
 
 def _decode_tiff(data: bytes) -> NDArray[Any]:

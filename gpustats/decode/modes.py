@@ -1,7 +1,7 @@
 """What a mode makes of the pixels that a decoder gives.
 
-``"RGB"`` is Pillow's ``convert("RGB")``, ``"L"`` its ``convert("L")``, and ``"native"`` leaves the channels as they are
-stored.
+``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's conversions of these names, an image without alpha being opaque (255);
+``"native"`` leaves the channels as they are stored.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from gpustats.failures import ImageError
 from gpustats.wording import option
 
 __all__ = ["check_array", "image_pixels", "in_mode", "opaque"]
+
+_OPAQUE = 255
 
 _LUMA = 19595, 38470, 7471
 """Weights of red, green and blue, of 65,536 (ITU-R BT.601, rounded as in Pillow's ``Convert.c``)."""
@@ -33,18 +35,20 @@ def in_mode(pixels: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
     ----------
     pixels : ndarray of uint8, shape (H, W) or (H, W, C)
         Grey or RGB, with or without alpha, which ``"RGB"`` and ``"L"`` drop.
-    mode : {"RGB", "L", "native"}
+    mode : {"RGB", "L", "RGBA", "native"}
         What to return; `pixels` themselves where they are that already.
     """
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     channels = pixels.shape[2]
-    if mode == "native" or (mode == "RGB" and channels == 3) or (mode == "L" and channels == 1):
+    if mode == "native" or channels == len(mode):
         return pixels
     if mode == "L" and channels > 2:
         return _luma(pixels)
-    converted = np.empty((*pixels.shape[:2], 3 if mode == "RGB" else 1), np.uint8)
-    converted[...] = pixels[:, :, : 1 if channels < 3 else 3]
+    converted = np.empty((*pixels.shape[:2], len(mode)), np.uint8)
+    converted[:, :, :3] = pixels[:, :, : 1 if channels < 3 else 3]
+    if mode == "RGBA":
+        converted[:, :, 3] = pixels[:, :, 1] if channels == 2 else _OPAQUE
     return converted
 
 

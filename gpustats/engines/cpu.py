@@ -82,7 +82,7 @@ class CpuEngine:
         self._resampler = resampler_of(self._transform)
         self._prepares = self._transform != Transform() or masks is not None
         self._of_originals = of_originals(definition.statistics)
-        self._only_on_host = self._prepares or bool(definition.nodata) or self._of_originals
+        self._only_on_host = self._prepares or bool(definition.nodata or definition.value_range) or self._of_originals
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -145,6 +145,7 @@ class CpuEngine:
             self._definition.mode,
             alpha_masks=self._definition.alpha == "mask",
             nodata_tag=self._definition.nodata_tag,
+            deep=bool(self._definition.value_range),
             beside=0 if self._masks is None else self._masks.bytes_a_pixel,
         )
 
@@ -161,7 +162,9 @@ class CpuEngine:
 
         `stop` ends it after the current image.
         """
-        rows = RowBuilder(len(batch), self._definition.statistics, self._definition.nodata)
+        rows = RowBuilder(
+            len(batch), self._definition.statistics, self._definition.nodata, self._definition.value_range
+        )
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
@@ -179,7 +182,7 @@ class CpuEngine:
                     came = original(data, pixels) if self._of_originals else None
                     if self._prepares:
                         pixels = self._prepared(key, pixels)
-                    rows.add(key, group, pixels, came)
+                    rows.add(key, group, pixels, decoder.value_range, came)
                     by_decoder[name] += 1
                 except ImageError as error:
                     failures.append(Failure(key, error.reason, str(error)))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.engines.gpu_batch import CHANNELS, KIND, POISON
-from gpustats.engines.on_gpu import columns_of, wanted
+from gpustats.engines.on_gpu import columns_of, pooled_parts, wanted
 from gpustats.statistics import for_kind
-from gpustats.statistics.base import Columns, Statistic
+from gpustats.statistics.base import Columns, Part
 
 __all__ = ["CudaReducer", "device_name"]
 
@@ -32,11 +34,13 @@ class CudaReducer:
         CUDA device.
     statistics : tuple of str
         What to measure.
+    per_image : bool
+        Whether every number is asked for image by image; bins are otherwise added up on the device.
     """
 
     name = "cuda"
 
-    def __init__(self, device_id: int, statistics: tuple[str, ...]) -> None:
+    def __init__(self, device_id: int, statistics: tuple[str, ...], per_image: bool = True) -> None:
         import cupy
 
         from gpustats.cuda.launcher import Reducer
@@ -44,7 +48,7 @@ class CudaReducer:
         self._device = cupy.cuda.Device(device_id)
         self._reducer = Reducer(device_id)
         self._statistics = for_kind(statistics, KIND)
-        self._outputs = wanted(self._statistics)
+        self._outputs = wanted(self._statistics, per_image)
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
 
@@ -54,7 +58,7 @@ class CudaReducer:
 
         from gpustats.cuda.launcher import plan_batch
 
-        with self._device:
+        with self._device, self._at_rest_after_an_error():
             plan = plan_batch(pointers, heights, widths, CHANNELS, np.uint8, **self._outputs)
             pending = self._reducer.launch(plan, self._stream)
             sizes = heights * widths * CHANNELS
@@ -64,16 +68,32 @@ class CudaReducer:
                 cupy.cuda.runtime.memsetAsync(int(pointer), POISON, int(size), self._stream.ptr)
             event = cupy.cuda.Event(disable_timing=True)
             event.record(self._stream)
-        return _Pending(pending, event, self._statistics)
+        return _Pending(self, pending, event)
+
+    @contextmanager
+    def _at_rest_after_an_error(self) -> Iterator[None]:
+        """Wait for all that was queued before an error: it reads and poisons pixels, which are let go after the error
+        and may be another batch's by then."""
+        try:
+            yield
+        except Exception:
+            with suppress(Exception):  # a device that is lost does nothing more
+                self._stream.synchronize()
+            raise
 
 
 class _Pending:
-    def __init__(self, pending: Any, event: Any, statistics: tuple[Statistic, ...]) -> None:
+    def __init__(self, reducer: CudaReducer, pending: Any, event: Any) -> None:
+        self._reducer = reducer
         self._pending = pending
         self._event = event
-        self._statistics = statistics
 
     def result(self) -> Columns:
         """Wait for the kernel and for the poison after it; the pixels may be freed only then."""
-        self._event.synchronize()
-        return columns_of(self._statistics, self._pending.result())
+        with self._reducer._at_rest_after_an_error():
+            self._event.synchronize()
+        return columns_of(self._reducer._statistics, self._pending.result())
+
+    def folded(self, left_out: NDArray[np.bool_]) -> dict[str, Part]:
+        """Return the totals of what the device has added up."""
+        return pooled_parts(self._reducer._statistics, self._pending.result(), left_out)

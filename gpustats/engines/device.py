@@ -38,6 +38,7 @@ def open_engine(
     isolate: bool = False,
     gpu_options: Mapping[str, int | float] | None = None,
     masks: Masks | None = None,
+    per_image: bool = True,
 ) -> Engine:
     """Return the engine for a device.
 
@@ -61,6 +62,9 @@ def open_engine(
         Settings of `gpustats.engines.tuning.Tuning` by name.
     masks : Masks, optional
         Which pixels count; these are left out on the CPU, by this process.
+    per_image : bool
+        Whether the rows of images are used one by one, as by groups, a table or a checkpoint; if not, the GPU adds up
+        the bins of a batch.
 
     Raises
     ------
@@ -87,7 +91,9 @@ def open_engine(
     problem: str | None = None
     if device != "cpu":
         device_id = int(match[1] or 0) if match else 0
-        gpu = _open_gpu(device_id, definition, threads, max_pixels, in_flight, gpu_options, match is not None)
+        gpu = _open_gpu(
+            device_id, definition, threads, max_pixels, in_flight, gpu_options, per_image, required=match is not None
+        )
         if not isinstance(gpu, str):
             return gpu
         problem = gpu
@@ -143,6 +149,8 @@ def _cpu_only(definition: Definition) -> str | None:
         return f"{option('mode', definition.mode)} is decoded on the CPU"
     if definition.transform != "none":
         return f"images are transformed on the CPU ({definition.transform})"
+    if definition.value_range:
+        return f"values are compared with {option('value_range', definition.value_range)} on the CPU"
     if definition.nodata or definition.nodata_tag:
         return "values that stand for no data are left out on the CPU"
     if definition.mask != "none" or definition.alpha != "drop":
@@ -161,6 +169,8 @@ def _open_gpu(
     max_pixels: int,
     memory: int,
     options: Mapping[str, int | float] | None,
+    per_image: bool,
+    *,
     required: bool,
 ) -> Engine | str:
     """Return the engine, or what does not work on the GPU."""
@@ -174,7 +184,7 @@ def _open_gpu(
 
     try:
         name = device_name(device_id)
-        reducer = CudaReducer(device_id, definition.statistics)
+        reducer = CudaReducer(device_id, definition.statistics, per_image)
     except Exception as error:  # noqa: BLE001 - CuPy and the driver raise anything; it is told, not hidden
         return f"CUDA device {device_id} cannot be opened: {first_line(error)}"
     tuning = choose(name, workers, options)

@@ -41,8 +41,8 @@ def measure(
     Parameters
     ----------
     images : sequence of (key, group, array)
-        Arrays of shape (H, W) or (H, W, C) with CuPy's methods, of uint8, uint16, float16, float32 or float64. There
-        is no kernel for float64; CuPy's own reductions measure it, in two passes.
+        Arrays of shape (H, W) or (H, W, C) with CuPy's methods. There is no kernel for float64; CuPy's own reductions
+        measure it, in two passes.
     statistics : tuple of str
         What to measure.
     launch : callable, optional
@@ -55,7 +55,7 @@ def measure(
     failures : list of Failure
         Images of no pixels, or of a type that cannot be measured.
     others : list of (key, group, array)
-        Images with values that are not finite, which the CPU leaves out.
+        Images for the CPU: with values that are not finite, which it leaves out, and of integers without a kernel.
     """
     launch = launch or _launch_with_cupy
     # Whoever makes the values may still be at work, on a stream of its own that no other stream waits for.
@@ -63,10 +63,13 @@ def measure(
         device.synchronize()
     batches: dict[tuple[int, str, int, str], list[Image]] = {}
     failures: list[Failure] = []
+    others: list[Image] = []
     for key, group, image in images:
         image = image[:, :, None] if image.ndim == 2 else image
         if 0 in image.shape:
             failures.append(Failure(key, "corrupt", f"an image of shape {tuple(image.shape)} has no pixels"))
+        elif image.dtype.kind in "iu" and image.dtype.name not in _KERNEL_DTYPES:
+            others.append((key, group, image))
         elif image.dtype.name not in (*_KERNEL_DTYPES, "float64"):
             failures.append(Failure(key, "unsupported", f"pixels of type {image.dtype} are not measured"))
         else:
@@ -74,7 +77,6 @@ def measure(
             place = (int(image.device.id), image.dtype.name, int(image.shape[2]), layout)
             batches.setdefault(place, []).append((key, group, image))
     rows: list[Rows] = []
-    others: list[Image] = []
     for (device_id, dtype, channels, layout), batch in batches.items():
         kind = Kind(channels, "float64" if dtype.startswith("float") else dtype)
         measured = for_kind(statistics, kind)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.statistics.base import Columns, Kind
+from gpustats.statistics.base import Columns, Kind, Part
 
 __all__ = ["CHANNELS", "KIND", "POISON", "BatchReducer", "EncodedBatch", "EncodedImage", "PendingBatch", "in_arena"]
 
@@ -121,6 +121,13 @@ class PendingBatch(Protocol):
 
     def result(self) -> Columns:
         """Wait for the kernel and return the columns of the rows, one row an image."""
+        ...
+
+    def folded(self, left_out: NDArray[np.bool_]) -> Mapping[str, Part]:
+        """Return the totals of statistics that have no columns, by name; `result` comes first.
+
+        `left_out`, of shape (N,), says which images do not count; each of these is of one colour.
+        """
         ...
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from gpustats.engines.gpu_batch import CHANNELS, KIND, POISON, BatchReducer, Enc
 from gpustats.engines.originals import columns_of_files
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.errors import GpustatsError
-from gpustats.statistics.base import Columns, Statistic
+from gpustats.statistics.base import Columns, Part, Statistic
 from gpustats.statistics.rows import Rows
 
 __all__ = ["BuildPipeline", "Counters", "Session", "Supply", "sample_pointers"]
@@ -311,21 +311,20 @@ class Session:
             columns = pending.result()  # waits: only then may the pixels be let go
         finally:
             self._counters.seconds_in_reducer += time.perf_counter() - started
-        self._finish(batch, columns)
+        good = written(columns)
+        if not self._spot_check.passes(self._counters.batches + 1, batch, columns, good):
+            self._retry_on_cpu(batch)  # the CPU decoder refuses what the GPU took: its verdicts count
+            self._reducing.popleft()
+            self._counters.batches += 1
+            return
+        columns = {**columns, **columns_of_files(self._statistics, batch.files(), len(batch))}
+        self._finish(batch, _rows(batch, columns, good, pending.folded(~good)), good)
 
-    def _finish(self, batch: EncodedBatch, columns: Columns) -> None:
+    def _finish(self, batch: EncodedBatch, rows: Rows, good: NDArray[np.bool_]) -> None:
         """Emit the rows of the oldest batch in reduction. All that can fail comes before it leaves the books, so that
         it is emitted once or not at all."""
-        good = written(columns)
-        columns = {**columns, **columns_of_files(self._statistics, batch.files(), len(batch))}
         unwritten = [(batch, i) for i in np.flatnonzero(~good).tolist()]
-        failures = []
-        refused = self._spot_check.check(self._counters.batches + 1, batch, columns, good)
-        if refused is not None:  # the CPU decoder refuses what the GPU took: its verdict counts
-            index, failure = refused
-            good[index] = False
-            failures.append(failure)
-        outcome = Outcome(_rows(batch, columns, good), failures)
+        outcome = Outcome(rows)
         self._for_cpu.extend(unwritten)
         self._reducing.popleft()
         self._emit(outcome)
@@ -363,6 +362,8 @@ def written(columns: Columns) -> NDArray[np.bool_]:
     return good
 
 
-def _rows(batch: EncodedBatch, columns: Columns, good: NDArray[np.bool_]) -> Rows:
+def _rows(batch: EncodedBatch, columns: Columns, good: NDArray[np.bool_], folded: Mapping[str, Part]) -> Rows:
     rows = Rows(KIND, batch.keys, batch.groups, batch.heights, batch.widths, columns)
-    return rows if good.all() else rows.take(good)
+    if not good.all():
+        rows = rows.take(good)
+    return replace(rows, folded=folded) if folded else rows

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gpustats.decode.decoder import Decoder
 from gpustats.engines.gpu_batch import CHANNELS, EncodedBatch
 from gpustats.errors import DeviceError
-from gpustats.failures import Failure, ImageError, printable
+from gpustats.failures import ImageError, printable
 from gpustats.limits.memory import MemoryBudget
 from gpustats.statistics.base import Columns
 from gpustats.statistics.moments import moments_u8
@@ -44,15 +44,13 @@ class SpotCheck:
             "tolerance": TOLERANCE,
         }
 
-    def check(
-        self, batch_number: int, batch: EncodedBatch, columns: Columns, good: NDArray[np.bool_]
-    ) -> tuple[int, Failure] | None:
+    def passes(self, batch_number: int, batch: EncodedBatch, columns: Columns, good: NDArray[np.bool_]) -> bool:
         """Check one image of the batch if its turn has come.
 
         Returns
         -------
-        tuple or None
-            Index and failure of the image, where the CPU decoder refuses it.
+        bool
+            False where the CPU decoder refuses the image.
 
         Raises
         ------
@@ -60,24 +58,23 @@ class SpotCheck:
             Where the two decoders differ by more than `TOLERANCE`.
         """
         if batch_number & (batch_number - 1) or not good.any():
-            return None
+            return True
         index = int(np.argmax(good))
-        image = batch.image(index)
         try:
             mean, std = self.differences(batch, index, columns)
-        except ImageError as error:
-            return index, Failure(image.key, error.reason, str(error))
+        except ImageError:
+            return False
         self._images += 1
         self._mean_difference = max(self._mean_difference, mean)
         self._std_difference = max(self._std_difference, std)
         if max(mean, std) > TOLERANCE:
             raise DeviceError(
-                f"{printable(image.key)}: the GPU decoder and the CPU decoder differ by {mean:.3g} grey levels in the "
-                f"mean and {std:.3g} in the std of a channel (tolerance {TOLERANCE}); the run is stopped because its "
-                f"numbers could not be trusted. Compute with {option('device', 'cpu')}, and please report this with "
-                "the image"
+                f"{printable(batch.keys[index])}: the GPU decoder and the CPU decoder differ by {mean:.3g} grey levels "
+                f"in the mean and {std:.3g} in the std of a channel (tolerance {TOLERANCE}); the run is stopped "
+                f"because its numbers could not be trusted. Compute with {option('device', 'cpu')}, and please report "
+                "this with the image"
             )
-        return None
+        return True
 
     def differences(self, batch: EncodedBatch, index: int, columns: Columns) -> tuple[float, float]:
         """Return by how many grey levels the means and the stds of an image differ from those of the CPU decoder.

@@ -96,6 +96,8 @@ def inspect(
     )
     source = grouping.checked(lambda: open_source(data, options))
     walk = Walk(source, seconds, grouping.function)
+    if walk.notes.stopped is not None:
+        raise walk.notes.stopped
     looks = _looks(walk, engine.max_bytes)
     expect(walk.images)
     each, failures = seconds_a_pixel(walk.first, looks, engine)

@@ -115,7 +115,8 @@ def _changed(a: Side, b: Side) -> bool:
     """Whether the numbers of the same images differ: beyond rounding, where they are of floats or of two depths."""
     assert a.measured is not None
     assert b.measured is not None
-    exact = a.measured.totals.kind == b.measured.totals.kind and not a.is_float
+    kind = a.measured.totals.kind
+    exact = kind is not None and kind == b.measured.totals.kind and not kind.is_float
     names = ("mean", "std", "per_image.mean", "per_image.std")
     return not all(
         np.allclose(a.number(n), b.number(n), rtol=0 if exact else 1e-9, atol=0, equal_nan=True) for n in names

@@ -10,6 +10,8 @@ from gpustats.errors import DataError
 from gpustats.result import builders
 from gpustats.result.export_table import EXPORTS, Export
 from gpustats.result.normalization import Measured, Normalization, normalization
+from gpustats.result.value_range import range_hint
+from gpustats.statistics.base import Kind
 
 __all__ = ["DIGITS", "build", "named", "text"]
 
@@ -44,6 +46,9 @@ def text(name: str, stats: Measured, *, scale: float | None = None, bgr: bool = 
     about = [f"{numbers.says}; mean and std of all pixels of {numbers.images:,} image{'s' * (numbers.images != 1)}"]
     if export.says:
         about.append(export.says.format(**values))
+    hint = range_hint(numbers.kind, stats.scaled(1).number)
+    if hint:
+        about.append(hint)
     lines = [line for remark in (*about, *numbers.notes) for line in textwrap.wrap(remark, 100)]
     return "".join(f"# {line}\n" for line in lines) + export.template.format(**values)
 
@@ -66,7 +71,7 @@ def _numbers(name: str, export: Export, stats: Measured, scale: float | None, bg
     if kind is not None and export.channels and kind.channels not in export.channels:
         wanted = " or ".join(str(count) for count in export.channels)
         raise DataError(f"{name} takes images of {wanted} channels, this result is of images with {kind}")
-    if kind is not None and export.eight_bits and kind.max_value != 255:
+    if kind is not None and export.eight_bits and Kind(kind.channels, "uint8") != kind:
         raise DataError(f"{name} takes images of 8 bits, this result is of images with {kind}")
     usual = (kind.max_value or 1) if kind is not None and export.scale == "pixel" else 1
     if export.fixed and ((scale or usual) != usual or (bgr and export.order != "BGR")):

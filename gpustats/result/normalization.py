@@ -14,7 +14,7 @@ from gpustats.result.estimate import Estimate
 from gpustats.statistics.base import Kind
 from gpustats.statistics.totals import Totals
 
-__all__ = ["Measured", "Normalization", "normalization", "normalization_notes", "plain", "rounded"]
+__all__ = ["Measured", "Normalization", "normalization", "normalization_notes", "plain", "rounded", "scale_words"]
 
 
 class Measured(Protocol):
@@ -46,7 +46,7 @@ class Normalization:
     Attributes
     ----------
     mean, std, minimum, maximum : tuple of float
-        One value a channel, on [0, `scale`]; values of float images as they are.
+        One value a channel, on [0, `scale`]; values of floats and of signed and 32-bit integers as they are.
     scale : float
         The value that the largest pixel value has here.
     order : str
@@ -73,10 +73,7 @@ class Normalization:
     def says(self) -> str:
         """What the numbers are, in one line."""
         order = f"{len(self.mean)} channels in the order of the arrays" if self.order == UNNAMED else self.order
-        if self.kind.is_float:
-            times = "" if self.scale == 1 else f", times {plain(self.scale)}"
-            return f"{order}, float values as they are{times}"
-        return f"{order}, values on [0, {plain(self.scale)}]"
+        return f"{order}, {scale_words(self.kind, plain(self.scale))}"
 
     def ordered(self, order: str) -> Normalization:
         """Return the same with the channels in the order RGB or BGR.
@@ -141,6 +138,24 @@ def normalization_notes(stats: Measured) -> list[str]:
             f"{failed:,} images failed and do not count" if failed > 1 else "1 image failed and does not count"
         )
     return notes
+
+
+def scale_words(kind: Kind | None, scale: str) -> str:
+    """Return what was done to pixel values, in words.
+
+    Examples
+    --------
+    >>> scale_words(Kind(1, "uint8"), "255"), scale_words(Kind(1, "float64"), "1")
+    ('values on [0, 255]', 'floats as they are')
+    >>> scale_words(Kind(1, "uint16", 4095), "1")
+    'values divided by 4095'
+    """
+    if kind is not None and (kind.as_is or kind.value_range is not None):
+        times = "" if scale == "1" else f", times {scale}"
+        if kind.value_range is not None:
+            return f"values divided by {plain(kind.value_range)}{times}"
+        return f"{'floats' if kind.is_float else 'integers'}{times.lstrip(',') or ' as they are'}"
+    return f"values on [0, {scale}]"
 
 
 def plain(value: float) -> str:

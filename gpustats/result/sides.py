@@ -14,6 +14,7 @@ from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.result.normalization import Measured, normalization_notes
 from gpustats.result.presets import Preset, preset, presets
+from gpustats.wording import named
 
 __all__ = ["Side", "side_of", "sides"]
 
@@ -43,7 +44,7 @@ class Side:
     notes: tuple[str, ...]
 
     def number(self, name: str) -> NDArray[np.float64]:
-        """Return a number with a value a channel, shape (C,), on [0, 1] (values of float images as they are).
+        """Return a number with a value a channel, shape (C,), on [0, 1]; of a kind without a scale, values as they are.
 
         A preset has ``mean`` and ``std`` only.
         """
@@ -55,11 +56,9 @@ class Side:
         return values[::-1] if self.preset.order == "BGR" else values
 
     @property
-    def is_float(self) -> bool:
-        """Whether the values are those of float images, whose scale is not known."""
-        return (
-            self.measured is not None and self.measured.totals.kind is not None and self.measured.totals.kind.is_float
-        )
+    def as_is(self) -> bool:
+        """Whether values are taken as they are, so that their scale is not known."""
+        return self.measured is not None and self.measured.totals.kind is not None and self.measured.totals.kind.as_is
 
 
 def side_of(given: Any, load: Callable[[str], Any], name: str) -> Side:
@@ -116,8 +115,8 @@ def _of_result(stats: Measured, name: str) -> Side:
     if stats.definition.color_order == "BGR":
         channels = channels[::-1]
         notes.append(f"{name} is in the order BGR; it is shown as R, G, B here")
-    if kind.max_value > 255:
-        notes.append(f"{name} is of images with {kind}; values are divided by {kind.max_value:,}")
+    if kind.max_value not in (0, 255):
+        notes.append(f"{name} is of images with {kind}; values are divided by {kind.max_value:,.15g}")
     return Side(name, stats, None, channels, tuple(notes))
 
 
@@ -127,7 +126,7 @@ def sides(a: Side, b: Side) -> tuple[str, ...]:
     Raises
     ------
     DataError
-        Where they cannot be compared: other channels, or floats that are not on [0, 1] against values that are.
+        Where they cannot be compared: other channels, or values taken as they are that are not on [0, 1].
     """
     if a.channels != b.channels:
         raise DataError(
@@ -136,14 +135,17 @@ def sides(a: Side, b: Side) -> tuple[str, ...]:
         )
     notes = [*a.notes, *b.notes]
     for one, other in ((a, b), (b, a)):
-        if one.is_float and not other.is_float:
+        if one.as_is and not other.as_is:
+            assert one.measured is not None
+            assert one.measured.totals.kind is not None
+            what = "float" if one.measured.totals.kind.is_float else "integer"
             top = float(max(abs(one.number("max").max()), abs(one.number("min").min())))
             if top > 1:
                 raise DataError(
-                    f"{one.name} is of float values that reach {top:g}, {other.name} is on [0, 1]: measure values that "
-                    "are divided to [0, 1]"
+                    f"{one.name} is of {what} values that reach {top:g}, {other.name} is on [0, 1]: measure values "
+                    f"that are divided to [0, 1], or say with {named('value_range')} what 1.0 is"
                 )
-            notes.append(f"{one.name} is of float values, taken as they are; {other.name} is on [0, 1]")
+            notes.append(f"{one.name} is of {what} values, taken as they are; {other.name} is on [0, 1]")
     return tuple(notes)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gpustats.errors import OptionError
-from gpustats.wording import bytes_of
 from gpustats.statistics.base import Part
 from gpustats.statistics.counted import Counts, quantile
 from gpustats.statistics.sizes import ASPECT_UNIT
+from gpustats.wording import bytes_of
 
 __all__ = ["Distribution", "Sizes"]
 

@@ -21,7 +21,9 @@ from gpustats.failures import FailureLog
 from gpustats.result import html, stored, text
 from gpustats.result.derived import Derived
 from gpustats.result.groups import Groups, rows_of
+from gpustats.result.normalization import scale_words
 from gpustats.result.saving import write_text
+from gpustats.result.value_range import range_hint, seen_range
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Number
 from gpustats.statistics.duplicates import Contents, Duplicates
@@ -147,6 +149,14 @@ class Stats(Derived):
         return self.totals.width_min, self.totals.width_max
 
     @property
+    def value_range(self) -> float | None:
+        """The pixel value that is shown as 1.0: 255 or 65535, or what the user or the files said.
+
+        None where values are taken as they are: floats, signed and 32-bit integers of which nobody said it.
+        """
+        return None if self.totals.kind is None else self.totals.kind.max_value or None
+
+    @property
     def exact(self) -> bool:
         """Whether the numbers come from exact integers; False for float images, whose sums depend on order."""
         return self.totals.exact
@@ -202,7 +212,7 @@ class Stats(Derived):
             return np.full([0 if size == "C" else int(size) for size in number.shape], np.nan, number.dtype)
         (measured,) = for_kind((statistic,), kind)
         view = measured.view(self.totals[statistic])
-        return number.evaluate(view, self.scale / kind.max_value if kind.max_value else self.scale)
+        return number.evaluate(view, self.scale if kind.as_is else self.scale / Fraction(kind.max_value))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name in _FIELDS:
@@ -392,12 +402,12 @@ class Stats(Derived):
         t = self.totals
         facts = [text.counted(t.images, t.pixels, self.width_range, self.height_range)]
         facts += [] if self.estimate is None else self.estimate.facts()
-        if self.exact:
-            scale = f"values on [0, {self.scale}]"
-        else:
-            factor = "" if self.scale == 1 else f", times {self.scale}"
-            scale = f"float values as they are{factor} (not bit-exact)"
+        scale = scale_words(t.kind, str(self.scale))
+        if not self.exact:
+            scale += f", {seen_range(self.number)} (not bit-exact)"
         facts.append(f"{self.definition.color_order}, {scale}, transform: {self.definition.transform}")
+        hint = range_hint(t.kind, self.scaled(1).number)
+        facts += [hint] if hint else []
         if (self.valid_share < 1).any():
             facts.append(text.valid(self.valid_share.tolist(), self.channels))
         if "sizes" in t.parts:

@@ -53,6 +53,7 @@ def _without_groups(stats: Any) -> dict[str, Any]:
         "exact": stats.exact,
         "channels": list(stats.channels),
         "scale": str(stats.scale),
+        **({"value_range": stats.value_range} if stats.n_images else {}),
         **derived,
         "height_range": list(stats.height_range),
         "width_range": list(stats.width_range),

@@ -108,9 +108,12 @@ class Elements:
             if is_image(first):
                 return self._of_images(element)
             if isinstance(first, list | tuple) and first and all(map(is_image, first)):
-                # Images and labels, each together: a tuple. A list may also be of pairs.
                 if isinstance(element, list) and rest and _alike(element):
-                    raise _several(element)
+                    if not _pairs(element):
+                        raise _several(element)
+                    return list(element)
+                if len(first) > 1 and rest and (_is_single(rest[0]) or max(map(_axes, first)) > 3):  # two views
+                    raise _several(first, "0.")
                 return first, rest[0] if rest else None
             if is_path(first) and not any(map(is_path, rest)) and not any(True for _ in _candidates(element)):
                 return first, rest[0] if rest else None
@@ -123,9 +126,9 @@ class Elements:
         images = [part for part in element if _may_be_image(part, element[0])]
         if len(images) == len(element) > 1:
             single = all(is_pil(part) or not is_array(part) or len(part.shape) < 4 for part in element)
-            if isinstance(element, list) and single:
+            if isinstance(element, list) and single and len(set(map(_sort_of, element))) == 1:
                 return list(element)
-            if len(element) > 2:
+            if len(element) > 2 or (isinstance(element, list) and single):
                 raise _several(element)
             self.place = "0"
         return element[0], element[1] if len(element) > 1 else None
@@ -234,6 +237,27 @@ def _may_be_image(value: Any, first: Any) -> bool:
     )
 
 
+def _pairs(element: Sequence[Any]) -> bool:
+    """Say whether a list holds images with something beside them, rather than images together and labels together."""
+    return all(type(part) is tuple or (len(part) > 1 and not _may_be_image(part[1], part[0])) for part in element)
+
+
+def _is_single(label: Any) -> bool:
+    """Say whether a label is one, and no sequence of labels or names with values."""
+    return not (hasattr(label, "__len__") and getattr(label, "shape", True)) or isinstance(label, str | bytes)
+
+
+def _sort_of(image: Any) -> object:
+    """Return what images of one batch have in common: the type of the values and the number of channels."""
+    if is_pil(image):
+        return image.getbands()
+    if not is_array(image):
+        return None
+    shape = image.shape
+    ends = (shape[-1], shape[0]) if len(shape) > 2 else ()
+    return str(image.dtype), len(shape), next((size for size in ends if size in (1, 3, 4)), 0)
+
+
 def _axes(value: Any) -> int:
     """Return how many axes an array has; 3 for an image of another kind."""
     return len(value.shape) if is_array(value) and hasattr(value, "shape") else 3
@@ -244,8 +268,8 @@ def _begins_as_an_image(value: Any) -> bool:
     return not isinstance(value, bytes | bytearray | memoryview) or sniff(bytes(value[:16])) is not None
 
 
-def _several(element: Sequence[Any]) -> ImageError:
-    shown = listed({str(position): f"({described(part)})" for position, part in enumerate(element)})
+def _several(element: Sequence[Any], prefix: str = "") -> ImageError:
+    shown = listed({f"{prefix}{position}": f"({described(part)})" for position, part in enumerate(element)})
     return ImageError(
         "unsupported",
         f"several entries may be images: {shown}; choose with {option('column')}, a position or a function",

@@ -57,6 +57,11 @@ class Grouping:
                 )
             self.column = by
 
+    @property
+    def asked(self) -> bool:
+        """Whether groups were asked for."""
+        return self._by is not None
+
     def checked(self, open_source: Callable[[], Source]) -> Source:
         """Return the source, if it has such groups.
 
@@ -80,7 +85,7 @@ class Grouping:
 
     def totals(self, statistics: tuple[str, ...]) -> Grouped | None:
         """Return an empty accumulator; None where no groups were asked for."""
-        if self._by is None:
+        if not self.asked:
             return None
         name = self._by if isinstance(self._by, str) else getattr(self._by, "__name__", type(self._by).__name__)
         return Grouped(statistics, name)

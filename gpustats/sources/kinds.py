@@ -137,6 +137,14 @@ KINDS = {
         (".mdb", ".lmdb"),
         images="every value that is an encoded image, or a Datum with one",
     ),
+    "chunks": Kind(
+        "MDS and LitData folders",
+        ("column", "group", "layout"),
+        "records.chunks.ChunksSource",
+        images="columns encoded as JPEG, PNG, TIFF or PIL images, or lists of these; else of bytes that begin as an "
+        "image does; else arrays of three axes that may be images",
+        ask="two columns of one of these with equally good names, or none: `column=`",
+    ),
     "manifest": Kind(
         "manifests",
         ("column", "group", "root", "suffixes", "repeats"),
@@ -208,6 +216,7 @@ KINDS = {
 }
 """Every kind of source that is not an image file, by name."""
 
+_CHUNK_NAME = re.compile(r"\.mds(\.\w+)?$|^chunk-.*\.bin$")
 _CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch|train|test)$")
 _CIFAR_BINARY = re.compile(r"(data_batch_\d+|test_batch|train|test)\.bin")
 
@@ -239,13 +248,15 @@ def kind_of_content(file: File) -> str | None:
 
 
 def kind_of_folder(path: str) -> str | None:
-    """Return the kind of a folder that is a container itself: LMDB, Zarr or Lance, else None."""
+    """Return the kind of a folder that is a container itself: LMDB, Zarr, Lance, MDS or LitData, else None."""
     if os.path.isfile(os.path.join(path, "data.mdb")):
         return "lmdb"
     if any(os.path.isfile(os.path.join(path, name)) for name in (".zarray", ".zgroup", "zarr.json")):
         return "zarr"
     if os.path.isdir(os.path.join(path, "_versions")):
         return "lance"
+    if os.path.isfile(os.path.join(path, "index.json")) and any(map(_CHUNK_NAME.search, os.listdir(path))):
+        return "chunks"
     return None
 
 
@@ -261,11 +272,9 @@ def check_readable(path: str, inside: bool = True) -> None:
     """
     name = None
     if not inside:
+        if path.lower().endswith(".mds"):
+            raise DataError(f"{printable(path)}: a shard of MDS is read with the index.json beside it: give the folder")
         name = next((title for ending, title in _NOT_READ.items() if path.lower().endswith(ending)), None)
-    elif os.path.isfile(os.path.join(path, "index.json")):
-        shards = {suffix(entry) for entry in os.listdir(path)}
-        chunks = any(entry.startswith("chunk-") and suffix(entry) == ".bin" for entry in os.listdir(path))
-        name = "MosaicML's MDS" if ".mds" in shards else "LitData's optimized format" if chunks else None
     elif os.path.isdir(os.path.join(path, "videos")) and os.path.isfile(os.path.join(path, "meta", "info.json")):
         name = "LeRobot's videos"
     if name is not None:
@@ -277,7 +286,6 @@ def check_readable(path: str, inside: bool = True) -> None:
 
 _NOT_READ = {
     ".beton": "FFCV's .beton",
-    ".mds": "MosaicML's MDS",
     ".rec": "MXNet's RecordIO",
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+from gpustats.errors import DataError
 from gpustats.failures import printable
 
 __all__ = ["Notes"]
@@ -30,6 +31,8 @@ class Notes:
         What there was to choose from, of the first container: name and type or shape.
     group_from : str or None
         The column or the like that names the group, of the first container.
+    stopped : DataError or None
+        Why the source ended before its end; its ``__cause__`` is what the user's object raised.
     """
 
     skipped: Counter[str] = field(default_factory=Counter)
@@ -37,6 +40,7 @@ class Notes:
     kinds: Counter[str] = field(default_factory=Counter)
     there: dict[str, str] = field(default_factory=dict)
     group_from: str | None = None
+    stopped: DataError | None = None
 
     def offer(self, candidates: Mapping[str, object], group_from: str | None = None) -> None:
         """Note what there is to choose from, and what names the group. The first hundred names are kept."""
@@ -56,10 +60,11 @@ class Notes:
         self.skipped.update(other.skipped)
         self.images_from.update(other.images_from)
         self.kinds.update(other.kinds)
+        self.stopped = self.stopped or other.stopped
         self.offer(other.there, other.group_from)
 
     def clear(self) -> None:
         """Forget everything: the source is read again."""
         for counts in (self.skipped, self.images_from, self.kinds):
             counts.clear()
-        self.there, self.group_from = {}, None
+        self.there, self.group_from, self.stopped = {}, None, None

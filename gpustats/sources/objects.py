@@ -170,7 +170,7 @@ class IterableSource(Source):
     What an element may be is in `elements`; a path is read, and is its own key.
 
     Arrays, tensors and PIL images are measured as they are: 8- and 16-bit values exactly, floats as floats, each with
-    its own channels.
+    its own channels. Where the iterable raises in the middle, what it gave counts, and `notes` say why it ended.
 
     Parameters
     ----------
@@ -209,9 +209,13 @@ class IterableSource(Source):
             except (DataError, KeyboardInterrupt, GeneratorExit):
                 raise
             except Exception as error:
-                raise DataError(
-                    f"{self.label} raised {type(error).__name__} after {number:,} images: {error}"
-                ) from error
+                problem = f"{self.label} raised {type(error).__name__} after {number:,} images: {_last_word(error)}"
+                stopped = DataError(problem)
+                stopped.__cause__ = error
+                if self._prefix or not number:
+                    raise stopped from error
+                self.notes.stopped = stopped
+                return
             if isinstance(element, Failure):
                 yield element
                 number += 1
@@ -236,47 +240,42 @@ class IterableSource(Source):
         return self._data
 
     def _images(self, element: Any, number: int) -> Iterator[tuple[str, Item | ImageError]]:
-        for image, label in self._elements_of.parted(element, number):
-            if is_pil(image):
-                if self._order is not None:
-                    raise DataError(
-                        f"{self.label}: {option('color_order')} is for arrays; a PIL image says what it has"
-                    )
-                yield _label(label), pil_reader(image)
-            elif is_array(image):
-                yield from self._arrays(image, label, number)
-            elif is_path(image):
-                path = os.fsdecode(image)
-                if "://" in path:
-                    yield (
-                        _label(label),
-                        ImageError("unsupported", "a URL in an iterable is not read; give a list of URLs"),
-                    )
-                elif suffix(path) not in IMAGE_SUFFIXES and os.path.isdir(path):
-                    self.skipped["folder"] += 1
-                else:
-                    yield _label(label), path
-            else:
-                try:
-                    yield _label(label), encoded(image, self._max_bytes)
-                except ImageError as error:
-                    yield _label(label), error
-
-    def _arrays(self, image: Any, label: Any, number: int) -> Iterator[tuple[str, Item | ImageError]]:
+        """Yield the images of an element; what is wrong with one that is not the first is a failure of it."""
         try:
-            array = as_array(image)
-            layout = resolve(array.shape, self._layout, f"{self.label}, element {number}", from_module(image, "torch"))
+            for image, label in self._elements_of.parted(element, number):
+                yield from self._items(image, label, number)
         except DataError as error:
             if number == 0:
                 raise
-            yield _label(label), ImageError("unsupported", str(error))
-            return
-        if layout[0] != "N":
-            yield _label(label), image_view(array, layout)
-            return
-        labels = [_label(value) for value in each_label(label, len(array))]
-        for i in range(len(array)):
-            yield labels[i], image_view(array[i], layout)
+            yield "", ImageError("unsupported", str(error))
+
+    def _items(self, image: Any, label: Any, number: int) -> Iterator[tuple[str, Item | ImageError]]:
+        group = _label(label)
+        if is_pil(image):
+            if self._order is not None:
+                raise DataError(f"{self.label}: {option('color_order')} is for arrays; a PIL image says what it has")
+            yield group, pil_reader(image)
+        elif is_array(image):
+            array = as_array(image)
+            layout = resolve(array.shape, self._layout, f"{self.label}, element {number}", from_module(image, "torch"))
+            if layout[0] != "N":
+                yield group, image_view(array, layout)
+            else:
+                for single, one in zip(array, each_label(label, len(array)), strict=True):
+                    yield _label(one), image_view(single, layout)
+        elif is_path(image):
+            path = os.fsdecode(image)
+            if "://" in path:
+                yield group, ImageError("unsupported", "a URL in an iterable is not read; give a list of URLs")
+            elif suffix(path) not in IMAGE_SUFFIXES and os.path.isdir(path):
+                self.skipped["folder"] += 1
+            else:
+                yield group, path
+        else:
+            try:
+                yield group, encoded(image, self._max_bytes)
+            except ImageError as error:
+                yield group, error
 
 
 class MapSource(IterableSource):
@@ -299,8 +298,11 @@ class MapSource(IterableSource):
         if _is_loader(self._dataset):
             yield from self._dataset
             return
-        for i in range(len(self._dataset)):
+        length = len(self._dataset)
+        for i in range(length):
             yield self._element(i)
+        if len(self._dataset) != length:
+            raise RuntimeError(f"its length was {length:,} at first and is {len(self._dataset):,} at the end")
 
     def _element(self, place: int) -> Any:
         try:
@@ -333,6 +335,12 @@ class MapSource(IterableSource):
 
 def _is_loader(value: object) -> bool:
     return any(base.__name__ == "DataLoader" for base in type(value).__mro__)
+
+
+def _last_word(error: Exception) -> str:
+    """Return the message of an error, without the traceback that a worker process of PyTorch puts before it."""
+    text = str(error)
+    return text.rstrip().rpartition("\n")[2] if "Original Traceback" in text else text
 
 
 def _label(value: Any) -> str:

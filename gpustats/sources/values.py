@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from gpustats.sources.items import check_bytes
 
 __all__ = ["as_array", "encoded", "pil_reader"]
 
-_PIL_AS_IT_IS = frozenset({"L", "LA", "RGB", "RGBA", "F", "I;16", "I;16B", "I;16L"})
+_PIL_AS_IT_IS = frozenset({"L", "LA", "RGB", "RGBA", "F", "I", "I;16", "I;16B", "I;16L"})
 
 
 def as_array(value: Any) -> Any:
@@ -85,8 +86,12 @@ def pil_reader(image: Any) -> Callable[[int], Any]:
             raise ImageError("too_large", f"{image.width} x {image.height} pixels are more than the limit")
         mode = image.mode
         if mode not in _PIL_AS_IT_IS and mode not in EIGHT_BIT_MODES:
-            raise ImageError("unsupported", f"PIL image of mode {mode}; pass it as an array of uint8, uint16 or floats")
-        if "16" not in mode and any(";16" in str(tile) for tile in getattr(image, "tile", ())):  # not yet decoded
+            raise ImageError("unsupported", f"PIL image of mode {mode}; pass it as an array of integers or floats")
+        if mode == "I" and any(re.search(r"I;32(N|L|B|)'", str(tile)) for tile in getattr(image, "tile", ())):
+            raise ImageError(
+                "unsupported", "PIL image of unsigned integers of 32 bits, of which Pillow makes signed ones"
+            )
+        if mode[0] != "I" and any(";16" in str(tile) for tile in getattr(image, "tile", ())):  # not yet decoded
             raise ImageError("unsupported", "PIL image of 16 bits a sample, of which Pillow would give 8")
         try:
             if mode in _PIL_AS_IT_IS:

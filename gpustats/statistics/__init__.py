@@ -14,6 +14,7 @@ from gpustats.statistics.histogram import Histogram
 from gpustats.statistics.moments import Moments
 from gpustats.statistics.sharpness import Sharpness
 from gpustats.statistics.sizes import Sizes
+from gpustats.statistics.wide_moments import WideMoments
 
 __all__ = ["ALWAYS", "STATISTICS", "catalogue", "check_names", "for_kind", "of_originals"]
 
@@ -21,7 +22,7 @@ ALWAYS = "moments"
 """The statistic that every run has."""
 
 STATISTICS: dict[str, tuple[type[Statistic], ...]] = {
-    "moments": (Moments, FloatMoments),
+    "moments": (Moments, WideMoments, FloatMoments),
     "sizes": (Sizes,),
     "histogram": (Histogram,),
     "covariance": (Covariance,),

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.errors import DataError
-from gpustats.saved import finite, natural
+from gpustats.failures import ImageError
+from gpustats.saved import finite, natural, whole
 from gpustats.statistics.original import Whole
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ Part: TypeAlias = "dict[str, Any]"
 View: TypeAlias = "Mapping[str, Any]"
 """A part in the form that the catalogue of numbers reads; see `Statistic.view`."""
 
-_MAX_VALUES = {"uint8": 255, "uint16": 65535}
+_USUAL = {"uint8": 255, "uint16": 65535}
+"""What is shown as 1.0 where nobody says otherwise; values of other types are taken as they are."""
+
+_INTEGERS = ("uint8", "uint16", "uint32", "int8", "int16", "int32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +44,68 @@ class Kind:
     ----------
     channels : int
         Channels an image has.
-    dtype : {"uint8", "uint16", "float64"}
+    dtype : {"uint8", "uint16", "uint32", "int8", "int16", "int32", "float64"}
         What pixels are measured as.
+    value_range : float or None
+        The value that is shown as 1.0, where it is not the usual one: what the user or the file says.
+
+    Examples
+    --------
+    >>> Kind(1, "uint16").max_value, Kind(1, "uint16", 4095).max_value, Kind(1, "int16").max_value
+    (65535, 4095, 0)
     """
 
     channels: int
     dtype: str
+    value_range: float | None = None
 
     def __post_init__(self) -> None:
-        if type(self.channels) is not int or self.channels < 1 or self.dtype not in (*_MAX_VALUES, "float64"):
+        if type(self.channels) is not int or self.channels < 1 or self.dtype not in (*_INTEGERS, "float64"):
             raise DataError(f"no kind of image has {self.channels!r:.80} channels of {self.dtype!r:.80}")
+        value = self.value_range
+        if value is None:
+            return
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise DataError(f"no kind of image has 1.0 at {value!r:.80}")
+        number = int(value) if value == int(value) else value
+        object.__setattr__(self, "value_range", None if number == _USUAL.get(self.dtype) else number)
 
     @property
-    def max_value(self) -> int:
-        """The value that is shown as 1.0; 0 for floats, which are taken as they are."""
-        return _MAX_VALUES.get(self.dtype, 0)
+    def max_value(self) -> float:
+        """The value that is shown as 1.0; 0 where values are taken as they are."""
+        return self.value_range or _USUAL.get(self.dtype, 0)
+
+    @property
+    def as_is(self) -> bool:
+        """Whether values are taken as they are, so that their scale is not known."""
+        return not self.max_value
 
     @property
     def is_float(self) -> bool:
         """Whether pixels are floating-point numbers."""
         return self.dtype == "float64"
 
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest integer of the type."""
+        limits = np.iinfo(self.dtype)
+        return int(limits.min), int(limits.max)
+
+    @property
+    def offset(self) -> int:
+        """What is added to signed integers for the kernels, which take unsigned ones; 0 for all others."""
+        return 0 if self.is_float else -self.limits[0]
+
+    @property
+    def described(self) -> tuple[Any, ...]:
+        """The arguments that make the kind again."""
+        return (self.channels, self.dtype) + (() if self.value_range is None else (self.value_range,))
+
     def __str__(self) -> str:
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
-        return f"{channels} of {'floats' if self.is_float else f'{self.max_value.bit_length()} bits'}"
+        values = "floats" if self.is_float else f"{np.iinfo(self.dtype).bits} {'signed ' * bool(self.offset)}bits"
+        said = "" if self.value_range is None else f", where 1.0 is {self.value_range:.15g}"
+        return f"{channels} of {values}{said}"
 
 
 class Given(NamedTuple):
@@ -175,7 +217,7 @@ class Statistic:
     combine : mapping of str to callable
         The names of a part, and how two values of a name become one: ``operator.add``, ``min``, ``max``.
     counts : frozenset of str
-        The names in `combine` that are integers although the statistic is not exact.
+        The names in `combine` that count something: integers from 0, also where values are floats or negative.
     later : frozenset of str
         The names in `combine` that results saved by earlier versions do not have: None in these, and in what is pooled
         with them.
@@ -211,7 +253,7 @@ class Statistic:
     @property
     def most_pixels(self) -> int:
         """The largest image, larger ones fail as ``too_large``; by default one whose sums of squares take 64 bits."""
-        return 1 << 32 if self.kind.dtype == "uint16" else 1 << 48
+        return 1 << 48 if self.kind.dtype in ("uint8", "int8") else 1 << 32
 
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
@@ -240,10 +282,14 @@ class Statistic:
         raise NotImplementedError
 
     def on_gpu(self, outputs: Outputs) -> Columns:
-        """Return the columns of a batch from what the CUDA kernels computed."""
+        """Return the columns of a batch from what the CUDA kernels computed; none of what they added up themselves."""
         raise NotImplementedError
 
-    def row_problem(self, columns: Columns, row: int) -> str | None:
+    def of_pooled(self, bins: NDArray[np.int64]) -> Part:
+        """Return the totals of a batch from bins that the CUDA kernels added up, shape (C, 256)."""
+        raise NotImplementedError
+
+    def row_problem(self, columns: Columns, row: int) -> ImageError | None:
         """Return why an image cannot be measured, now that its row is filled; None where all is well."""
         return None
 
@@ -303,12 +349,20 @@ class Statistic:
             if name in self.later and name not in data:
                 part[name] = None
                 continue
-            check = natural if self.exact or name in self.counts else finite
+            check = self._check(name)
             part[name] = _numbers(data.get(name), self.shape(name), check, name)
         if not self.consistent(part):
             what = "integers" if self.exact else "moments"
             raise DataError(f"the {what} contradict one another: the file was changed or damaged")
         return part
+
+    def _check(self, name: str) -> Callable[[Any, str], Any]:
+        """Return what checks a number of a total."""
+        if name in self.counts:
+            return natural
+        if not self.exact:
+            return finite
+        return whole if self.kind.offset else natural
 
     def consistent(self, part: Part) -> bool:
         """Return whether the numbers of a part can be true together."""

@@ -16,18 +16,17 @@ from gpustats.statistics.compiled import at_first, ready
 from gpustats.statistics.missing import present, valid_values
 from gpustats.statistics.original import Original, Whole
 from gpustats.statistics.rows import NO_ROWS, Rows, mixture
+from gpustats.wording import option
 
 __all__ = ["RowBuilder"]
 
 _UINT8 = np.dtype(np.uint8)
-# What pixels are measured as, and what a kernel is given.
 _MEASURED = {
-    np.dtype(np.uint8): ("uint8", np.uint8),
-    np.dtype(np.uint16): ("uint16", np.uint16),
-    np.dtype(np.float16): ("float64", np.float32),
-    np.dtype(np.float32): ("float64", np.float32),
-    np.dtype(np.float64): ("float64", np.float64),
+    **{name: name for name in ("uint8", "uint16", "uint32", "int8", "int16", "int32")},
+    **{"uint64": "uint32", "int64": "int32"},  # where the values fit
+    **dict.fromkeys(("float16", "float32", "float64"), "float64"),
 }
+"""What pixels of a type are measured as."""
 
 
 class RowBuilder:
@@ -41,12 +40,17 @@ class RowBuilder:
         What to measure.
     nodata : tuple of float
         Values that do not count, see `gpustats.statistics.missing.present`.
+    value_range : float
+        The value that is shown as 1.0, 0 for what the image says, or else the usual one.
     """
 
-    def __init__(self, count: int, statistics: tuple[str, ...], nodata: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self, count: int, statistics: tuple[str, ...], nodata: tuple[float, ...] = (), value_range: float = 0
+    ) -> None:
         self._count = count
         self._names = statistics
         self._nodata = nodata
+        self._value_range = value_range
         self._keys: list[str] = []
         self._groups: list[str] = []
         self._size = np.empty((2, count), np.uint64)
@@ -58,15 +62,24 @@ class RowBuilder:
         self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
         self._most_values = 0  # in one of these that no statistic finds too large
 
-    def add(self, key: str, group: str, pixels: NDArray[Any], original: Original | None = None) -> None:
+    def add(
+        self,
+        key: str,
+        group: str,
+        pixels: NDArray[Any],
+        value_range: float = 0,
+        original: Original | None = None,
+    ) -> None:
         """Measure one image.
 
         Parameters
         ----------
         key, group : str
             Its name and group.
-        pixels : ndarray of uint8, uint16, float16, float32 or float64, shape (H, W) or (H, W, C)
+        pixels : ndarray of integers or floats, shape (H, W) or (H, W, C)
             Of any strides and byte order. Masked values, NaN and infinity are left out.
+        value_range : float
+            The value that the image itself says to be 1.0; 0 where it says none.
         original : Original, optional
             What the image is, for statistics that want to know; by default its pixels.
 
@@ -84,6 +97,7 @@ class RowBuilder:
             and type(pixels) is np.ndarray  # not a masked array
             and pixels.size <= self._most_values
             and pixels.flags.c_contiguous
+            and not value_range
         ):
             # What decoders give, thousands of times a second: nothing is left to check.
             flat, channels = pixels.reshape(-1), pixels.shape[2]
@@ -92,19 +106,16 @@ class RowBuilder:
             if self._derived or self._whole:
                 self._finish(row, Whole(pixels, None, original))
         else:
-            self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels, original)
+            self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels, value_range, original)
         self._size[0, row], self._size[1, row] = pixels.shape[:2]
         self._keys.append(key)
         self._groups.append(group)
 
-    def _measure(self, key: str, row: int, pixels: NDArray[Any], original: Original | None) -> None:
+    def _measure(self, key: str, row: int, pixels: NDArray[Any], value_range: float, original: Original | None) -> None:
         """Check an image, and fill its row."""
-        dtype = pixels.dtype.newbyteorder("=")
-        if dtype not in _MEASURED:
-            raise ImageError("unsupported", _type_advice(dtype))
         height, width, channels = pixels.shape
-        measured, wanted = _MEASURED[dtype]
-        kind = Kind(channels, measured)
+        kind = Kind(channels, _measured_as(pixels), self._value_range or value_range or None)
+        _check_range(kind)
         if row == 0:
             if kind != self._kind:
                 self._allocate(kind)
@@ -116,20 +127,19 @@ class RowBuilder:
                 limit = f"images of more than {statistic.most_pixels:,} pixels are not measured ({statistic.name})"
                 raise ImageError("too_large", limit)
         valid = present(pixels, self._nodata)
-        values: NDArray[Any] = np.ma.getdata(pixels)
+        values = _for_kernels(np.ma.getdata(pixels), kind)
         if valid is None:
-            self._fill(row, values, wanted)
+            self._fill(row, values)
             if kind.is_float and self._problem(statistics, row):
                 finite = np.isfinite(values)
                 valid = None if finite.all() else finite
         elif kind.is_float:
             valid &= np.isfinite(values)
         if valid is not None:
-            self._fill_valid(row, values.astype(wanted, copy=False), valid)
+            self._fill_valid(row, values, valid)
         self._finish(row, Whole(values, valid, original))
-        problem = self._problem(statistics, row)
-        if problem:
-            raise ImageError("corrupt", problem)
+        if problem := self._problem(statistics, row):
+            raise problem
 
     def _finish(self, row: int, image: Whole) -> None:
         """Fill what is not filled by kernels from pixel values alone."""
@@ -138,19 +148,19 @@ class RowBuilder:
         for statistic, columns in self._whole:
             statistic.measure(image, row, columns)
 
-    def _problem(self, statistics: Sequence[Statistic], row: int) -> str | None:
+    def _problem(self, statistics: Sequence[Statistic], row: int) -> ImageError | None:
         """Return what a statistic finds wrong with a row."""
         found = (statistic.row_problem(own, row) for statistic, own in zip(statistics, self._own, strict=True))
         return next(filter(None, found), None)
 
-    def _fill(self, row: int, pixels: NDArray[Any], wanted: Any) -> None:
+    def _fill(self, row: int, pixels: NDArray[Any]) -> None:
         """Fill a row from all values of an image."""
         channels = pixels.shape[2]
-        planes, interleaved = _planes(pixels, wanted)
+        planes, interleaved = _planes(pixels)
         whole = planes[0] if interleaved else None
         for kernel, whole_pixels, columns in self._calls:
             if whole is None and whole_pixels:
-                whole = np.ascontiguousarray(pixels, dtype=wanted).reshape(-1)
+                whole = np.ascontiguousarray(pixels).reshape(-1)
             if whole is not None and (interleaved or whole_pixels):
                 kernel(whole, channels, row, 0, *columns)
             else:
@@ -194,21 +204,60 @@ class RowBuilder:
             elif not statistic.whole:
                 self._calls.append((at_first(statistic.kernel()), statistic.whole_pixels, own))
         self._whole = [pair for pair in zip(statistics, self._own, strict=True) if pair[0].whole]
-        if kind.dtype == "uint8" and not self._nodata:
+        if kind == Kind(kind.channels, "uint8") and not self._nodata:
             self._like = (kind.channels,)
             self._most_values = min(statistic.most_pixels for statistic in statistics)
 
 
-def _planes(pixels: NDArray[Any], dtype: Any) -> tuple[Sequence[NDArray[Any]], bool]:
+def _planes(pixels: NDArray[Any]) -> tuple[Sequence[NDArray[Any]], bool]:
     """Return contiguous flat arrays and whether they are one with interleaved channels or one a channel."""
-    if pixels.dtype == dtype and not pixels.flags.c_contiguous:
+    if not pixels.flags.c_contiguous:
         planar = pixels.transpose(2, 0, 1)  # CHW in memory is reduced channel by channel, without a copy
         if planar.flags.c_contiguous:
             return [plane.reshape(-1) for plane in planar], False
-    return [np.ascontiguousarray(pixels, dtype=dtype).reshape(-1)], True
+    return [np.ascontiguousarray(pixels).reshape(-1)], True
+
+
+def _measured_as(pixels: NDArray[Any]) -> str:
+    """Return the type that an image is measured as."""
+    measured = _MEASURED.get(pixels.dtype.newbyteorder("=").name)
+    if measured is None:
+        raise ImageError("unsupported", _type_advice(pixels.dtype))
+    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize == 8:
+        limits, low, high = np.iinfo(measured), pixels.min(), pixels.max()
+        if low < limits.min or high > limits.max:  # a masked value where nothing counts
+            raise ImageError(
+                "unsupported",
+                f"pixels of type {pixels.dtype} are measured where they fit into {measured}, and these are "
+                f"from {low} to {high}",
+            )
+    return measured
+
+
+def _check_range(kind: Kind) -> None:
+    """Raise `ImageError` where no pixel can have the value that is said to be 1.0: it is that of another type."""
+    if kind.value_range is not None and not kind.is_float and kind.value_range > kind.limits[1] + 1:
+        raise ImageError(
+            "unsupported",
+            f"{option('value_range', kind.value_range)} is for other images: these are of type {kind.dtype}, with "
+            f"values up to {kind.limits[1]}",
+        )
+
+
+def _for_kernels(values: NDArray[Any], kind: Kind) -> NDArray[Any]:
+    """Return values as kernels take them: of unsigned integers, float32 or float64; themselves where they are that."""
+    if kind.is_float:
+        return values.astype(np.float64 if values.dtype.itemsize == 8 else np.float32, copy=False)
+    values = values.astype(kind.dtype, copy=False)
+    if not kind.offset:
+        return values
+    unsigned = np.dtype(f"u{kind.dtype}")
+    # To add half of all values is to flip the first bit.
+    shifted: NDArray[Any] = values.view(unsigned) ^ np.array(kind.offset, unsigned)
+    return shifted
 
 
 def _type_advice(dtype: np.dtype[Any]) -> str:
     if dtype.kind == "b":
         return "pixels of type bool are masks, not images; convert them first, for example with .astype('uint8') * 255"
-    return f"pixels of type {dtype} are not measured; convert them to uint8, uint16 or a float type"
+    return f"pixels of type {dtype} are not measured; convert them to integers of at most 32 bits or to a float type"

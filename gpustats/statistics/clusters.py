@@ -34,11 +34,14 @@ from numpy.typing import NDArray
 from gpustats.statistics.base import Number, View, over
 from gpustats.statistics.exact import multiply, segment_sums
 
-__all__ = ["ERRORS", "PRODUCTS", "WEIGHING", "exact_products", "float_products", "float_sums", "shifted"]
+__all__ = ["ERRORS", "FACTORS", "PRODUCTS", "WEIGHING", "exact_products", "float_products", "float_sums", "shifted"]
 
-_FIRST, _SECOND = (0, 0, 1, 0, 1, 2, 3), (0, 1, 1, 2, 2, 2, 3)  # of n, s, q, n n
+FACTORS = ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2), (3, 3))
+"""The factors of each product: places among n, s, q and n n."""
 
-PRODUCTS = len(_FIRST)
+_FIRST, _SECOND = zip(*FACTORS, strict=True)
+
+PRODUCTS = len(FACTORS)
 """Sums over images that a channel has: ``n n``, ``n s``, ``s s``, ``n q``, ``s q``, ``q q``, ``n n n n``."""
 
 

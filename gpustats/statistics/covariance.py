@@ -67,6 +67,7 @@ class Covariance(Statistic):
     whole_pixels = True
     outputs = frozenset({"cross"})
     combine: ClassVar = {"n": add, "sum": add, "products": add}
+    counts = frozenset({"n"})
     numbers = (
         Number(
             "covariance",
@@ -93,7 +94,8 @@ class Covariance(Statistic):
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
         """Integers only."""
-        return "its sums are exact for 8- and 16-bit integers only" if kind.is_float else None
+        wide = kind.is_float or np.dtype(kind.dtype).itemsize > 2
+        return "its sums are exact for 8- and 16-bit integers only" if wide else None
 
     def columns(self) -> Mapping[str, Column]:
         """Return pixels, sums and sums of products."""
@@ -101,11 +103,13 @@ class Covariance(Statistic):
 
     def kernel(self) -> Any:
         """Return the function for 8- or 16-bit images."""
-        return row_u8 if self.kind.dtype == "uint8" else row_u16
+        return row_u8 if np.dtype(self.kind.dtype).itemsize == 1 else row_u16
 
     def given(self, names: tuple[str, ...]) -> Given | None:
         """From the bins of a histogram of 8-bit images, but for the products of two channels."""
-        return Given("histogram", sums_of_bins, cross_u8) if self.kind.dtype == "uint8" and "histogram" in names else None
+        return (
+            Given("histogram", sums_of_bins, cross_u8) if self.kind.dtype == "uint8" and "histogram" in names else None
+        )
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return the columns from the sums and products of the kernel."""
@@ -124,9 +128,18 @@ class Covariance(Statistic):
         """Return the totals of each segment of the rows."""
         sums = (segment_sums(columns[name], starts) for name in ("sum", "products"))
         counts = segment_sums(columns["n"][:, None], starts)
-        return [
-            {"n": n, "sum": total, "products": products} for (n,), total, products in zip(counts, *sums, strict=True)
-        ]
+        return [self._of_values(n, total, products) for (n,), total, products in zip(counts, *sums, strict=True)]
+
+    def _of_values(self, n: int, total: list[int], products: list[int]) -> Part:
+        """Return a part from sums of what the kernel was given: values to which the offset of the kind was added."""
+        b = self.kind.offset
+        if b:
+            pairs = _pairs(self.kind.channels)
+            products = [
+                product - b * (total[i] + total[j]) + b * b * n for (i, j), product in zip(pairs, products, strict=True)
+            ]
+            total = [value - b * n for value in total]
+        return {"n": n, "sum": total, "products": products}
 
     def of_whole_images(self, columns: Columns, channels: Sequence[str]) -> Mapping[str, tuple[NDArray[Any], int]]:
         """Return how colourful each image is, where the channels are red, green and blue in any order.

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gpustats.failures import ImageError
 from gpustats.statistics.base import Column, Columns, Kind, Part, Statistic, View
 from gpustats.statistics.clusters import PRODUCTS, float_products, float_sums
 from gpustats.statistics.compiled import compiled
 from gpustats.statistics.lanes import lanes_of
-from gpustats.statistics.moments import NUMBERS
+from gpustats.statistics.moments import NUMBERS, above_range
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
@@ -84,10 +85,10 @@ class FloatMoments(Statistic):
         """Return the function for float32 and float64."""
         return row_float
 
-    def row_problem(self, columns: Columns, row: int) -> str | None:
-        """Refuse values that are not finite."""
+    def row_problem(self, columns: Columns, row: int) -> ImageError | None:
+        """Refuse values that are not finite, or above the one that is said to be 1.0."""
         finite = np.isfinite(columns["mean"][row]).all() and np.isfinite(columns["deviation"][row]).all()
-        return None if finite else NOT_FINITE
+        return above_range(self.kind, columns["max"][row]) if finite else ImageError("corrupt", NOT_FINITE)
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return the columns from the sums about a shift; an image with values that are not finite gets NaN."""

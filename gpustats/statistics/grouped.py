@@ -130,7 +130,7 @@ def _pack(totals: Totals) -> bytes:
         (
             totals.statistics,
             totals.left_out,
-            (totals.kind.channels, totals.kind.dtype),
+            totals.kind.described,
             [getattr(totals, name) for name in _SCALARS],
             [[totals[s.name][name] for name in s.combine] for s in for_kind(totals.statistics, totals.kind)],
         )

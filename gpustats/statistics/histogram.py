@@ -152,8 +152,11 @@ class Histogram(Statistic):
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return the bins that the kernel counted."""
-        assert outputs.histogram is not None
-        return {"bins": outputs.histogram.astype(np.uint32)}
+        return {} if outputs.histogram is None else {"bins": outputs.histogram.astype(np.uint32)}
+
+    def of_pooled(self, bins: NDArray[np.int64]) -> Part:
+        """Return the bins."""
+        return {"bins": bins.tolist()}
 
     def fold(self, columns: Columns) -> Part:
         """Return the bins over all rows."""

@@ -11,7 +11,7 @@ from gpustats.errors import OptionError
 from gpustats.failures import ImageError
 from gpustats.wording import named, option
 
-__all__ = ["check_nodata", "present", "valid_values"]
+__all__ = ["check_nodata", "check_value_range", "present", "valid_values"]
 
 
 def check_nodata(nodata: object) -> tuple[float, ...]:
@@ -37,6 +37,30 @@ def check_nodata(nodata: object) -> tuple[float, ...]:
             f"{named('nodata')} should be a number, one for each channel of a pixel, or 'tag', got {nodata!r}{hint}"
         )
     return tuple(float(value) for value in values)
+
+
+def check_value_range(value_range: object) -> float:
+    """Return the option `value_range` as a float, 0 for None.
+
+    Raises
+    ------
+    OptionError
+        For anything but a positive number.
+
+    Examples
+    --------
+    >>> check_value_range(None), check_value_range(4095)
+    (0.0, 4095.0)
+    """
+    if value_range is None:
+        return 0.0
+    number = isinstance(value_range, int | float | np.number) and not isinstance(value_range, bool)
+    if not number or not 0 < float(value_range) < np.inf:  # type: ignore[arg-type]
+        raise OptionError(
+            f"{named('value_range')} should be the pixel value that is shown as 1.0, such as 4095 for 12 bits, got "
+            f"{value_range!r}"
+        )
+    return float(value_range)  # type: ignore[arg-type]
 
 
 def present(pixels: NDArray[Any], nodata: tuple[float, ...]) -> NDArray[np.bool_] | None:

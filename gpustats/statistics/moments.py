@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gpustats.failures import ImageError
 from gpustats.statistics.base import Column, Columns, Given, Kind, Number, Part, Statistic, View, over
-from gpustats.statistics.clusters import PRODUCTS, exact_products
+from gpustats.statistics.clusters import PRODUCTS, exact_products, shifted
 from gpustats.statistics.compiled import compiled, compiled_after
 from gpustats.statistics.counting import count_row
 from gpustats.statistics.exact import (
@@ -35,11 +36,12 @@ from gpustats.statistics.exact import (
     squared_deviation,
 )
 from gpustats.statistics.lanes import lanes_of
+from gpustats.wording import option
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["NUMBERS", "Moments", "moments_u8", "moments_u16"]
+__all__ = ["NUMBERS", "Moments", "above_range", "moments_u8", "moments_u16"]
 
 _UNIT = 1 << FRACTION_BITS
 
@@ -131,12 +133,13 @@ class Moments(Statistic):
     The totals, each a list with one integer a channel: ``n`` pixels, ``sum`` and ``sumsq`` of their values, ``min`` and
     ``max``; ``images``, and ``images_unbiased`` of more than one pixel; and the sums over images of the image's mean,
     std (ddof 0 and 1) and variance (``image_mean``, ``image_std``, ``image_std_unbiased``, ``image_var``) in units of
-    2**-40, and of its squared mean (``image_mean_sq``) in units of 2**-80; ``products`` has six numbers a channel, see
-    `clusters`.
+    2**-40, and of its squared mean (``image_mean_sq``) in units of 2**-80; ``products`` has seven numbers a channel,
+    see `clusters`. Of signed integers, sums may be negative; a row holds sums of values to which `Kind.offset` was
+    added.
     """
 
     name = "moments"
-    outputs = frozenset()
+    outputs: ClassVar[frozenset[str] | None] = frozenset()
     combine: ClassVar = {
         "n": add,
         "images": add,
@@ -153,22 +156,27 @@ class Moments(Statistic):
         "products": add,
     }
     later = frozenset({"products"})
+    counts = frozenset({"n", "images", "images_unbiased"})
     numbers = NUMBERS
 
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
-        """Integers only."""
-        return "sums are exact for integers only" if kind.is_float else None
+        """Integers of 8 and 16 bits only."""
+        return None if kind.dtype in _KERNELS else "sums of 64 bits are exact for 8- and 16-bit integers only"
 
     def columns(self) -> Mapping[str, Column]:
-        """Return pixels, sum, sum of squares, min and max of each channel."""
+        """Return pixels, sum, sum of squares, min and max of each channel, after the offset of the kind was added."""
         channels = (self.kind.channels,)
-        wide, narrow = Column("uint64", channels), Column(self.kind.dtype, channels)
+        wide, narrow = Column("uint64", channels), Column(f"u{self.kind.dtype.lstrip('u')}", channels)
         return {"n": wide, "sum": wide, "sumsq": wide, "min": narrow, "max": narrow}
 
     def kernel(self) -> Any:
         """Return the function for 8- or 16-bit images."""
-        return row_u8 if self.kind.dtype == "uint8" else row_u16
+        return _KERNELS[self.kind.dtype]
+
+    def row_problem(self, columns: Columns, row: int) -> ImageError | None:
+        """Refuse values above the one that is said to be 1.0."""
+        return above_range(self.kind, columns["max"][row], self.kind.offset)
 
     def given(self, names: tuple[str, ...]) -> Given | None:
         """From the bins of a histogram of 8-bit images."""
@@ -217,7 +225,27 @@ class Moments(Statistic):
             "image_var": fixed_point_segments(divided(deviation, count * count, present), starts),
             "products": exact_products(n, total, squares, starts),
         }
-        return [dict(zip(sums, values, strict=True)) for values in zip(*sums.values(), strict=True)]
+        parts = [dict(zip(sums, values, strict=True)) for values in zip(*sums.values(), strict=True)]
+        return [self._of_values(part) for part in parts] if self.kind.offset else parts
+
+    def _of_values(self, part: Part) -> Part:
+        """Return a part from that of the kernel's values, to which the offset of the kind was added."""
+        b = self.kind.offset
+        fixed = b * _UNIT
+        moved: Part = {name: [] for name in part}
+        for c in range(self.kind.channels):
+            one = {name: values[c] for name, values in part.items()}
+            n, images = one["n"], one["images"]
+            one["sumsq"] += b * b * n - 2 * b * one["sum"]
+            one["sum"] -= b * n
+            one["image_mean_sq"] += fixed * fixed * images - 2 * fixed * one["image_mean"]
+            one["image_mean"] -= fixed * images
+            one["min"] -= b
+            one["max"] -= b
+            one["products"] = shifted(one["products"], b)
+            for name, value in one.items():
+                moved[name].append(value)
+        return moved
 
     def of_images(self, columns: Columns) -> Mapping[str, tuple[NDArray[Any], int]]:
         """Return number of values, mean, std with ddof=0, min and max of each image."""
@@ -225,10 +253,9 @@ class Moments(Statistic):
         count = n.astype(np.float64)
         return {
             "n": (n, 0),
-            "mean": (total / count, 1),
+            "mean": (total / count - self.kind.offset, 1),
             "std": (np.sqrt(squared_deviation(n, total, columns["sumsq"])) / count, 1),
-            "min": (columns["min"], 1),
-            "max": (columns["max"], 1),
+            **{name: (columns[name].astype(np.int64) - self.kind.offset, 1) for name in ("min", "max")},
         }
 
     def view(self, part: Part) -> View:
@@ -254,17 +281,25 @@ class Moments(Statistic):
 
     def consistent(self, part: Part) -> bool:
         """Check what holds for the sums of any images."""
-        top = self.kind.max_value
+        lowest, highest = self.kind.limits
         names = ("n", "images", "images_unbiased", "sum", "sumsq", "min", "max")
         return all(
             several <= images <= n
             and bool(images) == bool(n)
             and low * n <= s <= high * n
-            and low <= high <= top
+            and lowest <= low <= high <= highest
             and s * s <= n * q
-            and q <= s * top
+            and q <= (lowest + highest) * s - lowest * highest * n  # no (x - lowest) * (x - highest) is positive
             for n, images, several, s, q, low, high in zip(*(part[name] for name in names), strict=True)
         )
+
+
+def above_range(kind: Kind, largest: NDArray[Any], offset: int = 0) -> ImageError | None:
+    """Return why an image cannot be measured whose channels have these largest values; None where it can."""
+    most = largest.max().item() - offset
+    if kind.value_range is None or most <= kind.value_range:
+        return None
+    return ImageError("unsupported", f"it has the value {most:.15g}, and {option('value_range', kind.value_range)}")
 
 
 _FIXED_POINT = ("image_std", "image_std_unbiased", "image_var")
@@ -509,3 +544,6 @@ def moments_u16(
             squares[channel] += np.uint64(x) * np.uint64(x)
             low[channel] = min(low[channel], x)
             high[channel] = max(high[channel], x)
+
+
+_KERNELS = {"uint8": row_u8, "int8": row_u8, "uint16": row_u16, "int16": row_u16}

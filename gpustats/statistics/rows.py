@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from gpustats.errors import DataError
 from gpustats.failures import printable
-from gpustats.statistics.base import Columns, Kind
+from gpustats.statistics.base import Columns, Kind, Part
+from gpustats.wording import named
 
 __all__ = ["NO_ROWS", "Rows", "mixture"]
 
@@ -36,6 +37,8 @@ class Rows:
         Size in pixels.
     columns : mapping of str to ndarray, each of shape (N, ...)
         By the name of the statistic and of the column: ``"moments.sum"``.
+    folded : mapping of str to dict
+        Totals over all rows of statistics that have no columns. Such rows can only be folded, all together.
     """
 
     kind: Kind | None = None
@@ -44,6 +47,7 @@ class Rows:
     height: NDArray[np.uint64] = field(default_factory=lambda: _NO_SIZES)
     width: NDArray[np.uint64] = field(default_factory=lambda: _NO_SIZES)
     columns: Columns = field(default_factory=dict)
+    folded: Mapping[str, Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(self.groups), len(self.height), len(self.width), *map(len, self.columns.values())}
@@ -53,6 +57,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def _need_columns(self) -> None:
+        if self.folded:
+            raise ValueError(f"of {', '.join(self.folded)} there are only totals of all rows, none of each")
+
     def of(self, statistic: str) -> Columns:
         """Return the columns of one statistic by their own names."""
         prefix = statistic + "."
@@ -60,6 +68,7 @@ class Rows:
 
     def take(self, which: NDArray[Any]) -> Rows:
         """Return some of the rows; `which` is an array of places, or of a truth value for each row."""
+        self._need_columns()
         places: list[int] = (np.flatnonzero(which) if which.dtype == bool else which).tolist()
         return Rows(
             self.kind,
@@ -82,6 +91,8 @@ class Rows:
         parts = [part for part in parts if len(part)]
         if len(parts) < 2:
             return parts[0] if parts else NO_ROWS
+        for part in parts:
+            part._need_columns()
         first = parts[0]
         for part in parts[1:]:
             if part.kind != first.kind:
@@ -101,9 +112,10 @@ class Rows:
         Keys and groups are not in it.
         """
         assert self.kind is not None
+        self._need_columns()
         arrays = {"height": self.height, "width": self.width, **self.columns}
         form, record = _form(
-            (self.kind.channels, self.kind.dtype),
+            self.kind.described,
             tuple((name, array.dtype.newbyteorder("<").str, array.shape[1:]) for name, array in arrays.items()),
         )
         packed = np.empty(len(self), record)
@@ -139,7 +151,7 @@ NO_ROWS = Rows()
 
 
 @functools.lru_cache(maxsize=32)
-def _form(kind: tuple[int, str], columns: tuple[Any, ...]) -> tuple[str, np.dtype[Any]]:
+def _form(kind: tuple[Any, ...], columns: tuple[Any, ...]) -> tuple[str, np.dtype[Any]]:
     return json.dumps({"kind": kind, "columns": columns}, sort_keys=True), _record(columns)
 
 
@@ -150,7 +162,9 @@ def _record(columns: Any) -> np.dtype[Any]:
 def mixture(a: tuple[Kind | None, str], b: tuple[Kind | None, str]) -> str:
     """Return the message about two images, each with its kind and key, that cannot be pooled."""
     (kind_a, key_a), (kind_b, key_b) = sorted(((str(kind), key) for kind, key in (a, b)))
+    alike = len({(kind.channels, kind.dtype) for kind, _ in (a, b) if kind is not None}) == 1
     return (
         f"the images differ: {printable(key_a)} has {kind_a}, {printable(key_b)} has {kind_b}; "
         "these cannot be pooled, compute them separately"
+        + (f", or say with {named('value_range')} what 1.0 is in all of them" if alike else "")
     )

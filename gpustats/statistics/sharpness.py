@@ -57,12 +57,16 @@ class Sharpness(Statistic):
     @property
     def most_pixels(self) -> int:
         """What 64 bits hold: a square of the Laplacian is less than 2**36 for 16 bits."""
-        return 1 << 28 if self.kind.dtype == "uint16" else 1 << 43
+        return 1 << (44 if self._bits == 8 else 28)
+
+    @property
+    def _bits(self) -> int:
+        return np.iinfo(self.kind.dtype).bits
 
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
         """Integers of one channel, or of three that are red, green and blue."""
-        if kind.is_float:
+        if kind.is_float or np.iinfo(kind.dtype).bits > 16:
             return "its sums are exact for 8- and 16-bit integers only"
         return None if kind.channels in (1, 3) else "luma is that of one channel, or of red, green and blue"
 
@@ -102,7 +106,7 @@ class Sharpness(Statistic):
 
     def consistent(self, part: Part) -> bool:
         """Check that no image is sharper than can be."""
-        return bool(part["variance"] <= part["images"] * (4 * self.kind.max_value) ** 2 << FRACTION_BITS)
+        return bool(part["variance"] <= part["images"] << (2 * (self._bits + 2) + FRACTION_BITS))
 
     def agrees(self, part: Part, moments: Part) -> bool:
         """Check that there are not more images than were measured."""
@@ -132,7 +136,8 @@ def plain_laplacian(
     Parameters
     ----------
     pixels : ndarray of uint8 or uint16
-        Of an image of `height`, `width` and `channels`.
+        Of an image of `height`, `width` and `channels`. To signed integers their offset was added, which makes no
+        difference: the weights of the luma add up to 65536.
     sums : ndarray of int64, shape (3,)
         Output: places that count, sum and sum of squares of the Laplacian there.
     valid : ndarray of bool, shape (height, width), optional

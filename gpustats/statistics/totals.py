@@ -21,6 +21,7 @@ __all__ = ["RowBuffer", "Sink", "Totals"]
 _KEY_MODULUS = 1 << 128
 """The hash of a set of keys is a sum modulo this."""
 
+_KIND = ("channels", "dtype", "value_range")
 _COUNTS = ("images", "pixels")
 _SMALLEST = ("height_min", "width_min")
 _LARGEST = ("height_max", "width_max")
@@ -124,7 +125,12 @@ class Totals:
         if not pixels.all():
             raise ValueError(f"image {rows.keys[int(np.argmin(pixels))]!r} has no pixels")
         measured = for_kind(tuple(statistics), rows.kind)
-        parts = [s.fold_segments(rows.of(s.name), starts) for s in measured]
+        if rows.folded and len(starts) > 1:
+            raise ValueError(f"of {', '.join(rows.folded)} there are only totals of all rows, none of segments")
+        parts = [
+            [rows.folded[s.name]] if s.name in rows.folded else s.fold_segments(rows.of(s.name), starts)
+            for s in measured
+        ]
         counts = np.add.reduceat(pixels, starts).tolist()
         (low_h, low_w), (high_h, high_w) = (
             [extreme.reduceat(sizes, starts).tolist() for sizes in (rows.height, rows.width)]
@@ -188,7 +194,7 @@ class Totals:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers in plain containers; `from_dict` reads them back exactly."""
         return {
-            "kind": None if self.kind is None else {"channels": self.kind.channels, "dtype": self.kind.dtype},
+            "kind": None if self.kind is None else dict(zip(_KIND, self.kind.described, strict=False)),
             **{name: getattr(self, name) for name in _SCALARS},
             "key_hash": f"{self.key_hash:032x}",
             "statistics": list(self.statistics),
@@ -211,7 +217,7 @@ class Totals:
         try:
             totals = cls(check_names(data["statistics"]))
             totals.left_out = tuple(name for name in STATISTICS if name in data["left_out"])
-            totals.kind = None if data["kind"] is None else Kind(data["kind"]["channels"], data["kind"]["dtype"])
+            totals.kind = None if data["kind"] is None else _kind(data["kind"])
             for name in _SCALARS:
                 setattr(totals, name, natural(data[name], name))
             totals.key_hash = int(data["key_hash"], 16) % _KEY_MODULUS
@@ -237,6 +243,10 @@ class Totals:
             and 0 < self.width_min <= self.width_max
             and all(s.agrees(self.parts[s.name], self.parts[ALWAYS]) for s in for_kind(self.statistics, self.kind))
         )
+
+
+def _kind(data: Any) -> Kind:
+    return Kind(data["channels"], data["dtype"], data.get("value_range"))
 
 
 class Sink(Protocol):
@@ -282,6 +292,9 @@ class RowBuffer:
             self._first = (rows.kind, rows.keys[0])
         elif rows.kind != self._first[0]:
             raise DataError(mixture(self._first, (rows.kind, rows.keys[0])))
+        if rows.folded:
+            self._fold(rows)
+            return
         self._parts.append(rows)
         self._count += len(rows)
         if self._count >= self._limit:
@@ -291,9 +304,11 @@ class RowBuffer:
         """Fold what was collected."""
         if self._parts:
             parts, self._parts, self._count = self._parts, [], 0
-            rows = Rows.joined(parts)
-            for sink in self._sinks:
-                sink.fold(rows)
+            self._fold(Rows.joined(parts))
+
+    def _fold(self, rows: Rows) -> None:
+        for sink in self._sinks:
+            sink.fold(rows)
 
 
 def _hash(keys: Sequence[str]) -> int:

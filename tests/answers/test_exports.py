@@ -204,8 +204,8 @@ def test_float_images_are_taken_as_they_are() -> None:
     images = photos().astype(np.float32) / 37 - 2
     stats = stats_of(images)
     for name in ("keras", "torchvision", "plain", "mmdetection"):
-        assert "# RGB, float values as they are; " in stats.export(name)
-    assert "RGB, float values as they are, times 2; " in stats.export("plain", scale=2)
+        assert "# RGB, floats as they are; " in stats.export(name)
+    assert "RGB, floats times 2; " in stats.export("plain", scale=2)
     assert "max_pixel_value=1.0" in stats.export("albumentations")
     assert "do_rescale=False" in stats.export("huggingface")
     assert "Type.f32)\n" in stats.export("openvino")

@@ -40,9 +40,10 @@ KINDS = {
 
 _FEW, _ALL = {1, 2, 3, 4}, {1, 2, 3, 4, 7}
 MEASURED: dict[tuple[str, str, str], set[int]] = {
-    **{("TIFF", kind, "native"): _ALL for kind in ("8 bits", "16 bits", "float16", "float32", "float64")},
-    **{("array", kind, mode): _ALL for mode in ("RGB", "native") for kind in KINDS if kind[:3] not in ("32 ", "int")},
+    **{("TIFF", kind, "native"): _ALL for kind in KINDS if kind != "1 bit"},
+    **{("array", kind, mode): _ALL for mode in ("RGB", "native") for kind in KINDS},
     **{(name, kind, "native"): _FEW for name in ("PNG", "JPEG 2000") for kind in ("8 bits", "12 bits", "16 bits")},
+    **{("JPEG 2000", kind, "native"): _FEW for kind in ("1 bit", "int8", "int16")},
     **{(name, "8 bits", "RGB"): _FEW for name in ("TIFF", "PNG", "JPEG 2000")},
     **{(name, "1 bit", mode): {1} for name in ("TIFF", "PNG", "PNM") for mode in ("RGB", "native")},
     **{("PNM", kind, "native"): {1, 3} for kind in ("8 bits", "12 bits", "16 bits")},
@@ -50,7 +51,7 @@ MEASURED: dict[tuple[str, str, str], set[int]] = {
     **{
         ("PIL image", kind, mode): {1}
         for mode in ("RGB", "native")
-        for kind in ("1 bit", "12 bits", "16 bits", "float32")
+        for kind in ("1 bit", "12 bits", "16 bits", "int16", "int32", "float32")
     },
     **{("PIL image", "8 bits", mode): _FEW for mode in ("RGB", "native")},
 }
@@ -80,10 +81,8 @@ def _stored(array: Any) -> Any:
 def tiff(array: Any, kind: str) -> bytes:
     bands = array.shape[2]
     if kind == "12 bits":
-        if bands > 1:
-            raise NoSuchFile
-        rows = b"".join(_packed(row, 12) for row in array[..., 0])
-        return _tiff_of_rows(rows, 12)
+        rows = b"".join(packed(row, 12) for row in array)
+        return tiff_of_rows(rows, 12, bands)
     file = io.BytesIO()
     layout = {"planarconfig": "contig"} if bands > 1 else {}
     photometric = "rgb" if bands in (3, 4) else "minisblack"
@@ -96,13 +95,17 @@ def tiff(array: Any, kind: str) -> bytes:
     return file.getvalue()
 
 
-def _packed(values: Any, bits: int) -> bytes:
-    wide = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - bits :]
+def packed(values: Any, bits: int) -> bytes:
+    """Return a row of values one bit behind the other, with the highest first."""
+    wide = np.unpackbits(values.astype(">u4").view(np.uint8).reshape(-1, 4), axis=1)[:, 32 - bits :]
     return np.packbits(wide.ravel()).tobytes()
 
 
-def _tiff_of_rows(rows: bytes, bits: int) -> bytes:
-    tags = [(256, 7), (257, 9), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, 9), (279, len(rows))]
+def tiff_of_rows(rows: bytes, bits: int, bands: int) -> bytes:
+    """Return an uncompressed TIFF of 7 x 9 pixels."""
+    colours = 2 if bands in (3, 4) else 1
+    tags = [(256, 7), (257, 9), (258, bits), (259, 1), (262, colours), (273, 8), (277, bands), (278, 9)]
+    tags += [(279, len(rows)), *([(338, 2)] if bands in (2, 4) else [])]
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     start = 8 + len(rows) + len(rows) % 2
     padding = bytes(len(rows) % 2)
@@ -150,9 +153,12 @@ def pil_image(array: Any, kind: str) -> Image.Image:
     if kind == "float64":  # Pillow makes float32 of it
         raise NoSuchFile
     try:
-        return Image.fromarray(_stored(array))
+        image = Image.fromarray(_stored(array))
     except (TypeError, KeyError, ValueError):
         raise NoSuchFile from None
+    if array.dtype.kind in "iu" and not np.array_equal(np.asarray(image), _stored(array)):  # int8 becomes unsigned
+        raise NoSuchFile
+    return image
 
 
 CONTAINERS: dict[str, Callable[[Any, str], Any]] = {
@@ -171,9 +177,9 @@ REFUSES = (
 """What a refusal names: the type, the depth, the bands or the mode."""
 
 
-def measured(data: Any, mode: str) -> Any:
+def measured(data: Any, mode: str, **options: Any) -> Any:
     """Return the integers or floats of a result, or the words with which the image was refused."""
-    options = {"layout": "HWC"} if isinstance(data, np.ndarray) else {}
+    options |= {"layout": "HWC"} if isinstance(data, np.ndarray) else {}
     try:
         return gpustats.compute([data], mode=mode, progress=False, workers=1, **options)
     except gpustats.AllImagesFailed as error:
@@ -197,13 +203,12 @@ def holds(stats: gpustats.Stats, array: Any) -> bool:
 
 
 def truth(array: Any, container: str, kind: str, mode: str) -> Any:
-    """Return the array of which a result should be: as stored, or what the mode makes of 8 bits."""
+    """Return the array of which a result should be: as stored, or what the mode makes of its channels."""
     bands = array.shape[2]
-    if kind == "1 bit" and container != "array":
+    if kind == "1 bit" and container not in ("array", "JPEG 2000"):
         array = array * np.uint8(255)
     if mode == "native" or container in ("PIL image", "array"):
         return array
-    assert array.dtype == np.uint8, "RGB has 8 bits"
     return np.repeat(array[..., :1], 3, axis=2) if bands < 3 else array[..., :3]
 
 
@@ -225,3 +230,39 @@ def test_measured_as_it_is_or_refused_by_name(container: str, kind: str, mode: s
             assert holds(found, truth(array, container, kind, mode)), (bands, found)
             done.add(bands)
     assert done == MEASURED.get((container, kind, mode), set())
+
+
+RANGES = {"1 bit": 255.0, "8 bits": 255.0, "12 bits": 4095.0, "16 bits": 65535.0, "32 bits": 2.0**32 - 1}
+RANGES |= {"int8": 128.0, "int16": 32768.0, "int32": 2.0**31, "float16": 1e4, "float32": 1e4, "float64": 1e4}
+DEEP_RGB = {
+    **{("TIFF", kind): _FEW for kind in KINDS if kind != "1 bit"},
+    ("TIFF", "1 bit"): {1},
+    **{("PNG", kind): _FEW for kind in ("8 bits", "12 bits", "16 bits")},
+    ("PNG", "1 bit"): {1},
+    **{("JPEG 2000", kind): _FEW for kind in ("1 bit", "8 bits", "12 bits", "16 bits", "int8", "int16")},
+    **{("PNM", kind): {1, 3} for kind in ("8 bits", "12 bits", "16 bits")},
+    ("PNM", "1 bit"): {1},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_as_rgb_where_the_user_says_what_1_is(container: str, kind: str) -> None:
+    done = set()
+    for bands in BANDS:
+        array = pixels(kind, bands)
+        try:
+            data = CONTAINERS[container](array, kind)
+        except NoSuchFile:
+            continue
+        found = measured(data, "RGB", value_range=RANGES[kind])
+        if isinstance(found, str):
+            assert re.search(REFUSES, found), found
+            continue
+        expected = truth(array, container, kind, "RGB")
+        assert found.value_range == RANGES[kind]
+        assert np.allclose(found.max, expected.max(axis=(0, 1)).astype(float) / RANGES[kind], rtol=1e-12)
+        assert holds(found.scaled(RANGES[kind]), expected), (bands, found)
+        done.add(bands)
+    expected_bands = DEEP_RGB.get((container, kind), MEASURED.get((container, kind, "RGB"), set()))
+    assert done == expected_bands

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.engines.gpu_batch import CHANNELS, POISON
-from gpustats.statistics.base import Columns
+from gpustats.statistics.base import Columns, Part
 from gpustats.statistics.builder import RowBuilder
 
 __all__ = ["Done", "HostReducer"]
@@ -17,11 +18,17 @@ __all__ = ["Done", "HostReducer"]
 class Done:
     """A launch that is finished when it returns."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(
+        self, columns: Columns, folded: Callable[[NDArray[np.bool_]], dict[str, Part]] = lambda left_out: {}
+    ) -> None:
         self._columns = columns
+        self._folded = folded
 
     def result(self) -> Columns:
         return self._columns
+
+    def folded(self, left_out: NDArray[np.bool_]) -> dict[str, Part]:
+        return self._folded(left_out)
 
 
 class HostReducer:

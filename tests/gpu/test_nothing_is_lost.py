@@ -64,6 +64,9 @@ class LateResult:
     def result(self) -> Any:
         return self._done.result()
 
+    def folded(self, left_out: Any) -> Any:
+        return self._done.folded(left_out)
+
 
 def launch_late(monkeypatch: pytest.MonkeyPatch) -> None:
     launch = HostReducer.launch
@@ -100,7 +103,8 @@ CALLS = {
     "data_ptr": (Sample, "data_ptr"),
     "reducer.launch": (HostReducer, "launch"),
     "pending.result": (LateResult, "result"),
-    "spot_check.check": (SpotCheck, "check"),
+    "pending.folded": (LateResult, "folded"),
+    "spot_check.passes": (SpotCheck, "passes"),
 }
 
 

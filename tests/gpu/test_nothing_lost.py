@@ -59,6 +59,10 @@ class Pending:
             raise self._error
         return self._done.result()
 
+    def folded(self, left_out: Any) -> Any:
+        self._trouble.at("folded")
+        return self._done.folded(left_out)
+
 
 class TroubledReducer:
     name = "troubled"

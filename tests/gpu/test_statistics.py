@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import gpustats
+from benchmarks.stub_gpu import StubReducer, stubbed_gpu
 from gpustats import DeviceError
 from gpustats.cuda.outputs import Outputs, finish
 from gpustats.cuda.tiles import LaunchPlan
@@ -21,15 +23,19 @@ from gpustats.engines.base import Outcome
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.device import open_engine
 from gpustats.engines.gpu import GpuEngine
+from gpustats.engines.gpu_batch import POISON
 from gpustats.engines.tuning import Tuning
 from gpustats.sources import Batch
 from gpustats.statistics import STATISTICS, for_kind
 from gpustats.statistics.base import Kind, Statistic
 from gpustats.statistics.float_moments import FloatMoments
 from gpustats.statistics.rows import Rows
+from gpustats.statistics.totals import Totals
+from tests.gpu import fake_dali
 from tests.gpu.shim_reduce import ShimReducer
 from tests.gpu.test_device_arrays import DeviceArray, on_device
 from tests.gpu.test_engine import batch_of, fake, photos_of
+from tests.images import encoded
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
 import kernel_shim
@@ -78,12 +84,8 @@ def assert_same(ours: Rows, theirs: Rows) -> None:
 # ---------------------------------------------------------------------------------------------------------
 
 
-@needs_compiler
-@pytest.mark.parametrize("statistics", CHOICES, ids="+".join)
-def test_the_gpu_engine(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice, statistics: tuple[str, ...]) -> None:
-    fake(monkeypatch, lambda number, images: images)
-    reducer = ShimReducer(cpu_device, statistics)
-    engine = GpuEngine(
+def gpu_engine(reducer: ShimReducer, statistics: tuple[str, ...]) -> GpuEngine:
+    return GpuEngine(
         tuning=Tuning(batch_size=4, threads=1, readers=2),
         cpu=cpu_engine(statistics),
         reducer=reducer,
@@ -94,11 +96,96 @@ def test_the_gpu_engine(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice, 
         max_bytes=1 << 30,
         memory=1 << 26,
     )
+
+
+@needs_compiler
+@pytest.mark.parametrize("statistics", CHOICES, ids="+".join)
+def test_the_gpu_engine(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice, statistics: tuple[str, ...]) -> None:
+    fake(monkeypatch, lambda number, images: images)
+    reducer = ShimReducer(cpu_device, statistics)
+    engine = gpu_engine(reducer, statistics)
     images = photos_of(30)
     assert_same(rows_of(engine.outcomes(batch_of(images))), rows_of(cpu_engine(statistics).outcomes(batch_of(images))))
     assert engine.report()["images_by_decoder"] == {"dali-cpu": 30}
     kernel = "joint_u8_c3" + "_cross" * ("covariance" in statistics) + "_histogram" * ("histogram" in statistics)
     assert {plan.kernel for plan in reducer.plans} == {kernel if len(statistics) > 1 else "moments_u8_c3"}
+
+
+@needs_compiler
+@pytest.mark.parametrize("statistics", CHOICES[:2], ids="+".join)
+def test_bins_that_the_device_adds_up(
+    monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice, statistics: tuple[str, ...]
+) -> None:
+    """Images that the decoder did not write, or that are of that one colour, and those that the CPU refuses."""
+    images = photos_of(30)
+    images |= {f"black{i}": encoded(Image.new("RGB", (50 + i, 40))) for i in range(3)}
+    images["torn"] = images["photo000"][: len(images["photo000"]) // 2] + b"\xff\xd9"
+
+    def fault(number: int, decoded: list[np.ndarray]) -> list[np.ndarray]:
+        return [np.full_like(image, POISON) if (number + i) % 5 == 0 else image for i, image in enumerate(decoded)]
+
+    fake(monkeypatch, fault)
+    decode = fake_dali.decode
+    torn = np.ones(decode(images["photo000"]).shape, np.uint8)
+    monkeypatch.setattr(fake_dali, "decode", lambda data: torn if data == images["torn"] else decode(data))
+    images = {"torn": images.pop("torn"), **images}
+    reducer = ShimReducer(cpu_device, statistics, per_image=False)
+    found, failures, pooled = Totals(statistics), [], []
+    for outcome in gpu_engine(reducer, statistics).outcomes(batch_of(images)):
+        found.fold(outcome.rows)
+        failures += outcome.failures
+        pooled.append("histogram" in outcome.rows.folded)
+        assert ("histogram.bins" in outcome.rows.columns) != pooled[-1] or not len(outcome.rows)
+    assert sum(pooled) > 5, "the GPU's batches"
+    assert not all(pooled), "what the CPU has done again"
+    expected = Totals(statistics)
+    for outcome in cpu_engine(statistics).outcomes(batch_of(images)):
+        expected.fold(outcome.rows)
+    assert [(failure.key, failure.reason) for failure in failures] == [("torn", "truncated")]
+    assert found == expected
+    assert all(plan.pooled for plan in reducer.plans)
+
+
+@pytest.mark.parametrize(
+    ("options", "per_image"),
+    [
+        ({}, False),
+        ({"per_image": True}, True),
+        ({"group_by": "folder"}, True),
+        ({"group_by": str}, True),
+        ({"checkpoint": "run.gpstats"}, True),
+        ({"sample": 3}, False),
+    ],
+    ids=str,
+)
+def test_when_every_image_is_asked_for(
+    options: dict[str, Any], per_image: bool, monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path
+) -> None:
+    asked = []
+
+    def opened(*args: Any, **given: Any) -> Any:
+        asked.append(given["per_image"])
+        return open_engine(*args, **given)
+
+    monkeypatch.setattr("gpustats.api.open_engine", opened)
+    monkeypatch.chdir(tmp_path)
+    gpustats.compute(photos, device="cpu", statistics=("histogram",), progress=False, **options)
+    assert asked == [per_image]
+
+
+def test_the_engine_is_told_whether_every_image_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Asked(StubReducer):
+        def __init__(self, device_id: int, statistics: tuple[str, ...], per_image: bool) -> None:
+            asked.append(per_image)
+            super().__init__(device_id, statistics, per_image)
+
+    with stubbed_gpu():
+        monkeypatch.setattr("gpustats.engines.cuda_reduce.CudaReducer", Asked)
+        for per_image in (True, False):
+            open_engine("gpu", workers=1, max_pixels=10**6, per_image=per_image)
+    assert asked == [True, False]
 
 
 # -- arrays in GPU memory

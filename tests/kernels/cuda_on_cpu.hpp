@@ -202,6 +202,13 @@ unsigned launch(void (*kernel)(A...), unsigned grid_x, unsigned grid_y, unsigned
     return run_grid(kernel, grid_x, grid_y, threads, arguments, std::index_sequence_for<A...>());
 }
 
+// The bytes of each argument of a kernel, and 0.
+template <typename... A>
+const unsigned* sizes(void (*)(A...)) {
+    static const unsigned found[] = {sizeof(A)..., 0};
+    return found;
+}
+
 // Every lane brings a value; returns all 32.
 template <typename T>
 const uint64_t* exchange(T value) {

@@ -93,10 +93,8 @@ FAULTS = [
     KernelFault(F, "__shared__ float shifts[WINDOW];", "__shared__ float shifts[4];", SANITIZERS),
     # -- joint.cu: barriers
     _without(J, "make_uint4(0, 0, 0, 0);\n        __syncthreads();\n", "        __syncthreads();\n", RACE),
-    _without(
-        J, "        __syncthreads();\n        for (int k = thread; k < C * BINS", "        __syncthreads();\n", RACE
-    ),
-    _without(J, "total);\n        }\n        __syncthreads();\n", "        __syncthreads();\n", RACE),
+    _without(J, "        __syncthreads();\n#pragma unroll\n", "        __syncthreads();\n", RACE),
+    _without(J, "            }\n        }\n        __syncthreads();\n", "        __syncthreads();\n", RACE),
     _without(J, "+ SUMS] = count;\n    __syncthreads();\n", "    __syncthreads();\n", RACE),
     KernelFault(
         J, "+ SUMS] = count;\n    __syncthreads();\n", "+ SUMS] = count;\n    if (leader) __syncthreads();\n", STUCK
@@ -107,8 +105,8 @@ FAULTS = [
     ),
     KernelFault(
         J,
-        "atomicAdd(histogram + (u64)row * C * BINS + k, total);",
-        "histogram[(u64)row * C * BINS + k] += total;",
+        "atomicAdd(histogram + (u64)row * row_bins + c * BINS + value, total);",
+        "histogram[(u64)row * row_bins + c * BINS + value] += total;",
         BLOCKS,
     ),
     KernelFault(J, "atomicAdd(counts + row, total * C);", "counts[row] += total * C;", BLOCKS),
@@ -129,13 +127,13 @@ FAULTS = [
     KernelFault(J, "k < BIN_WORDS / 4;", "k < BIN_WORDS / 4 - 1;", UNSET),
     _without(J, "((uint4*)shared)[k] = make_uint4(0, 0, 0, 0);", "((uint4*)shared)[k] = make_uint4(0, 0, 0, 0)", UNSET),
     KernelFault(J, "make_uint4(0, 0, 0, 0)", "make_uint4(0, 0, 0, 1)", NUMBERS),
-    KernelFault(J, "low[c] = sizeof(T) == 1 ? 0xffffffffu : 0u;", "low[c] = 0u;", NUMBERS, CROSS),
+    KernelFault(J, "low[c] = WIDENED ? 0xffffffffu : 0u;", "low[c] = 0u;", NUMBERS, CROSS),
     KernelFault(J, "u32 sum[C] = {}, high[C] = {}, low[C];", "u32 sum[C], high[C] = {}, low[C];", NUMBERS, CROSS),
     KernelFault(J, "u32 sum[C] = {}, high[C] = {}, low[C];", "u32 sum[C] = {}, high[C], low[C];", NUMBERS, CROSS),
-    KernelFault(J, "wide square[C] = {}, ", "wide square[C], ", NUMBERS, CROSS),
+    KernelFault(J, "wide_square square[C] = {};", "wide_square square[C];", NUMBERS, CROSS),
     KernelFault(J, "product[PAIRS ? PAIRS : 1] = {};", "product[PAIRS ? PAIRS : 1];", NUMBERS),
     KernelFault(J, "    u32 pixels = 0;\n", "    u32 pixels;\n", NUMBERS),
-    KernelFault(J, "            u32 total = 0;\n", "            u32 total;\n", NUMBERS),
+    KernelFault(J, "                u32 total = 0;\n", "                u32 total;\n", NUMBERS),
     KernelFault(J, "        u64 total = 0;\n", "        u64 total;\n", NUMBERS),
     KernelFault(J, "        u32 largest = 0;\n", "        u32 largest;\n", NUMBERS, CROSS),
     _without(
@@ -143,7 +141,7 @@ FAULTS = [
     ),
     KernelFault(J, "[warp * 2 * C + 2 * c] = low;", "[warp * 2 * C + 2 * c + 1] = low;", UNSET, CROSS),
     # -- joint.cu: masks
-    KernelFault(J, "            if (leader) {\n", "            {\n", RACE, CROSS),
+    KernelFault(J, "        if (leader) {\n", "        {\n", RACE, CROSS),
     KernelFault(
         J,
         "if (leader) partial[warp * (SUMS + 1) + 2 * C + pair] =",
@@ -157,7 +155,7 @@ FAULTS = [
     KernelFault(J, "(thread < 32 && at < pixels)", "(thread < 32 && at <= pixels)", OUTSIDE),
     KernelFault(J, "for (; i < end; i += THREADS) {", "for (; i <= end; i += THREADS) {", OUTSIDE),
     KernelFault(J, "i + (AHEAD - 1) * THREADS < end;", "i + (AHEAD - 2) * THREADS < end;", OUTSIDE),
-    KernelFault(J, "histogram + (u64)row * C * BINS + k, ", "histogram + (u64)row * C * BINS + k + BINS, ", OUTSIDE),
+    KernelFault(J, "row_bins + c * BINS + value, ", "row_bins + c * BINS + value + BINS, ", OUTSIDE),
     KernelFault(J, "sums + (u64)row * SUMS + thread, ", "sums + (u64)row * SUMS + thread + 1, ", OUTSIDE),
     KernelFault(
         J, "extremes + (u64)row * 2 * C + thread - 64, ", "extremes + (u64)row * 2 * C + thread - 63, ", OUTSIDE, CROSS
@@ -293,8 +291,8 @@ FAULTS = [
     KernelFault(S, "atomicAdd(counts + row, (u64)count);", "counts[row] += (u64)count;", RACE),
     KernelFault(
         S,
-        "atomicAdd(histogram + ((u64)row * channels + c) * BINS + bin, bins[warp][bin]);",
-        "histogram[((u64)row * channels + c) * BINS + bin] += bins[warp][bin];",
+        "atomicAdd(histogram + (u64)row * row_bins + c * BINS + bin, bins[warp][bin]);",
+        "histogram[(u64)row * row_bins + c * BINS + bin] += bins[warp][bin];",
         BLOCKS,
     ),
     KernelFault(
@@ -341,6 +339,6 @@ FAULTS = [
     KernelFault(S, "atomicAdd(counts + row, ", "atomicAdd(counts + row + 1, ", OUTSIDE),
     KernelFault(S, "channels + c) * 2, low", "channels + c) * 2 + 2, low", OUTSIDE),
     KernelFault(S, "channels + c) * 2 + 1, high", "channels + c) * 2 + 2, high", OUTSIDE),
-    KernelFault(S, "channels + c) * BINS + bin, ", "channels + c) * BINS + bin + BINS, ", OUTSIDE),
+    KernelFault(S, "row_bins + c * BINS + bin, ", "row_bins + c * BINS + bin + BINS, ", OUTSIDE),
     KernelFault(S, "bins[HISTOGRAM ? WARPS : 1]", "bins[HISTOGRAM ? WARPS / 2 : 1]", SANITIZERS),
 ]

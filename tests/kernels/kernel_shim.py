@@ -124,6 +124,7 @@ class CpuDevice:
             entries = "".join(
                 f'extern "C" unsigned cpu_{name}(unsigned x, unsigned y, unsigned threads, void** arguments)'
                 f" {{ return cuda_on_cpu::launch({name}, x, y, threads, arguments); }}\n"
+                f'extern "C" const unsigned* sizes_{name}() {{ return cuda_on_cpu::sizes({name}); }}\n'
                 for name in KERNELS[source]
             )
             unit.write_text(f'#include "{HEADER.name}"\n{text(source)}\n{entries}', encoding="utf-8")
@@ -229,7 +230,7 @@ class Batch:
         widths = [image.shape[1] for image in self.images]
         return plan_batch(self.pointers, heights, widths, self.channels, self.dtype, self.layout, **options)
 
-    def check(self, moments: Outputs, *, cross: bool = False, histogram: bool = False) -> None:
+    def check(self, moments: Outputs, *, cross: bool = False, histogram: bool = False, pooled: bool = False) -> None:
         """Compare with NumPy: integers exactly, floats against correctly rounded sums."""
         if self.dtype.kind == "f":
             self._check_floats(moments)
@@ -246,11 +247,16 @@ class Batch:
             if cross:
                 expected = [(x[:, i] * x[:, j]).sum() for i, j in pairs]
                 np.testing.assert_array_equal(moments.cross[k], expected, f"cross, {about}")
-            if histogram:
+            if histogram and not pooled:
                 bins = [np.bincount(x[:, c].astype(np.int64), minlength=256) for c in range(self.channels)]
                 np.testing.assert_array_equal(moments.histogram[k], bins, f"histogram, {about}")
         assert (moments.cross is not None) == cross
-        assert (moments.histogram is not None) == histogram
+        assert (moments.histogram is not None) == (histogram and not pooled)
+        assert (moments.pooled is not None) == pooled
+        if pooled:
+            values = np.concatenate([image.reshape(-1, self.channels) for image in self.images])
+            bins = [np.bincount(values[:, c], minlength=256) for c in range(self.channels)]
+            np.testing.assert_array_equal(moments.pooled, bins, "pooled histogram")
 
     def _check_floats(self, moments: Outputs) -> None:
         for k, image in enumerate(self.images):

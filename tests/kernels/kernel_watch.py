@@ -235,6 +235,7 @@ def cases(large: bool = False) -> Iterator[Case]:
         extras: list[dict[str, bool]] = [{}]
         extras += [{"cross": True}] * (dtype != "float32")
         extras += [{"histogram": True}, {"cross": True, "histogram": True}] * (dtype == "uint8")
+        extras += [{"histogram": True, "pooled": True}] * (dtype == "uint8" and (layout == "HWC" or channels == 1))
         size = np.dtype(dtype).itemsize * (channels if layout == "HWC" else 1)
         for options in extras:
             # Tiles with all loops in them; of planes, which go to the same kernels, the smallest.

@@ -51,12 +51,13 @@ def main(directory: Path, fault: int | None = None) -> None:
         extras = [{}]
         extras += [{"cross": True}] * (dtype != "float32")
         extras += [{"histogram": True}, {"cross": True, "histogram": True}] * (dtype == "uint8")
+        pooled = {"histogram": True, "pooled": True}
         for channels in (1, 2, 3, 4, 5):
             for layout in ("HWC", "CHW"):
                 shapes = [(1, n) for n in (0, 1, 2, 5, 16, 17, 31, 101)] + [(40, 83)]
                 start = size * int(rng.integers(0, 16 // size))
                 batch = on_the_heap(Batch.random(rng, shapes, channels, dtype, layout, start))
-                for options in extras:
+                for options in [*extras, *[pooled] * (dtype == "uint8" and layout == "HWC")]:
                     plan = batch.plan(tile_bytes=9216, **options)
                     if plan.source in sources:
                         batch.check(compute(device, plan), **options)

@@ -61,8 +61,8 @@ def test_sizes_of_a_tile_that_a_kernel_takes(tile_bytes: int, options: dict[str,
     def plan(size: int) -> LaunchPlan:
         return plan_batch([0], [100], [100], 3, "uint8", tile_bytes=size, **options)
 
-    assert plan(step).scalars == (step // 16,)
-    assert plan(most).scalars == (most // 16,)
+    assert plan(step).scalars[0] == step // 16
+    assert plan(most).scalars[0] == most // 16
     for wrong in (0, step - 16, step + 16, most + step, -step):
         with pytest.raises(
             ValueError, match=f"tile_bytes must be a multiple of {step} and at most {most}, got {wrong}"
@@ -77,7 +77,7 @@ def test_sizes_of_a_tile_that_a_kernel_takes(tile_bytes: int, options: dict[str,
 def test_tiles_of_the_kernel_for_any_number_of_channels(channels: int, tile_bytes: int | None, pixels: int) -> None:
     plan = plan_batch([0], [1], [1], channels, "uint8", cross=True, tile_bytes=tile_bytes)
     assert plan.kernel == "strided_u8"
-    assert plan.scalars == (pixels, channels, channels * (channels - 1) // 2, channels)
+    assert plan.scalars == (pixels, channels, channels * (channels - 1) // 2, channels, channels * 256)
     assert plan.block == 256
 
 
@@ -131,7 +131,7 @@ def test_slices_of_planar_images() -> None:
     assert segments(planes)["address"].tolist() == [100, 110, 120, 125, 135, 145, 150, 160, 170]
     together = plan_batch([100], [5], [5], 3, "uint16", "CHW", row_pixels=10, cross=True)
     assert together.kernel == "strided_u16"
-    assert together.scalars == (5461, 3, 3, 1)
+    assert together.scalars == (5461, 3, 3, 1, 768)
     assert together.row_channel.tolist() == [-1, -1, -1]
     assert segments(together)["address"].tolist() == [100, 120, 140]
     assert segments(together)["channel_stride"].tolist() == [25, 25, 25]
@@ -191,7 +191,7 @@ def test_outputs_lie_apart_at_cache_lines(dtype: str, options: dict[str, bool], 
 def test_arguments_are_two_tables_then_numbers_then_outputs() -> None:
     plan = plan_batch([64], [3], [4], 5, "uint8", cross=True)
     arguments = plan.arguments(1 << 40, 1 << 50)
-    assert [type(value) for value in arguments] == [np.uint64] * 2 + [np.uint32] * 4 + [np.uint64] * 4
+    assert [type(value) for value in arguments] == [np.uint64] * 2 + [np.uint32] * 5 + [np.uint64] * 4
     assert [int(value) for value in arguments] == [
         1 << 40,
         (1 << 40) + SEGMENT.itemsize,
@@ -199,6 +199,7 @@ def test_arguments_are_two_tables_then_numbers_then_outputs() -> None:
         5,
         10,
         5,
+        5 * 256,
         *((1 << 50) + output.offset for output in plan.outputs),
     ]
 
@@ -256,18 +257,39 @@ def test_planes_of_no_image(dtype: str) -> None:
     assert finish(plan, written(plan)).sum.shape == (0, 3)
 
 
-def test_moments_follow_from_bins() -> None:
-    plan = plan_batch([0, 0], [1, 0], [6, 6], 2, "uint8", histogram=True)
-    bins = np.zeros((2, 2, 256), np.uint32)
-    bins[0, 0, [3, 200]] = 4, 2
-    bins[0, 1, [0, 255]] = 1, 5
+def test_bins_of_slices_are_added_up_for_each_image() -> None:
+    plan = plan_batch([0, 0, 0], [1, 0, 1], [6, 6, 2], 2, "uint8", histogram=True, row_pixels=4)
+    bins = np.zeros((4, 2, 256), np.uint32)
+    bins[0, :, 3], bins[1, :, 3], bins[3, :, 5] = 4, 2, 2
     moments = finish(plan, written(plan, histogram=bins))
-    assert moments.sum.tolist() == [[12 + 400, 1275], [0, 0]]
-    assert moments.sumsq.tolist() == [[36 + 80_000, 5 * 255**2], [0, 0]]
-    assert moments.min.tolist() == [[3, 0], [255, 255]]
-    assert moments.max.tolist() == [[200, 255], [0, 0]]
     assert moments.histogram is not None
-    assert (moments.histogram == bins).all()
+    assert moments.pooled is None
+    assert moments.histogram[:, :, [3, 5]].tolist() == [[[6, 0]] * 2, [[0, 0]] * 2, [[0, 2]] * 2]
+    assert moments.histogram.sum() == 16
+
+
+@pytest.mark.parametrize("change", [-1, 0, 1])
+def test_bins_of_all_images_are_held_against_their_pixels(change: int) -> None:
+    plan = plan_batch([0, 0], [1, 1], [6, 4], 2, "uint8", histogram=True, pooled=True)
+    bins = np.zeros((1, 2, 256), np.uint32)
+    bins[0, :, 7] = 10, 10 + change
+    buffer = written(plan, histogram=bins)
+    if change:
+        with pytest.raises(RuntimeError, match=rf"counted \[10, {10 + change}\] values in the channels of 10 pixels"):
+            finish(plan, buffer)
+    else:
+        moments = finish(plan, buffer)
+        assert moments.pooled is not None
+        assert moments.pooled.tolist() == bins[0].tolist()
+        assert moments.histogram is None
+
+
+def test_what_comes_back_of_pooled_bins_does_not_grow_with_the_batch() -> None:
+    def read_back(images: int, **options: bool) -> int:
+        return plan_batch([0] * images, [60] * images, [60] * images, 3, "uint8", **options).output_bytes
+
+    for images in (1, 256):
+        assert read_back(images, histogram=True, pooled=True) == read_back(images, cross=False) + 3 * 256 * 4
 
 
 def test_floats_without_a_finite_value_have_the_identities_of_min_and_max() -> None:

@@ -84,6 +84,16 @@ def test_no_sum_overflows_in_a_full_default_tile(cpu_device, channels, dtype, va
         batch.check(compute(cpu_device, plan), cross=cross, histogram=True)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_bins_of_all_images_together(cpu_device, rng, channels):
+    options = {"histogram": True, "pooled": True}
+    batch = Batch.random(rng, [*SIZES[::5], (0, 3), (90, 113)], channels, "uint8", start=8)
+    for sizes in ({}, {"tile_bytes": SMALLEST_TILE, "row_pixels": 700}):
+        for more in ({}, {"cross": True}) if channels > 1 else ({},):
+            batch.check(compute(cpu_device, batch.plan(**sizes, **options, **more)), **options, **more)
+    assert len(compute(cpu_device, Batch.of([], 3, "uint8").plan(**options)).pooled) == 3
+
+
 def test_large_uint16_images_are_cut_into_slices(cpu_device, rng):
     """2^20 pixels a row: squares of a whole image would pass 2^53."""
     image = np.full((3, 2**20 - 1, 1), 65535, np.uint16)

@@ -22,6 +22,12 @@ from gpustats.cuda.tiles import SEGMENT
         ({"channels": 0}, "at least 1, got 0"),
         ({"dtype": "float32", "pointers": [64, 64], "cross": True}, "not for float32"),
         ({"dtype": "uint16", "pointers": [64, 64], "histogram": True}, "not for uint16"),
+        ({"pooled": True}, "pooled is for histograms of interleaved images"),
+        ({"histogram": True, "pooled": True, "layout": "CHW"}, "pooled is for histograms of interleaved images"),
+        (
+            {"histogram": True, "pooled": True, "heights": [2**16, 1], "widths": [2**16, 1]},
+            "4294967297 pixels, 2.*32 or more are too many for pooled bins",
+        ),
         ({"heights": [2]}, r"one shape \(n,\)"),
         ({"heights": [2, -1]}, "not be negative"),
         ({"dtype": "uint16", "pointers": [64, 65]}, "image 1 of uint16 starts at 65, not a multiple of 2"),

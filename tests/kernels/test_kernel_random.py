@@ -45,6 +45,8 @@ def random_batch(rng: np.random.Generator, kernel: str) -> tuple[Batch, dict[str
     shapes = [(int(h), int(w)) for h, w in rng.integers(0, 12 if count > 13 else 40, (rng.integers(1, 8), 2))]
     if count <= 4 and rng.random() < 0.25:
         shapes.append((1, int(rng.integers(1, 30000 // (count * element)))))  # several tiles
+    if histogram and (layout == "HWC" or count == 1) and rng.random() < 0.5:
+        options["pooled"] = True
     batch = Batch.random(rng, shapes, count, dtype, layout, start=int(rng.integers(0, 256 // step)) * step)
     if kind == "f32" and rng.random() < 0.5:
         values = batch.memory[int(batch.pointers[0]) - batch.memory.ctypes.data :].view(np.float32)

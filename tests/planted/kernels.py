@@ -47,7 +47,7 @@ FAULTS = [
     ),
     Fault(  # smallest values of bytes begin at 0
         "kernels/joint.cu",
-        "low[c] = sizeof(T) == 1 ? 0xffffffffu : 0u;",
+        "low[c] = WIDENED ? 0xffffffffu : 0u;",
         "low[c] = 0u;",
         _RANDOM,
     ),
@@ -87,16 +87,65 @@ FAULTS = [
         "    const double shift = shifts[channel];",
         "tests/kernels/test_kernel_compile.py::test_no_instruction_takes_subnormal_numbers_for_0",
     ),
-    Fault(  # where bins serve as memory for sums, what is left of them is added to the sums
+    Fault(  # squares of all pixels of a block in 32 bits
         "kernels/joint.cu",
-        "thread <= SUMS && (!HISTOGRAM || thread >= 2 * C)",
-        "thread <= SUMS",
-        "tests/kernels/test_kernel_memory.py::test_sums_and_extremes_that_follow_from_the_bins_stay_zero",
+        "typename Wide<HISTOGRAM ? 8 : sizeof(T)>",
+        "typename Wide<sizeof(T)>",
+        "tests/kernels/test_kernel_exactness.py::test_no_sum_overflows_in_a_full_default_tile",
+    ),
+    Fault(  # empty bins take part in the extremes
+        "kernels/joint.cu",
+        "if (total) {\n                    atomicAdd(histogram",
+        "{\n                    atomicAdd(histogram",
+        _RANDOM,
+    ),
+    Fault(  # the bins of every image are those of all
+        "gpustats/cuda/tiles.py",
+        "return 0 if self.pooled else channels * BINS",
+        "return 0",
+        _RANDOM,
     ),
     Fault(  # bins of one channel are added to the next, the last behind the end
         "kernels/strided.cu",
-        "atomicAdd(histogram + ((u64)row * channels + c) * BINS + bin, bins[warp][bin])",
-        "atomicAdd(histogram + ((u64)row * channels + c + 1) * BINS + bin, bins[warp][bin])",
+        "atomicAdd(histogram + (u64)row * row_bins + c * BINS + bin, bins[warp][bin])",
+        "atomicAdd(histogram + (u64)row * row_bins + (c + 1) * BINS + bin, bins[warp][bin])",
         _RANDOM,
+    ),
+    Fault(  # images of one colour that do not count stay in the bins
+        "gpustats/engines/on_gpu.py",
+        "    np.subtract.at(bins,",
+        "    np.subtract.at(bins.copy(),",
+        _STATISTICS + "test_bins_that_the_device_adds_up",
+    ),
+    Fault(  # groups would have no bins
+        "gpustats/api.py",
+        "table_path is not None or grouping.asked or",
+        "table_path is not None or",
+        _STATISTICS + "test_when_every_image_is_asked_for",
+    ),
+    Fault(  # a batch with an image that the CPU refuses is counted
+        "gpustats/engines/session.py",
+        "            self._retry_on_cpu(batch)  # the CPU decoder refuses what the GPU took: its verdicts count\n"
+        "            self._reducing.popleft()\n",
+        "            self._finish(batch, _rows(batch, columns, good, pending.folded(~good)), good)\n",
+        _STATISTICS + "test_bins_that_the_device_adds_up",
+    ),
+    Fault(  # two totals of a batch would be one
+        "gpustats/statistics/totals.py",
+        "        if rows.folded:\n            self._fold(rows)\n            return\n",
+        "",
+        "tests/test_rows.py::test_totals_that_have_no_columns_are_folded_with_those_that_have",
+    ),
+    Fault(  # bins that lost a pixel
+        "gpustats/cuda/outputs.py",
+        "if (counted != pixels).any():",
+        "if (counted > pixels).any():",
+        "tests/kernels/test_kernel_arithmetic.py::test_bins_of_all_images_are_held_against_their_pixels",
+    ),
+    Fault(  # what was queued before an error poisons the pixels of another batch
+        "gpustats/engines/cuda_reduce.py",
+        "                self._stream.synchronize()\n",
+        "                pass\n",
+        "tests/gpu/test_cuda_reduce.py::test_after_an_error_nothing_reads_or_writes_pixels_any_more",
     ),
 ]

@@ -81,10 +81,4 @@ FAULTS = [
         "count)",
         "tests/inspection/test_inspect.py::test_a_row_with_several_images_is_not_counted_as_one",
     ),
-    Fault(
-        "gpustats/sources/kinds.py",
-        ' if ".mds" in shards else "LitData',
-        ' if shards else "LitData',
-        "tests/sources/test_lance.py::test_folders_of_images_beside_an_index_are_read",
-    ),
 ]

@@ -59,8 +59,8 @@ FAULTS = [
     ),
     _fault(
         "elements",
-        "if isinstance(element, list) and single:",
-        "if False:",
+        "if isinstance(element, list) and single and",
+        "if False and",
         "test_elements.py::test_lists_of_different_sizes",
     ),
     _fault(

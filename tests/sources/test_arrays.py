@@ -238,9 +238,7 @@ def test_layouts_that_are_not(shape: tuple[int, ...]) -> None:
         compute(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("dtype", "advice"), [("bool", "masks"), ("i4", "int32"), ("i8", "int64"), ("c8", "complex64")]
-)
+@pytest.mark.parametrize(("dtype", "advice"), [("bool", "masks"), ("c8", "complex64")])
 def test_types_that_are_not_pixels(dtype: str, advice: str) -> None:
     with pytest.raises(gpustats.AllImagesFailed, match=rf"none of 2 images could be read: 2 unsupported .*{advice}"):
         compute(np.zeros((2, 5, 6, 3), dtype))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,9 @@ ELEMENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "tokens beside": ([{"ids": np.ones((4, 4), int), "x": i, "label": label} for i, label in PAIRS], {}),
     "zipped": (Loader(lambda batch: tuple(zip(*batch, strict=True)), PAIRS), {}),
     "lists of pairs": (Loader(list, PAIRS), {}),
+    "lists of pairs of arrays": (Loader(list, [(image, np.zeros(4)) for image, _ in PAIRS]), {}),
+    "lists of lists of arrays": (Loader(list, [[image, np.zeros((5, 4))] for image, _ in PAIRS]), {}),
+    "lists of images and masks": (Loader(list, list(zip(COLORS, MASKS, strict=True))), {}),
     "lists of dicts": (Loader(list, [{"image": image, "label": label} for image, label in PAIRS]), {}),
     "lists in tuples": (Loader(lambda b: ([i for i, _ in b], [label for _, label in b]), PAIRS), {}),
     "lists in dicts": (
@@ -115,12 +119,15 @@ ELEMENTS: dict[str, tuple[Any, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+NO_GROUP = ("a function", "lists of pairs of arrays", "lists of lists of arrays", "lists of images and masks")
+
+
 @pytest.mark.parametrize("way", ELEMENTS)
 def test_images_and_labels_in_whatever_they_are_nested(way: str) -> None:
     data, options = ELEMENTS[way]
     check(compute(data, **options))
     groups = [group for _, group, _ in contents(data, **named(options)).images]
-    assert groups == ([""] * 6 if way == "a function" else LABELS)
+    assert groups == ([""] * 6 if way in NO_GROUP else LABELS)
 
 
 def named(options: dict[str, Any]) -> dict[str, Any]:
@@ -205,6 +212,12 @@ def test_several_images_of_an_element_are_asked_about() -> None:
         ([COLORS, MASKS, MASKS], r"0 \(ndarray of shape \(6, 9, 7, 3\)\), 1 \("),
         ([[COLORS[0], COLORS[1]], [COLORS[2], COLORS[3]]], r"0 \(list\), 1 \(list\)"),
         ((3, {"l": COLORS[0], "r": COLORS[1]}), r"1.l \(ndarray of shape \(9, 7, 3\)\), 1.r \("),
+        (((COLORS[0], COLORS[1]), 5), r"0.0 \(ndarray of shape \(9, 7, 3\)\), 0.1 \("),  # two views and a label
+        (([COLORS[0], COLORS[1]], np.int64(5)), r"0.0 \(ndarray of shape \(9, 7, 3\)\), 0.1 \("),
+        ([[COLORS, COLORS], np.arange(6)], r"0.0 \(ndarray of shape \(6, 9, 7, 3\)\), 0.1 \("),  # the same in a batch
+        ([COLORS[0], MASKS[0]], r"0 \(ndarray of shape \(9, 7, 3\)\), 1 \(ndarray of shape \(9, 7, 1\)"),
+        ([COLORS[0], COLORS[0] / 255], r"0 \(ndarray of shape \(9, 7, 3\)\), 1 \("),
+        ([Image.fromarray(COLORS[0]), Image.new("L", (7, 9))], r"0 \(Image\), 1 \("),
     ]:
         with pytest.raises(DataError, match=rf"element 0: several entries may .*: {shown}.*; choose with column="):
             contents(iter([element]))
@@ -219,8 +232,10 @@ def test_an_entry_that_is_not_there() -> None:
         (names, {"a": {"b": COLORS[0], "d": 1}}, "a.c", "b, d"),
         (places, (COLORS[0], 1), 2, "tuple"),
     ]:
-        with pytest.raises(DataError, match=f"element 1: there is no entry .*; there are: {there}$"):
-            contents(iter([good, bad]), **named({"column": column}))
+        with pytest.raises(DataError, match=f"element 0: there is no entry .*; there are: {there}$"):
+            contents(iter([bad, good]), **named({"column": column}))
+        (message,) = contents(iter([good, bad]), **named({"column": column})).messages
+        assert re.search(f"element 1: there is no entry .*; there are: {there}$", message)
     with pytest.raises(DataError, match="element 0 is int; expected an array"):
         contents(iter([{"a": 3}]), column="a")
     with pytest.raises(DataError, match="element 0: the function given as column= raised ZeroDivisionError: "):

@@ -78,9 +78,6 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         (["x.beton"], "x.beton", "FFCV's .beton"),
         (["x.rec"], "x.rec", "MXNet's RecordIO"),
-        (["index.json", "shard.00000.mds"], "", "MosaicML's MDS"),
-        (["shard.00000.mds"], "shard.00000.mds", "MosaicML's MDS"),
-        (["index.json", "chunk-0-0.bin"], "", "LitData's optimized format"),
         (["meta/info.json", "videos/chunk-000/a.mp4"], "", "LeRobot's videos"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import gpustats
 from gpustats import DataError
 from gpustats.sources import SourceOptions, load, open_source
 from tests.sources.packing import contents
@@ -114,8 +115,11 @@ def test_what_is_not_read() -> None:
     for data in (3, {"a": 1}, {"a": np.zeros(3)}, None):
         with pytest.raises(DataError, match=f"cannot read images from {type(data).__name__} "):
             open_source(data)
-    with pytest.raises(DataError, match="element 1 is dict; expected an array, a tensor, a PIL image"):
-        contents(iter([COLOR, {"x": 1}]))
+    with pytest.raises(DataError, match="element 0 is dict; expected an array, a tensor, a PIL image"):
+        contents(iter([{"x": 1}, COLOR]))
+    found = contents(iter([COLOR, {"x": 1}, None, COLOR]))  # that it is not the first shows that others can be read
+    assert (found.keys, found.failures) == (["0", "3"], [("1", "unsupported"), ("2", "unsupported")])
+    assert "element 2 is NoneType; expected an array" in found.messages[1]
     with pytest.raises(DataError, match="element 0 is float"):
         contents(iter([3.5]))
     with pytest.raises(DataError, match="the list is empty"):
@@ -184,13 +188,51 @@ def raising(*elements: Any) -> Any:
 
 
 def test_an_iterable_that_raises_ends_the_run() -> None:
-    with pytest.raises(DataError, match="generator raised ValueError after 3 images: odd"):
-        contents(raising(BATCH, COLOR, ValueError("odd")))
+    odd = ValueError("odd")
+    with pytest.raises(
+        gpustats.SourceStopped, match="generator raised ValueError after 3 images: odd; the partial"
+    ) as e:
+        gpustats.compute(raising(BATCH, COLOR, odd, COLOR), progress=False)
+    assert (e.value.partial.n_images, e.value.partial.complete, e.value.__cause__) == (3, False, odd)
+    assert e.value.partial.totals == gpustats.compute([*BATCH, COLOR], progress=False).totals
+    for call in (gpustats.compute, gpustats.inspect):
+        with pytest.raises(DataError, match=r"generator raised ValueError after 0 images: odd$"):
+            call(raising(odd))
+    with pytest.raises(DataError, match=r"generator raised ValueError after 1 images: odd$"):
+        gpustats.inspect(raising(COLOR, odd))
+    found = contents([raising(COLOR, odd), iter([COLOR])])
+    assert (found.keys, found.failures) == (["0/0", "1/0"], [("0", "unreadable")])
     with pytest.raises(DataError, match=r"^as it is$"):
         contents(raising(BATCH, DataError("as it is")))
     with pytest.raises(KeyboardInterrupt):
         contents(raising(BATCH, KeyboardInterrupt()))
     assert open_source(raising()).count() is None
+
+
+class Changing(Dataset):
+    """A dataset whose length is another after some of its items were asked for."""
+
+    def __init__(self, length: int, then: int) -> None:
+        self.length, self.then = length, then
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 3:
+            self.length = self.then
+        if index >= self.length:
+            raise IndexError(index)
+        return COLOR
+
+
+@pytest.mark.parametrize("then", [4, 9])
+def test_a_dataset_that_changes_its_length(then: int) -> None:
+    with pytest.raises(
+        gpustats.SourceStopped, match=f"after 6 images: its length was 6 at first and is {then} at the en"
+    ) as e:
+        gpustats.compute(Changing(6, then), progress=False)
+    assert (e.value.partial.n_images, len(e.value.partial.failures)) == (min(then, 6), max(6 - then, 0))
 
 
 @pytest.mark.parametrize(

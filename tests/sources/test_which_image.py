@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import io
+import itertools
+import json
 import re
+import struct
 import tarfile
 import warnings
 import zipfile
@@ -154,6 +157,20 @@ def yolo(folder: Path, names: list[str]) -> Path:
     return folder / "data.yaml"
 
 
+def mds(folder: Path, names: list[str]) -> Path:
+    """Without the package: a shard as it is documented."""
+    folder = folder / str(len(names))
+    folder.mkdir()
+    samples = [struct.pack(f"<{len(names)}I", *[len(data)] * len(names)) + data * len(names) for data in ENCODED]
+    begin = 4 * (len(samples) + 2)
+    offsets = itertools.accumulate(map(len, samples), initial=begin)
+    (folder / "s.mds").write_bytes(struct.pack("<4I", len(samples), *offsets) + b"".join(samples))
+    columns = {"column_names": names, "column_encodings": ["png"] * len(names), "column_sizes": [None] * len(names)}
+    raw = {"raw_data": {"basename": "s.mds", "bytes": 0}, "zip_data": None, "samples": len(samples)}
+    (folder / "index.json").write_text(json.dumps({"shards": [{"format": "mds", "version": 2, **columns, **raw}]}))
+    return folder
+
+
 def hugging_face(folder: Path, names: list[str]) -> Any:
     return need("datasets").Dataset.from_dict(dict.fromkeys(names, ENCODED))
 
@@ -174,6 +191,7 @@ ASKING: dict[str, tuple[Builder, list[str], str]] = {
     "manifest": (manifest, ["one", "two"], "column"),
     "yolo": (yolo, ["train", "val"], "split"),
     "zarr": (zarr, ["one", "two"], "array"),
+    "chunks": (mds, ["one", "two"], "column"),
     "huggingface": (hugging_face, ["one", "two"], "column"),
     "object": (loader, ["one", "two"], "entry"),
 }

@@ -1,0 +1,78 @@
+"""Planted faults: what loaders and datasets yield, and the chunks of MDS and LitData."""
+
+from __future__ import annotations
+
+from tests.planted import Fault
+
+__all__ = ["FAULTS"]
+
+_ROOM = "gpustats/sources"
+_TESTS = "tests/sources"
+
+
+def _fault(file: str, old: str, new: str, test: str) -> Fault:
+    return Fault(f"{_ROOM}/{file}.py", old, new, f"{_TESTS}/{test}")
+
+
+_SEVERAL = "test_elements.py::test_several_images_of_an_element_are_asked_about"
+_RAISES = "test_objects.py::test_an_iterable_that_raises_ends_the_run"
+_SAMPLE = "test_chunks.py::test_a_damaged_sample_costs_one_image"
+_REAL = "test_chunks.py::test_what_the_real_writers_wrote"
+_LARGER = "test_chunks.py::test_a_chunk_that_is_larger_than_the_index_says_or_than_allowed"
+
+FAULTS = [
+    _fault("elements", "(_is_single(rest[0]) or max(map(_axes, first)) > 3)", "_is_single(rest[0])", _SEVERAL),
+    _fault("elements", "(_is_single(rest[0]) or max(map(_axes, first)) > 3)", "max(map(_axes, first)) > 3", _SEVERAL),
+    _fault("elements", " and len(set(map(_sort_of, element))) == 1", "", _SEVERAL),
+    _fault("elements", "return str(image.dtype), len(shape)", "return len(shape)", _SEVERAL),
+    _fault(
+        "elements",
+        "type(part) is tuple or ",
+        "",
+        "test_elements.py::test_images_and_labels_in_whatever_they_are_nested",
+    ),
+    _fault("objects", "if self._prefix or not number:", "if not number:", _RAISES),
+    _fault("objects", "self.notes.stopped = stopped", "pass", _RAISES),
+    _fault("notes", "self.stopped or other.stopped", "self.stopped", _RAISES),
+    _fault(
+        "objects", "            if number == 0:\n", "            if True:\n", "test_objects.py::test_what_is_not_read"
+    ),
+    _fault(
+        "objects",
+        "if len(self._dataset) != length:",
+        "if len(self._dataset) < length:",
+        "test_objects.py::test_a_dataset_that_changes_its_length",
+    ),
+    _fault("records/chunks", "    if at != end:", "    if False:", _SAMPLE),
+    _fault("records/chunks", "if not 0 <= begin <= end <= size:", "if not 0 <= begin <= end:", _SAMPLE),
+    _fault("records/chunks", "unpack(data, size + 1)", "unpack(data, size)", _LARGER),
+    _fault("records/chunks", "    if len(unpacked) > size:", "    if False:", _LARGER),
+    _fault("records/chunks", "check_bytes(max(chunk.size, ", "check_bytes(min(chunk.size, ", _LARGER),
+    _fault(
+        "records/chunks",
+        "if count != chunk.samples or",
+        "if",
+        "test_chunks.py::test_a_damaged_chunk_is_one_failure",
+    ),
+    _fault("records/chunk_values", 'order = "<" if name == "numpy" else ">"', 'order = "<"', _REAL),
+    _fault("records/chunk_values", "if array.size != math.prod(shape):", "if False:", _SAMPLE),
+    _fault("records/chunk_values", "if width * height > 8 * len(data):", "if False:", _SAMPLE),
+    _fault(
+        "records/chunk_values",
+        "if start + sum(sizes) != size:",
+        "if False:",
+        "test_chunks.py::test_a_damaged_list_costs_its_images",
+    ),
+    _fault(
+        "records/chunk_index",
+        "name != os.path.basename(name)",
+        "False",
+        "test_chunks.py::test_other_indexes",
+    ),
+    _fault(
+        "records/chunk_index",
+        "if packed and not os.path.exists(os.path.join(folder, name)):",
+        "if packed:",
+        "test_chunks.py::test_a_cache_holds_some_shards_and_their_unpacked_form",
+    ),
+]
