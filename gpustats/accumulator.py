@@ -16,8 +16,10 @@ from gpustats.result.stats import Stats
 from gpustats.run import order_of
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.options import Layout
-from gpustats.statistics import check_names
+from gpustats.statistics import check_names, of_rows
+from gpustats.statistics.duplicates import Contents
 from gpustats.statistics.missing import check_value_range
+from gpustats.statistics.rows import Rows
 from gpustats.statistics.totals import Totals
 
 __all__ = ["Accumulator"]
@@ -34,6 +36,8 @@ class Accumulator:
     ----------
     statistics : sequence of str
         As in `gpustats.compute`.
+    duplicates : bool
+        Find images with the same content, as in `gpustats.compute`.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of the arrays and tensors, as in `gpustats.compute`.
     color_order : str, optional
@@ -62,7 +66,8 @@ class Accumulator:
     def __init__(
         self,
         *,
-        statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+        statistics: Sequence[Literal["moments", "histogram", "covariance", "sharpness", "sizes"]] = (),
+        duplicates: bool = False,
         layout: Layout = "auto",
         color_order: str | None = None,
         value_range: float | None = None,
@@ -71,10 +76,14 @@ class Accumulator:
         from gpustats.engines.cpu import CpuEngine  # Pillow and simplejpeg, which take time to import
 
         self._definition = Definition(
-            color_order or RGB, value_range=check_value_range(value_range), statistics=check_names(statistics)
+            color_order or RGB,
+            value_range=check_value_range(value_range),
+            statistics=check_names(statistics, color_order),
         )
+        self._contents = Contents() if duplicates else None
+        rows = replace(self._definition, statistics=of_rows(self._definition.statistics, duplicates=duplicates))
         memory = memory_in_flight(None)
-        self._engine = CpuEngine(self._definition, workers=1, max_pixels=max_pixels, memory=memory, tell_after=math.inf)
+        self._engine = CpuEngine(rows, workers=1, max_pixels=max_pixels, memory=memory, tell_after=math.inf)
         self._decoder = self._engine.decoder(MemoryBudget(memory, workers=1))
         self._options = SourceOptions(layout=layout, color_order=color_order, max_bytes=self._engine.max_bytes)
         self._totals = Totals(self._definition.statistics)
@@ -105,15 +114,21 @@ class Accumulator:
         )
         totals, failures = Totals(self._definition.statistics), FailureLog()
         totals.merge(self._totals)
+        measured: list[Rows] = []
         never = threading.Event()
         with whole_images_only():
             for batch in source.batches():
                 outcome, _ = self._engine.measure(SharedBatch(batch), self._decoder, never)
                 totals.fold(outcome.rows)
+                if self._contents is not None:
+                    measured.append(outcome.rows)
                 for failure in outcome.failures:
                     failures.add(failure)
         order_of(totals.kind, self._options.color_order)
         self._totals = totals
+        if self._contents is not None:
+            for rows in measured:
+                self._contents.fold(rows)
         self._failures = self._failures.merged(failures)
         self._skipped = {name: self._skipped.get(name, 0) + n for name, n in source.skipped.items()} | {
             name: n for name, n in self._skipped.items() if name not in source.skipped
@@ -131,6 +146,7 @@ class Accumulator:
         """
         pooled = self.result() + other.result()
         self._totals, self._failures, self._skipped = pooled.totals, pooled.failures, dict(pooled.skipped)
+        self._contents = None if pooled.duplicates is None else pooled.duplicates.contents
         self._updates += other._updates
         return self
 
@@ -141,4 +157,11 @@ class Accumulator:
         order = order_of(totals.kind, self._options.color_order)
         definition = replace(self._definition, color_order=order, statistics=totals.statistics)
         run = {"source": "Accumulator", "gpustats": __version__, **self._engine.report()}
-        return Stats(totals, definition, self._failures.merged(FailureLog()), dict(self._skipped), (run,))
+        return Stats(
+            totals,
+            definition,
+            self._failures.merged(FailureLog()),
+            dict(self._skipped),
+            (run,),
+            duplicates=None if self._contents is None else self._contents.merged(Contents()).duplicates(),
+        )

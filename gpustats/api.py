@@ -22,11 +22,9 @@ from gpustats.sources.files import key_of
 from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
-from gpustats.statistics import check_names
+from gpustats.statistics import check_names, of_rows
 from gpustats.statistics.duplicates import Contents, DuplicateHashes
 from gpustats.statistics.missing import check_nodata, check_value_range
-from gpustats.statistics.sharpness import Sharpness
-from gpustats.statistics.sizes import Sizes
 from gpustats.wording import named, option
 
 __all__ = ["compute"]
@@ -293,13 +291,13 @@ def compute(
         nodata_tag=by_tag,
         alpha=alpha,
         mask="none" if masks is None else masks.kind,
-        statistics=_asked(statistics, color_order),
+        statistics=check_names(statistics, color_order),
     )
     grouping = Grouping(group_by, group)
     table_path = None if per_image is False else per_image
     # Rows hold more than the totals: what the table of images shows, also one of a later run with the same checkpoint.
     kept = table_path is not None or checkpoint is not None
-    rows = replace(definition, statistics=_of_rows(definition, kept, duplicates))
+    rows = replace(definition, statistics=of_rows(definition.statistics, kept=kept, duplicates=duplicates))
     engine = open_engine(
         device,
         definition=rows,
@@ -368,24 +366,6 @@ def _check_options(workers: int | None, on_error: str, changed: str, exif: str, 
         raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if exif not in ("ignore", "turn"):
         raise OptionError(f"{named('exif')} should be 'ignore' or 'turn', got {exif!r}")
-
-
-def _asked(statistics: Sequence[str], color_order: str | None) -> tuple[str, ...]:
-    names = check_names(statistics)
-    if Sharpness.name in names and color_order not in (None, RGB, "L"):
-        raise OptionError(
-            f"the statistic 'sharpness' is of the luma of RGB, not of {option('color_order', color_order)}; "
-            "reverse the channels of BGR images first: images[..., ::-1]"
-        )
-    return names
-
-
-def _of_rows(definition: Definition, kept: bool, duplicates: bool) -> tuple[str, ...]:
-    """Return the statistics that rows hold: those of the totals, and what is kept of single images."""
-    if not isinstance(duplicates, bool):
-        raise OptionError(f"{named('duplicates')} should be True or False, got {duplicates!r}")
-    more = [*([Sizes.name] if kept else []), *([DuplicateHashes.name] if duplicates else [])]
-    return check_names([*definition.statistics, *more])
 
 
 def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: bool, checkpoint: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gpustats.errors import DataError, OptionError
 from gpustats.statistics.base import Kind, Number, Statistic
@@ -15,8 +15,9 @@ from gpustats.statistics.moments import Moments
 from gpustats.statistics.sharpness import Sharpness
 from gpustats.statistics.sizes import Sizes
 from gpustats.statistics.wide_moments import WideMoments
+from gpustats.wording import named, option
 
-__all__ = ["ALWAYS", "STATISTICS", "catalogue", "check_names", "for_kind", "of_originals"]
+__all__ = ["ALWAYS", "STATISTICS", "catalogue", "check_names", "for_kind", "of_originals", "of_rows"]
 
 ALWAYS = "moments"
 """The statistic that every run has."""
@@ -32,13 +33,13 @@ STATISTICS: dict[str, tuple[type[Statistic], ...]] = {
 """The classes of every statistic by name; the first that takes a kind of image measures it."""
 
 
-def check_names(names: Iterable[str]) -> tuple[str, ...]:
+def check_names(names: Iterable[str], color_order: str | None = None) -> tuple[str, ...]:
     """Return the statistics of a run: `ALWAYS` and those asked for, each once, in the order of the table.
 
     Raises
     ------
     OptionError
-        For a name that is not known.
+        For a name that is not known, and where a statistic cannot be had of channels in this order.
 
     Examples
     --------
@@ -51,7 +52,35 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
     for name in asked:
         if name not in STATISTICS:
             raise OptionError(f"unknown statistic {name!r}; known are {', '.join(STATISTICS)}")
+        problem = None if color_order is None else STATISTICS[name][0].order_problem(color_order)
+        if problem:
+            raise OptionError(
+                f"the statistic {name!r} cannot be computed with {option('color_order', color_order)}: {problem}"
+            )
     return tuple(name for name in STATISTICS if name in asked)
+
+
+def of_rows(statistics: Sequence[str], *, kept: bool = False, duplicates: bool = False) -> tuple[str, ...]:
+    """Return the statistics that rows hold: those of the totals, and what single images are wanted for.
+
+    Parameters
+    ----------
+    statistics : sequence of str
+        What was asked for.
+    kept : bool
+        Whether rows are kept, by a table of the images or a checkpoint.
+    duplicates : bool
+        Whether images are compared.
+
+    Raises
+    ------
+    OptionError
+        Where `duplicates` is something else.
+    """
+    if not isinstance(duplicates, bool):
+        raise OptionError(f"{named('duplicates')} should be True or False, got {duplicates!r}")
+    more = [*([Sizes.name] if kept else []), *([DuplicateHashes.name] if duplicates else [])]
+    return check_names([*statistics, *more])
 
 
 @functools.lru_cache(maxsize=64)

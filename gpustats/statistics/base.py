@@ -260,6 +260,11 @@ class Statistic:
         """Return why images of this kind cannot have the statistic; None where they can."""
         return None
 
+    @classmethod
+    def order_problem(cls, color_order: str) -> str | None:
+        """Return why images whose channels have another order than RGB cannot have it; None where they can."""
+        return None
+
     def columns(self) -> Mapping[str, Column]:
         """Return what a row holds, in the order of the arguments of the kernel."""
         raise NotImplementedError

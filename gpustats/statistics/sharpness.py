@@ -70,6 +70,11 @@ class Sharpness(Statistic):
             return "its sums are exact for 8- and 16-bit integers only"
         return None if kind.channels in (1, 3) else "luma is that of one channel, or of red, green and blue"
 
+    @classmethod
+    def order_problem(cls, color_order: str) -> str | None:
+        """Luma has a weight for each colour."""
+        return None if color_order in ("RGB", "L") else "luma is that of RGB; reverse BGR first: images[..., ::-1]"
+
     def columns(self) -> Mapping[str, Column]:
         """Return places that count, and sum and sum of squares of the Laplacian there."""
         return {"n": Column("uint64", ()), "sum": Column("int64", ()), "sumsq": Column("uint64", ())}
@@ -145,21 +150,20 @@ def plain_laplacian(
     """
     image = pixels.reshape(height, width, channels).astype(np.int64)
     luma = image[:, :, 0] if channels == 1 else (image @ np.array([_R, _G, _B]) + _HALF) >> _SHIFT
-    around = (_mirrored(luma, axis, step) for axis in (0, 1) for step in (-1, 1))
-    found = sum(around) - 4 * luma
+    found = sum(_neighbours(luma)) - 4 * luma
     if valid is not None:
-        for axis in (0, 1):
-            for step in (-1, 1):
-                valid = valid & _mirrored(np.ascontiguousarray(valid), axis, step)
-        found = found[valid]
+        found = found[np.logical_and.reduce([valid, *_neighbours(valid)])]
     sums[:] = found.size, found.sum(), (found * found).sum()
 
 
-def _mirrored(values: NDArray[Any], axis: int, step: int) -> NDArray[Any]:
-    """Return what is one place further on an axis."""
-    last = values.shape[axis] - 1
-    places = np.abs(np.arange(last + 1) + step)
-    return np.take(values, np.maximum(np.where(places > last, last - 1, places), 0) if last else [0], axis)
+def _neighbours(values: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return what is one place further in each direction."""
+    found = []
+    for axis, length in enumerate(values.shape):
+        places = np.arange(length)
+        for further in (np.abs(places - 1), length - 1 - np.abs(length - 2 - places)):
+            found.append(np.take(values, further % length, axis))
+    return found
 
 
 @compiled
