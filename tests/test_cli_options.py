@@ -238,9 +238,12 @@ def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
     assert computed("--statistics", "covariance,histogram") == both
     assert computed("--statistics", "covariance", "--statistics", "histogram") == both
     assert invoke("compute", folder, "--statistics", "mode") == Done(
-        2, "", "gpustats: error: unknown statistic 'mode'; known are moments, histogram, covariance\n"
+        2,
+        "",
+        "gpustats: error: unknown statistic 'mode'; "
+        "known are moments, histogram, covariance, sharpness, sizes, duplicates\n",
     )
-    assert "histogram, covariance" in invoke("compute", "--help").out
+    assert "histogram, covariance, sharpness, sizes." in " ".join(invoke("compute", "--help").out.split())
 
 
 @case("compute", "--mode")
@@ -394,9 +397,18 @@ def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
 def test_per_image(folder: Path, tmp_path: Path) -> None:
     compute(folder, "--per-image", tmp_path / "t.csv", code=3)
     head, *rows = (tmp_path / "t.csv").read_text().splitlines()
-    assert head.startswith("key,group,height,width,n_R,")
+    assert head.startswith("key,group,height,width,bytes,format,mode,n_R,")
     assert sorted(row.split(",")[0] for row in rows) == ["102.png", "153.png", "51.png", "bad.jpg"]
     assert invoke("compute", folder, "--per-image", tmp_path / "no" / "t.csv").code == 1
+
+
+@case("compute", "--duplicates")
+def test_duplicates(folder: Path) -> None:
+    (folder / "copy.png").write_bytes((folder / "51.png").read_bytes())
+    assert compute(folder, "--duplicates", code=3)["duplicates"]["listed"] == [
+        {"images": 2, "keys": ["51.png", "copy.png"]}
+    ]
+    assert "duplicates" not in compute(folder, code=3)
 
 
 @case("compute", "--group-by")

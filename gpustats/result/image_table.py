@@ -97,7 +97,7 @@ class ImageTable:
         }
         channels = self._channels(rows.kind)
         measured = for_kind(self._statistics, rows.kind)
-        for statistic in measured:
+        for statistic in reversed(measured):  # what is said of the file comes first
             for name, (values, power) in statistic.of_whole_images(rows.of(statistic.name), channels).items():
                 batch[name] = values * unit**power if power else values
         for statistic in measured:
@@ -153,7 +153,7 @@ class ImageTable:
         measured = for_kind(self._statistics, self._kind)
         channels = self._channels(self._kind)
         none = [(s, {n: np.zeros((0, *c.shape), c.dtype) for n, c in s.columns().items()}) for s in measured]
-        whole = [name for s, columns in none for name in s.of_whole_images(columns, channels)]
+        whole = [name for s, columns in reversed(none) for name in s.of_whole_images(columns, channels)]
         each = [name for s, columns in none for name in s.of_images(columns)]
         return [*_FIRST, *whole, *(f"{name}_{channel}" for name in each for channel in channels)]
 

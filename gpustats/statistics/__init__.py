@@ -24,10 +24,10 @@ ALWAYS = "moments"
 
 STATISTICS: dict[str, tuple[type[Statistic], ...]] = {
     "moments": (Moments, WideMoments, FloatMoments),
-    "sizes": (Sizes,),
     "histogram": (Histogram,),
     "covariance": (Covariance,),
     "sharpness": (Sharpness,),
+    "sizes": (Sizes,),
     "duplicates": (DuplicateHashes,),
 }
 """The classes of every statistic by name; the first that takes a kind of image measures it."""
