@@ -6,6 +6,7 @@ digits are rounded to a number of them, so that there are not more than so many 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -34,10 +35,16 @@ def rounded(values: NDArray[np.uint64], digits: int) -> NDArray[np.uint64]:
     return found
 
 
-def count(values: NDArray[Any]) -> Counts:
-    """Return how often each value occurs."""
-    found, counts = np.unique(values, return_counts=True)
-    return [found.tolist(), counts.tolist()]
+def count(values: list[Any]) -> Counts:
+    """Return how often each value occurs.
+
+    >>> count([3, 1, 3])
+    [[1, 3], [1, 2]]
+    """
+    if len(values) < 2:  # a group has few images
+        return [list(values), [1] * len(values)]
+    found = sorted(Counter(values).items())
+    return [[value for value, _ in found], [n for _, n in found]]
 
 
 def merged(a: Counts, b: Counts) -> Counts:

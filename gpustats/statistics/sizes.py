@@ -18,6 +18,7 @@ from gpustats.errors import DataError
 from gpustats.saved import natural
 from gpustats.statistics.base import Column, Columns, Part, Statistic
 from gpustats.statistics.counted import count, merged, read_counts, read_names, rounded, total
+from gpustats.statistics.exact import WHOLE
 from gpustats.statistics.original import Whole
 
 if TYPE_CHECKING:
@@ -72,20 +73,35 @@ class Sizes(Statistic):
 
     def fold(self, columns: Columns) -> Part:
         """Return the totals of the rows."""
+        return self.fold_segments(columns, WHOLE)[0]
+
+    def fold_segments(self, columns: Columns, starts: Sequence[int]) -> list[Part]:
+        """Return the totals of each segment of the rows."""
         height, width, size = columns["height"], columns["width"], columns["bytes"]
-        files = size[size > 0]
-        return {
-            "width": count(rounded(width, _SIDE)),
-            "height": count(rounded(height, _SIDE)),
-            "shorter": count(rounded(np.minimum(width, height), _SIDE)),
-            "aspect": count(rounded(width * np.uint64(ASPECT_UNIT) // height, _ASPECT)),
-            "bytes": count(rounded(files, _BYTES)),
-            "format": _names(columns["format"][size > 0]),
-            "mode": _names(columns["mode"]),
-            "bytes_sum": int(files.sum()),
-            "bytes_min": int(files.min()) if len(files) else None,
-            "bytes_max": int(files.max()) if len(files) else None,
+        every = {
+            "width": rounded(width, _SIDE).tolist(),
+            "height": rounded(height, _SIDE).tolist(),
+            "shorter": rounded(np.minimum(width, height), _SIDE).tolist(),
+            "aspect": rounded(width * np.uint64(ASPECT_UNIT) // height, _ASPECT).tolist(),
+            "mode": [name.decode() for name in columns["mode"].tolist()],
         }
+        exact, coarse = size.tolist(), rounded(size, _BYTES).tolist()
+        formats = [name.decode() for name in columns["format"].tolist()]
+        parts: list[Part] = []
+        for start, stop in zip(starts, [*starts[1:], len(exact)], strict=True):
+            files = [row for row in range(start, stop) if exact[row]]
+            found = [exact[row] for row in files]
+            parts.append(
+                {
+                    **{name: count(values[start:stop]) for name, values in every.items()},
+                    "bytes": count([coarse[row] for row in files]),
+                    "format": count([formats[row] for row in files]),
+                    "bytes_sum": sum(found),
+                    "bytes_min": min(found, default=None),
+                    "bytes_max": max(found, default=None),
+                }
+            )
+        return parts
 
     def merge(self, a: Part, b: Part) -> Part:
         """Return the totals of two parts together."""
@@ -130,8 +146,3 @@ class Sizes(Statistic):
     def agrees(self, part: Part, moments: Part) -> bool:
         """Check that there are as many images as were measured."""
         return bool(total(part["width"]) == max(moments["images"]))
-
-
-def _names(column: NDArray[Any]) -> list[list[Any]]:
-    values, counts = count(column)
-    return [[value.decode() for value in values], counts]

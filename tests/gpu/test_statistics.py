@@ -141,7 +141,7 @@ def test_sharpness_is_refused_by_name() -> None:
 def test_arrays_on_the_device_are_copied_for_their_hashes() -> None:
     images = [np.full((4, 5, 3), value, np.uint8) for value in (1, 2, 1)]
     stats = gpustats.compute(
-        [on_device(image) for image in images], device="cpu", duplicates=True, statistics=["sizes"], progress=False
+        [on_device(image) for image in images], device="cpu", duplicates=True, statistics=["sizes"], layout="HWC"
     )
     assert stats.duplicates is not None
     assert list(stats.duplicates) == [("0", "2")]
