@@ -402,6 +402,26 @@ def test_per_image(folder: Path, tmp_path: Path) -> None:
     assert invoke("compute", folder, "--per-image", tmp_path / "no" / "t.csv").code == 1
 
 
+@case("outliers", "file", "-k")
+def test_outliers(folder: Path, tmp_path: Path) -> None:
+    flat(folder / ("long" * 30) / "x.png", 7)
+    invoke("compute", folder, "--per-image", tmp_path / "t.csv", "--statistics", "sharpness,covariance")
+    found = {k: invoke("outliers", tmp_path / "t.csv", "-k", k) for k in (1, 2)}
+    assert [done.code for done in found.values()] == [0, 0]
+    lines = found[1].out.splitlines()
+    assert all(len(line) <= 80 for done in found.values() for line in done.out.splitlines())
+    assert lines[lines.index("  brightest (average of the channels' means)") + 1].split() == ["0.6", "153.png"]
+    darkest = lines[lines.index("  darkest (average of the channels' means)") + 1]
+    assert len(darkest) == 80
+    assert darkest.endswith("longlong/x.png")
+    for name in ("blurriest", "most colorful", "fewest bytes", "widest"):
+        assert f"\n  {name} (" in found[1].out
+    assert len(found[2].out.splitlines()) > len(lines)
+    assert invoke("outliers", tmp_path / "t.csv", "-k", "0").code == 2
+    lost = invoke("outliers", tmp_path / "no.parquet")
+    assert (lost.code, lost.err.count("\n")) == (1, 1)
+
+
 @case("compute", "--duplicates")
 def test_duplicates(folder: Path) -> None:
     (folder / "copy.png").write_bytes((folder / "51.png").read_bytes())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError, OptionError
 from gpustats.failures import printable
 from gpustats.install import pip_install
+from gpustats.result.text import WIDTH
 
 __all__ = ["Odd", "Outliers", "outliers"]
 
@@ -100,11 +101,19 @@ class Outliers(Mapping[str, list[Odd]]):
         lines = [f"gpustats.Outliers of {self.images:,} images"]
         for name, found in self._ends.items():
             lines += ["", f"  {name.replace('_', ' ')} ({says[name]})"]
-            lines += [f"    {odd.value:>12.6g}  {printable(odd.key)}" for odd in found]
+            lines += [f"    {odd.value:>12.6g}  {_shortened(odd.key, WIDTH - 18)}" for odd in found]
         if self.alike:
             lines += ["", "  alike (the same size and numbers: in all likelihood the same pixels)"]
-            lines += [f"    {' = '.join(map(printable, keys))}" for keys in self.alike]
+            for keys in self.alike:
+                lines += [f"    {mark} {_shortened(key, WIDTH - 6)}" for mark, key in zip(" ===", keys, strict=False)]
+                lines += ["    = ..."] if len(keys) > 4 else []
         return "\n".join(lines)
+
+
+def _shortened(key: str, width: int) -> str:
+    """Return a key with its beginning left out where it is long: names are at the end."""
+    text = printable(key)
+    return text if len(text) <= width else "..." + text[3 - width :]
 
 
 def outliers(table: Any, k: int) -> Outliers:
@@ -147,7 +156,7 @@ def outliers(table: Any, k: int) -> Outliers:
     ends = {
         end.name: [Odd(key, value if end.largest else -value) for value, _, key in sorted(kept[end.name], reverse=True)]
         for end in _ENDS
-        if end.name in kept
+        if kept.get(end.name)
     }
     groups = sorted((keys for keys in seen.values() if isinstance(keys, list)), key=lambda keys: (-len(keys), keys))
     return Outliers(ends, images, groups[:k])
