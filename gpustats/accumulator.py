@@ -113,8 +113,8 @@ class Accumulator:
             iter([images]) if isinstance(images, bytes) else images, self._options, key=str(self._updates)
         )
         totals, failures = Totals(self._definition.statistics), FailureLog()
-        totals.merge(self._totals)
         measured: list[Rows] = []
+        totals.merge(self._totals)
         never = threading.Event()
         with whole_images_only():
             for batch in source.batches():

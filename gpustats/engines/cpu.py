@@ -187,7 +187,8 @@ class CpuEngine:
                 except ImageError as error:
                     failures.append(Failure(key, error.reason, str(error)))
                 finally:
-                    pixels, data, came = _NOTHING, None, None  # freed before others may take their memory
+                    pixels = _NOTHING  # freed before others may take their memory
+                    data = came = None
                     decoder.release()
                 if time.monotonic() > until or stop.is_set():
                     break

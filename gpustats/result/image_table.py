@@ -96,14 +96,17 @@ class ImageTable:
             "width": rows.width,
         }
         channels = self._channels(rows.kind)
-        measured = for_kind(self._statistics, rows.kind)
-        for statistic in reversed(measured):  # what is said of the file comes first
-            for name, (values, power) in statistic.of_whole_images(rows.of(statistic.name), channels).items():
-                batch[name] = values * unit**power if power else values
-        for statistic in measured:
-            for name, (values, power) in statistic.of_images(rows.of(statistic.name)).items():
-                scaled = values * unit**power if power else values
-                for channel, column in zip(channels, scaled.T, strict=True):
+        measured = [(statistic, rows.of(statistic.name)) for statistic in for_kind(self._statistics, rows.kind)]
+
+        def scaled(values: Any, power: int) -> Any:
+            return values * unit**power if power else values
+
+        for statistic, columns in reversed(measured):  # what is said of the file comes first
+            for name, said in statistic.of_whole_images(columns, channels).items():
+                batch[name] = scaled(*said)
+        for statistic, columns in measured:
+            for name, said in statistic.of_images(columns).items():
+                for channel, column in zip(channels, scaled(*said).T, strict=True):
                     batch[f"{name}_{channel}"] = column
         self._pending.append(batch)
         self._count += len(rows)

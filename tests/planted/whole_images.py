@@ -107,8 +107,8 @@ FAULTS = [
     Fault(_RESULT, "if value < size)", "if value <= size)", _OF_SIZES + "what_to_resize_to"),
     Fault(
         "gpustats/engines/cpu.py",
-        "came = original(data, pixels) if self._of_originals else None\n                    if self._prepares:\n                        pixels = self._prepared(key, pixels)\n",
-        "if self._prepares:\n                        pixels = self._prepared(key, pixels)\n                    came = original(data, pixels) if self._of_originals else None\n",
+        "came = original(data, pixels) if",
+        "came = original(data, self._prepared(key, pixels) if self._prepares else pixels) if",
         _OF_SIZES + "sizes_of_files",
     ),
     Fault(
