@@ -23,7 +23,7 @@ __all__ = ["compute"]
     metavar="NAME",
     multiple=True,
     callback=options.names,
-    help=f"Compute these too: {', '.join(name for name in STATISTICS if name != ALWAYS)}. "
+    help=f"Compute these too: {', '.join(name for name in STATISTICS if name not in (ALWAYS, 'duplicates'))}. "
     "Several are separated by commas.",
 )
 @click.option(
@@ -76,6 +76,9 @@ __all__ = ["compute"]
 @options.of_sources
 @click.option(
     "--per-image", metavar="FILE", help="Write a row for every image to FILE, which ends in .parquet or .csv."
+)
+@click.option(
+    "--duplicates", is_flag=True, help="Find images with the same content: files that are equal byte by byte."
 )
 @click.option(
     "--resize",

@@ -204,6 +204,7 @@ def _open_gpu(
         max_pixels=max_pixels,
         max_bytes=cpu.max_bytes,
         memory=ahead,
+        statistics=definition.statistics,
         required=required,
     )
     return engine.problem() or engine
