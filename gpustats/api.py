@@ -22,7 +22,9 @@ from gpustats.sources.files import key_of
 from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
-from gpustats.statistics import check_names
+from gpustats.statistics import check_names, of_rows
+from gpustats.statistics.binning import check_binning
+from gpustats.statistics.duplicates import Contents, DuplicateHashes
 from gpustats.statistics.missing import check_nodata, check_value_range
 from gpustats.wording import named, option
 
@@ -34,7 +36,9 @@ def compute(
     *,
     device: str = "auto",
     workers: int | None = None,
-    statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+    statistics: Sequence[Literal["moments", "histogram", "covariance", "sharpness", "sizes"]] = (),
+    histogram_range: tuple[float, float] | None = None,
+    bins: int | None = None,
     mode: Literal["RGB", "L", "RGBA", "native"] = "RGB",
     value_range: float | None = None,
     pages: Literal["first", "all"] = "first",
@@ -53,6 +57,7 @@ def compute(
     group: str | None = None,
     per_image: str | os.PathLike[str] | bool | None = None,
     group_by: str | Callable[[str], object] | None = None,
+    duplicates: bool = False,
     root: str | os.PathLike[str] | None = None,
     suffixes: str | Sequence[str] | None = None,
     layout: Layout = "auto",
@@ -92,7 +97,15 @@ def compute(
         count).
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
-        (8-bit images) and ``"covariance"`` (images of 8- and 16-bit integers).
+        (of float images it needs `histogram_range`), ``"covariance"`` (integers of 8 and 16 bits), ``"sharpness"`` (the
+        same, grey or RGB), and ``"sizes"``, the distributions of width, height, bytes and the like, as ``stats.sizes``.
+    histogram_range : (float, float), optional
+        Lowest and highest value of the histogram of float images, which count in bins of equal width as
+        `numpy.histogram` counts float64 values; those outside are counted on either side. Of 8- and 16-bit images every
+        value is counted, so they take no range.
+    bins : int, optional
+        How many bins `histogram_range` is divided into, from 1 to 65,536; by default 256. What is derived from them is
+        off by at most half a bin, which the result gives as ``stats.bin_error``.
     mode : {"RGB", "L", "RGBA", "native"}
         What encoded images are measured as. ``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's conversions to 8 bits; what
         they would clip is refused. Under ``"RGBA"`` alpha is measured as it is stored, and 255 where there is none.
@@ -130,7 +143,8 @@ def compute(
         Decode in processes of their own, so that a decoder that crashes or is killed for its memory costs one image.
         It fails as ``corrupt``.
     checkpoint : path-like, optional
-        A file that keeps what was read, about 200 bytes an image. The same call continues after an interruption of any
+        A file that keeps what was read, about 200 bytes an image, and for histograms of 16-bit and float images one to
+        three for each value that occurs. The same call continues after an interruption of any
         kind, and after a whole run reads only what is new or changed and leaves out what is gone. The result is the
         same as that of a run from the start.
     changed : {"mtime", "hash"}
@@ -156,13 +170,17 @@ def compute(
         label, class or the like; in WebDataset shards ``cls``.
     per_image : path-like or bool, optional
         Write a table with a row for every image to this file while the run goes on: Parquet (``.parquet``) or CSV
-        (``.csv``), with key, group, size, mean, std, min and max of each channel, and why an image failed. True gives
-        an Arrow table, ``stats.image_table``.
+        (``.csv``), with key, group, size, bytes, format, mean, std, min and max of each channel, and why an image
+        failed. True gives an Arrow table, ``stats.image_table``.
     group_by : str or callable, optional
         Compute the statistics of each group too, as ``stats.groups``: ``"folder"`` for the first-level subfolder,
         ``"label"`` for the group that the data names (see `group`), the name of a column (as `group`), or a function of
         the key that returns the group. Where the function raises, the image is a failure. Images without a group (None
         or an empty text) are in ``stats.groups[""]``.
+    duplicates : bool
+        Find images with the same content, as ``stats.duplicates``: files that are equal byte by byte, by a hash of
+        128 bits (XXH3); of arrays and tensors type, shape and values count. It takes some 30 bytes an image, and 24
+        more at the end.
     root : str or PathLike, optional
         The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own
         folder; the paths in a Python list are by default relative to the working folder.
@@ -283,6 +301,8 @@ def compute(
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
     _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
+    names = check_names(statistics, color_order)
+    ends, count = check_binning(histogram_range, bins, names)
     if transform.resize and mode == "RGBA":
         raise OptionError(f"{option('mode', mode)} measures alpha, and an image with alpha cannot be resized")
     definition = Definition(
@@ -296,13 +316,18 @@ def compute(
         nodata_tag=by_tag,
         alpha=alpha,
         mask="none" if masks is None else masks.kind,
-        statistics=check_names(statistics),
+        histogram_range=ends,
+        bins=count,
+        statistics=names,
     )
     grouping = Grouping(group_by, group)
     table_path = None if per_image is False else per_image
+    # Rows hold more than the totals: what the table of images shows, also one of a later run with the same checkpoint.
+    kept = table_path is not None or checkpoint is not None
+    rows = replace(definition, statistics=of_rows(definition.statistics, kept=kept, duplicates=duplicates))
     engine = open_engine(
         device,
-        definition=definition,
+        definition=rows,
         workers=workers,
         max_pixels=max_pixels,
         memory=memory,
@@ -336,15 +361,13 @@ def compute(
             from gpustats.checkpoint.resume import Resumed
 
             settings = {"max_pixels": str(max_pixels), **_described(options)}
-            engine = stack.enter_context(
-                Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
-            )
+            engine = stack.enter_context(Resumed(engine, checkpoint, data, rows, settings, changed, sampling.asked))
         table = None
         if table_path is not None:
             from gpustats.result.image_table import ImageTable
 
             order = color_order or ("RGBA" if mode == "RGBA" else None)
-            table = stack.enter_context(ImageTable(table_path, definition.statistics, order))
+            table = stack.enter_context(ImageTable(table_path, rows.statistics, order))
             on_failure.append(table.add)
         stats = Run(
             source,
@@ -357,6 +380,7 @@ def compute(
             on_failure=on_failure,
             grouped=grouping.totals(definition.statistics),
             group_of=grouping.function,
+            contents=Contents() if DuplicateHashes.name in rows.statistics else None,
             sinks=[] if table is None else [table],
         ).stats()
         return stats if table is None else replace(stats, image_table=table.arrow())

@@ -241,9 +241,27 @@ def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
     assert computed("--statistics", "covariance,histogram") == both
     assert computed("--statistics", "covariance", "--statistics", "histogram") == both
     assert invoke("compute", folder, "--statistics", "mode") == Done(
-        2, "", "gpustats: error: unknown statistic 'mode'; known are moments, histogram, covariance\n"
+        2,
+        "",
+        "gpustats: error: unknown statistic 'mode'; "
+        "known are moments, histogram, covariance, sharpness, sizes, duplicates\n",
     )
-    assert "histogram, covariance" in invoke("compute", "--help").out
+    assert "histogram, covariance, sharpness, sizes." in " ".join(invoke("compute", "--help").out.split())
+
+
+@case("compute", "--histogram-range", "--bins")
+def test_histogram_range_and_bins(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[[-3.0], [0.1], [0.9], [1.0], [5.0]]], np.float32))
+    options = ("--layout", "HWC", "--statistics", "histogram", "--histogram-range", "-1", "1")
+    four = compute(tmp_path / "a.npy", *options, "--bins", "4")
+    assert four["histogram"] == [[0, 0, 1, 2]]
+    assert (four["definition"]["histogram_range"], four["definition"]["bins"]) == ([-1.0, 1.0], 4)
+    assert len(compute(tmp_path / "a.npy", *options)["histogram"][0]) == 256
+    assert invoke("compute", tmp_path / "a.npy", "--bins", "4") == Done(
+        2, "", "gpustats: error: --bins divides a range; give --histogram-range too\n"
+    )
+    assert invoke("compute", tmp_path / "a.npy", *options, "--bins", "many").code == 2
+    assert invoke("compute", tmp_path / "a.npy", "--histogram-range", "1").code == 2
 
 
 @case("compute", "--mode")
@@ -406,9 +424,38 @@ def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
 def test_per_image(folder: Path, tmp_path: Path) -> None:
     compute(folder, "--per-image", tmp_path / "t.csv", code=3)
     head, *rows = (tmp_path / "t.csv").read_text().splitlines()
-    assert head.startswith("key,group,height,width,n_R,")
+    assert head.startswith("key,group,height,width,bytes,format,mode,n_R,")
     assert sorted(row.split(",")[0] for row in rows) == ["102.png", "153.png", "51.png", "bad.jpg"]
     assert invoke("compute", folder, "--per-image", tmp_path / "no" / "t.csv").code == 1
+
+
+@case("outliers", "file", "-k")
+def test_outliers(folder: Path, tmp_path: Path) -> None:
+    flat(folder / ("long" * 30) / "x.png", 7)
+    invoke("compute", folder, "--per-image", tmp_path / "t.csv", "--statistics", "sharpness,covariance")
+    found = {k: invoke("outliers", tmp_path / "t.csv", "-k", k) for k in (1, 2)}
+    assert [done.code for done in found.values()] == [0, 0]
+    lines = found[1].out.splitlines()
+    assert all(len(line) <= 80 for done in found.values() for line in done.out.splitlines())
+    assert lines[lines.index("  brightest (average of the channels' means)") + 1].split() == ["0.6", "153.png"]
+    darkest = lines[lines.index("  darkest (average of the channels' means)") + 1]
+    assert len(darkest) == 80
+    assert darkest.endswith("longlong/x.png")
+    for name in ("blurriest", "most colorful", "fewest bytes", "widest"):
+        assert f"\n  {name} (" in found[1].out
+    assert len(found[2].out.splitlines()) > len(lines)
+    assert invoke("outliers", tmp_path / "t.csv", "-k", "0").code == 2
+    lost = invoke("outliers", tmp_path / "no.parquet")
+    assert (lost.code, lost.err.count("\n")) == (1, 1)
+
+
+@case("compute", "--duplicates")
+def test_duplicates(folder: Path) -> None:
+    (folder / "copy.png").write_bytes((folder / "51.png").read_bytes())
+    assert compute(folder, "--duplicates", code=3)["duplicates"]["listed"] == [
+        {"images": 2, "keys": ["51.png", "copy.png"]}
+    ]
+    assert "duplicates" not in compute(folder, code=3)
 
 
 @case("compute", "--group-by")

@@ -151,7 +151,7 @@ WRONG: list[tuple[str, int, list[str]]] = [
     ("compute photos --layout NHCW", 2, ["--layout should be one of auto, HW, HWC", "got 'NHCW'"]),
     ("compute photos --memory lots", 2, ["--memory should be at least 64 MiB", "got 'lots'"]),
     ("compute photos --memory 1MB", 2, ["--memory should be at least 64 MiB", "got '1MB'"]),
-    ("compute photos --statistics mode", 2, ["unknown statistic 'mode'; known are moments, histogram, covariance"]),
+    ("compute photos --statistics mode", 2, ["unknown statistic 'mode'; known are moments, histogram, covariance, "]),
     ("compute photos --storage-option foo", 2, ["--storage-option should be NAME=VALUE, got 'foo'"]),
     ("compute photos --max-failures abc", 2, ["--max-failures should be a count (100) or a share", "got 'abc'"]),
     ("compute photos --max-failures 200%", 2, ["--max-failures should be a count", "got 200%"]),

@@ -23,9 +23,17 @@ __all__ = ["compute"]
     metavar="NAME",
     multiple=True,
     callback=options.names,
-    help=f"Compute these too: {', '.join(name for name in STATISTICS if name != ALWAYS)}. "
+    help=f"Compute these too: {', '.join(name for name in STATISTICS if name not in (ALWAYS, 'duplicates'))}. "
     "Several are separated by commas.",
 )
+@click.option(
+    "--histogram-range",
+    metavar="LOW HIGH",
+    type=float,
+    nargs=2,
+    help="Count the values of float images from LOW to HIGH, for --statistics histogram.",
+)
+@click.option("--bins", metavar="N", type=int, help="Divide --histogram-range into so many bins; by default 256.")
 @options.result_file("--json", help="Write the whole result as JSON to FILE, '-' for standard output.")
 @options.export_for(required=False)
 @options.scale
@@ -68,6 +76,9 @@ __all__ = ["compute"]
 @options.of_sources
 @click.option(
     "--per-image", metavar="FILE", help="Write a row for every image to FILE, which ends in .parquet or .csv."
+)
+@click.option(
+    "--duplicates", is_flag=True, help="Find images with the same content: files that are equal byte by byte."
 )
 @click.option(
     "--resize",

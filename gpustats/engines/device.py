@@ -155,6 +155,8 @@ def _cpu_only(definition: Definition) -> str | None:
         return f"values are compared with {option('value_range', definition.value_range)} on the CPU"
     if definition.nodata or definition.nodata_tag:
         return "values that stand for no data are left out on the CPU"
+    if definition.histogram_range:
+        return f"{named('histogram_range')} is for float images, which are counted on the CPU"
     if definition.mask != "none" or definition.alpha != "drop":
         return "pixels are masked on the CPU"
     return "images are turned by their EXIF orientation on the CPU" if definition.exif_transpose else None
@@ -202,6 +204,7 @@ def _open_gpu(
         max_pixels=max_pixels,
         max_bytes=cpu.max_bytes,
         memory=ahead,
+        statistics=definition.statistics,
         required=required,
     )
     return engine.problem() or engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.saved import finite, natural, whole
+from gpustats.statistics.binning import Binning
+from gpustats.statistics.original import Whole
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["Column", "Columns", "Kind", "Number", "Part", "Statistic", "View", "over"]
+__all__ = ["Column", "Columns", "Given", "Kind", "Number", "Part", "Statistic", "View", "over"]
 
 Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
 """Columns of rows by name, each of shape (N, ...)."""
@@ -91,6 +94,12 @@ class Kind:
         return int(limits.min), int(limits.max)
 
     @property
+    def ends(self) -> tuple[int, int]:
+        """The smallest integer, and the largest that is shown as at most 1.0: where values are clipped."""
+        low, high = self.limits
+        return low, min(high, int(self.max_value)) if self.max_value else high
+
+    @property
     def offset(self) -> int:
         """What is added to signed integers for the kernels, which take unsigned ones; 0 for all others."""
         return 0 if self.is_float else -self.limits[0]
@@ -107,8 +116,29 @@ class Kind:
         return f"{channels} of {values}{said}"
 
 
+class Given(NamedTuple):
+    """How a statistic is made from another one that is measured anyway.
+
+    Attributes
+    ----------
+    name : str
+        Of the other statistic.
+    derive : callable
+        Fills a row: ``derive(row, *columns of the other, *own columns)``.
+    kernel : callable or None
+        Fills what is not derived, from the pixels; None where nothing is left.
+    """
+
+    name: str
+    derive: Any
+    kernel: Any = None
+
+
 class Column(NamedTuple):
-    """What a row holds under one name: a dtype, and a shape for each image."""
+    """What a row holds under one name: a dtype, and a shape for each image.
+
+    Of the dtype "object" are bytes, of any length.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -123,8 +153,8 @@ class Number:
     name : str
         The attribute of a result, with a dot below a namespace: ``std``, ``per_image.std``.
     value : callable
-        Takes the view of a part and returns nested lists of `Fraction`, int or float, one entry a channel (or what
-        `shape` says), in units of pixel values.
+        Takes the view of a part and returns nested lists of `Fraction`, int or float, one entry a channel, or what
+        `shape` says, in units of pixel values; or the array itself, where it is long and has no units.
     says : str
         One line for tables.
     formula : str
@@ -136,15 +166,18 @@ class Number:
     root : bool
         Whether the square root of `value` is taken.
     shape : tuple of str
-        ``("C",)`` for a number a channel.
+        ``("C",)`` for a number a channel, ``()`` for one of the whole image; a length in digits, or a name for one that
+        differs between results.
     dtype : str
         Of the array.
     in_table : bool
         Whether tables show it, as a row with a value for each channel.
+    in_json : bool
+        Whether a saved result holds it in addition to the totals that it is derived from.
     """
 
     name: str
-    value: Callable[[View], Sequence[Any]]
+    value: Callable[[View], Any]
     says: str
     formula: str
     used_by: str = ""
@@ -153,6 +186,7 @@ class Number:
     shape: tuple[str, ...] = ("C",)
     dtype: str = "float64"
     in_table: bool = True
+    in_json: bool = True
 
     def evaluate(self, view: View, unit: Fraction) -> NDArray[Any]:
         """Return the number as an array.
@@ -167,8 +201,12 @@ class Number:
         exact = unit**self.power
         rounded = float(unit) ** (self.power / (1 + self.root))
 
+        found = self.value(view)
+        if isinstance(found, np.ndarray):  # counts
+            return found
+
         def one(value: Any) -> Any:
-            if isinstance(value, list):
+            if isinstance(value, list | tuple):
                 return [one(part) for part in value]
             if isinstance(value, float):
                 return (math.sqrt(value) if self.root else value) * rounded
@@ -178,7 +216,7 @@ class Number:
             number = float(value * exact)
             return math.sqrt(number) if self.root else number
 
-        return np.array(one(list(self.value(view))), dtype=self.dtype)
+        return np.array(one(found), dtype=self.dtype)
 
 
 class Statistic:
@@ -188,6 +226,8 @@ class Statistic:
     ----------
     kind : Kind
         Of the images; `problem` has no objection to it.
+    binning : Binning, optional
+        The bins that a user asked for, where images are to be measured.
 
     Attributes
     ----------
@@ -207,6 +247,11 @@ class Statistic:
     whole_pixels : bool
         Whether a kernel needs the channels of a pixel together. Others are given planes one by one where images lie in
         memory so.
+    whole : bool
+        Whether `measure` fills a row from an image as a whole, where it has a shape, neighbours and a file, and not
+        `kernel` from its values.
+    of_original : bool
+        Whether `measure` reads nothing but the image as it came (`Whole.source`): its file, before it was resized.
     outputs : frozenset of str or None
         What the CUDA kernels have to compute beside sums and extremes: ``"histogram"``, ``"cross"``. None where there
         is no CUDA kernel.
@@ -219,10 +264,13 @@ class Statistic:
     later: ClassVar[frozenset[str]] = frozenset()
     numbers: ClassVar[tuple[Number, ...]] = ()
     whole_pixels: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    of_original: ClassVar[bool] = False
     outputs: ClassVar[frozenset[str] | None] = None
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, binning: Binning | None = None) -> None:
         self.kind = kind
+        self.binning = binning
 
     @property
     def most_pixels(self) -> int:
@@ -232,6 +280,11 @@ class Statistic:
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
         """Return why images of this kind cannot have the statistic; None where they can."""
+        return None
+
+    @classmethod
+    def order_problem(cls, color_order: str) -> str | None:
+        """Return why images whose channels have another order than RGB cannot have it; None where they can."""
         return None
 
     def columns(self) -> Mapping[str, Column]:
@@ -244,7 +297,20 @@ class Statistic:
         It is called as ``kernel(pixels, channels, row, first, *columns)``: a contiguous array of pixel values with
         `channels` interleaved channels, the row to fill, the channel of the image that the first of these is, and the
         columns, each of shape (N, ...).
+
+        Raises
+        ------
+        DataError
+            Where options do not fit images of this kind, or are missing.
         """
+        raise NotImplementedError
+
+    def given(self, names: tuple[str, ...]) -> Given | None:
+        """Return how it is made from another of these statistics on the CPU; None where it takes its own kernel."""
+        return None
+
+    def measure(self, image: Whole, row: int, columns: Columns) -> None:
+        """Fill a row of the columns from an image as a whole; see `whole`."""
         raise NotImplementedError
 
     def on_gpu(self, outputs: Outputs) -> Columns:
@@ -285,9 +351,24 @@ class Statistic:
         """
         return {}
 
+    def of_whole_images(self, columns: Columns, channels: Sequence[str]) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return what the table says of all channels of a row together: by name, an array (N,), and how it scales.
+
+        Numbers or texts; what is masked is null. `channels` are the names of the channels.
+        """
+        return {}
+
     def view(self, part: Part) -> View:
         """Return a part as `numbers` read it."""
         return part
+
+    def facts(self, part: Part, unit: float) -> list[str]:
+        """Return lines about a part that stand above a table of numbers; a pixel value of 1 is shown as `unit`."""
+        return []
+
+    def plain(self, part: Part) -> Part:
+        """Return a copy of a part in plain containers of integers, floats and texts, which `read` takes."""
+        return {name: copy.deepcopy(value) for name, value in part.items() if value is not None}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a total."""

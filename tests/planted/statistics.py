@@ -122,9 +122,9 @@ FAULTS = [
         _TOTALS + "the_hash_of_the_keys_is_that_of_the_names_on_disk",
     ),
     Fault(
-        "gpustats/statistics/totals.py",
-        "copy.deepcopy(self.parts).items()",
-        "self.parts.items()",
+        "gpustats/statistics/base.py",
+        "name: copy.deepcopy(value) for",
+        "name: value for",
         "tests/test_moments.py::test_what_was_given_out_is_a_copy",
     ),
     Fault(
@@ -237,19 +237,19 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/totals.py",
-        "if self._count >= self._limit:",
-        "if self._count > self._limit:",
+        "self._count >= self._limit or",
+        "self._count > self._limit or",
         _ROWS + "a_buffer_folds_when_it_is_full_and_when_it_is_flushed",
     ),
     Fault(
         "gpustats/statistics/totals.py",
-        "            for sink in self._sinks:\n",
-        "            for sink in self._sinks[:1]:\n",
+        "        for sink in self._sinks:\n",
+        "        for sink in self._sinks[:1]:\n",
         _ROWS + "a_buffer_folds_into_every_sink",
     ),
     Fault(
         "gpustats/statistics/rows.py",
-        " or any(len(blob) != record.itemsize for blob in blobs)",
+        " or any(len(blob) != record.itemsize for blob in fixed)",
         "",
         _ROWS + "damaged_rows_are_refused",
     ),
@@ -291,8 +291,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/histogram.py",
-        'enumerate(("n", "sum", "sumsq"))',
-        'enumerate(("n",))',
+        'zip(sums, ("n", "sum", "sumsq"), strict=True)',
+        'zip(sums, ("n",))',
         _HISTOGRAM + "one_count_more_or_elsewhere_is_refused",
     ),
     Fault(
@@ -582,8 +582,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/grouped.py",
-        "self._open(name).merge(totals.only(self._statistics))",
-        "self._open(name).merge(totals)",
+        "self._merge(name, totals.only(self._statistics))",
+        "self._merge(name, totals)",
         _GROUPS + "results_are_pooled_group_by_group",
     ),
     Fault(
