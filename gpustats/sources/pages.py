@@ -25,6 +25,7 @@ __all__ = ["Paged"]
 _ANIMATED = ("GIF", "WebP", "PNG", "AVIF")
 _MOST_PAGES = 65_536
 _BYTES_A_PIXEL = 8
+_FRAMES_KEPT = 8
 
 
 class Paged(Source):
@@ -148,13 +149,14 @@ class _TiffPage:
 
 
 class _Film:
-    """An animation that is open, for its frames one after the other."""
+    """An animation that is open, for its frames: each is asked for once, by several threads, nearly in order."""
 
     def __init__(self, kind: Format, item: str | bytes) -> None:
         self._kind = kind
         self._item = item
         self._lock = threading.Lock()
         self._image: Any = None
+        self._passed: dict[int, bytes] = {}  # frames before the present one that nobody has asked for so far
 
     def frame(self, number: int) -> Item:
         """Return an item for a frame."""
@@ -164,18 +166,26 @@ class _Film:
         data = b""
         with self._lock:
             try:
-                if self._image is None:
+                if number in self._passed:
+                    return self._passed.pop(number)
+                if self._image is None or number <= self._image.tell():  # Pillow cannot go back in every format
                     data = load(self._item, max_bytes)  # type: ignore[assignment]  # a path or bytes
                     self._image = open_image(self._kind, data)
-                image = self._image
-                check_bytes(_BYTES_A_PIXEL * image.width * image.height, max_bytes)
-                image.seek(number)
-                frame = image.convert("RGBA" if image.has_transparency_data else "RGB")
+                check_bytes(_BYTES_A_PIXEL * self._image.width * self._image.height, max_bytes)
+                for passed in range(max(self._image.tell() + 1, number - _FRAMES_KEPT), number):
+                    self._passed[passed] = self._composed(passed)
+                while len(self._passed) > _FRAMES_KEPT:
+                    del self._passed[min(self._passed)]
+                return self._composed(number)
             except ImageError:
                 raise
             except Exception as error:  # noqa: BLE001 - one frame, named
                 self._image = None  # the next one begins anew
                 raise verdict(self._kind, error, data) from None
+
+    def _composed(self, number: int) -> bytes:
+        self._image.seek(number)
+        frame = self._image.convert("RGBA" if self._image.has_transparency_data else "RGB")
         file = io.BytesIO()
         frame.save(file, "TIFF")
         return file.getvalue()

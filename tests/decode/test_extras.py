@@ -239,6 +239,19 @@ def test_jpeg_xl(size: tuple[int, int]) -> None:
         Decoder(5, MemoryBudget(1 << 30, 1)).decode(jpegxl(np.zeros((2, 3, 3), np.uint8)))
 
 
+def test_jpeg_xl_in_parts() -> None:
+    """ISO/IEC 18181-2: boxes jxlp begin with the number of the part, the last with its highest bit set."""
+    codestream = jpegxl(np.asarray(PHOTO))
+    start = bytes.fromhex("0000000c4a584c200d0a870a00000014667479706a786c20000000006a786c20")
+    parts = [(0, codestream[:900]), (0x80000001, codestream[900:])]
+    boxes = b"".join((12 + len(part)).to_bytes(4, "big") + b"jxlp" + n.to_bytes(4, "big") + part for n, part in parts)
+    assert np.array_equal(decoded(start + boxes)[0], np.asarray(PHOTO))
+    large = (1).to_bytes(4, "big") + b"jxlc" + (16 + len(codestream)).to_bytes(8, "big") + codestream
+    assert np.array_equal(decoded(start + large)[0], np.asarray(PHOTO))
+    refused(start + bytes(8), reason="truncated")
+    refused(start + bytes(30), reason="corrupt")
+
+
 def test_what_a_jpeg_xl_is_refused_for() -> None:
     pixels = np.asarray(PHOTO)
     assert refused(jpegxl(pixels.astype(np.uint16))) == "JPEG XL with 16 bits a sample; only 8 can be read"

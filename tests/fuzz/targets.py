@@ -156,7 +156,7 @@ def _dicoms() -> list[bytes]:
     ]
 
 
-def container_verdict(ending: str) -> Callable[[bytes], str]:
+def container_verdict(ending: str, pages: str = "first") -> Callable[[bytes], str]:
     """Compute a container of that ending: a result, or one of the errors that gpustats raises on purpose."""
 
     def check(data: bytes) -> str:
@@ -165,7 +165,9 @@ def container_verdict(ending: str) -> Callable[[bytes], str]:
             path = Path(folder) / f"data{ending}"
             path.write_bytes(data)
             try:
-                stats = gpustats.compute(path, device="cpu", workers=1, max_pixels=MAX_PIXELS, progress=False)
+                stats = gpustats.compute(
+                    path, device="cpu", workers=1, max_pixels=MAX_PIXELS, progress=False, pages=pages
+                )
             except gpustats.DataError:
                 return "refused"
             assert {failure.reason for failure in stats.failures} <= set(REASONS)
@@ -272,7 +274,17 @@ def _npy() -> list[bytes]:
     return [file.getvalue()]
 
 
+def _pages(kind: str) -> Callable[[], list[bytes]]:
+    def seeds() -> list[bytes]:
+        frames = [photo(20, 30, seed=i) for i in range(4)]
+        return [encoded(frames[0], kind, save_all=True, append_images=frames[1:])]
+
+    return seeds
+
+
 CONTAINERS: dict[str, Target] = {
+    **{f"pages of {kind}": Target(_pages(kind), container_verdict(".png", "all")) for kind in ("TIFF", "GIF", "PNG")},
+    "pages of WebP": Target(_pages("WEBP"), container_verdict(".png", "all")),
     "tar": Target(_tar, container_verdict(".tar")),
     "zip": Target(_zip, container_verdict(".zip")),
     "TFRecord": Target(_tfrecord, container_verdict(".tfrecord"), "google_crc32c"),

@@ -36,6 +36,10 @@ def _extras(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/decode/extras.py", old, new, _EXTRAS + test)
 
 
+def _jpegxl(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/decode/jpegxl.py", old, new, _EXTRAS + test)
+
+
 def _pages(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/sources/pages.py", old, new, _PAGES + test)
 
@@ -137,6 +141,12 @@ FAULTS = [
     _extras('found[-1].get("RescaleSlope", 1)', "1", "test_slope_and_intercept_are_applied"),
     _extras("index=0", "index=-1", "test_dicom_as_it_is_stored"),
     _extras("if colours != samples:", "if False:", "test_what_a_dicom_is_refused_for"),
+    _jpegxl("(4, 3), (3, 2)", "(3, 2), (4, 3)", "test_jpeg_xl"),
+    _jpegxl("8 * (1 + bits.take(5))", "8 * bits.take(5)", "test_jpeg_xl"),
+    _jpegxl("position += head + (4 if", "position += head + (0 if", "test_jpeg_xl_in_parts"),
+    _jpegxl("header.floats or header.bits != 8", "header.floats", "test_what_a_jpeg_xl_is_refused_for"),
+    _pages("number <= self._image.tell()", "number < 0", "test_frames_in_any_order"),
+    _pages("self._passed[passed] = self", "self._passed[number] = self", "test_frames_in_any_order"),
     _pages(
         "if len(pages) < 2 and failure is None:",
         "if not pages and failure is None:",
@@ -144,7 +154,7 @@ FAULTS = [
     ),
     _pages("yield Within(item)", "yield Within(None)", "test_checkpoints_and_samples"),
     _pages("looks_cut_off(kind, data)", "False", "test_files_that_end_early"),
-    _pages("image.seek(number)", "image.seek(0)", "test_every_frame_of_an_animation"),
+    _pages("_image.seek(number)", "_image.seek(0)", "test_every_frame_of_an_animation"),
     _pages('place, form = (8, "Q") if big', 'place, form = (4, "Q") if big', "test_every_page_of_a_tiff"),
     Fault(
         "gpustats/decode/depth.py", "_NO_PAGE = 1 | 4", "_NO_PAGE = 1", _PAGES + "test_overviews_and_masks_are_no_pages"

@@ -14,6 +14,10 @@ from PIL import Image
 
 import gpustats
 from gpustats.decode.depth import tiff_directories
+from gpustats.decode.pillow import open_image
+from gpustats.sources import pages as module
+from gpustats.sources.items import load
+from gpustats.sources.pages import _pages_of
 from tests.images import photo
 
 PAGES = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 3), dtype=np.uint8)
@@ -86,6 +90,27 @@ def test_every_frame_of_an_animation(kind: str, tmp_path: Path) -> None:
     assert len(expected) == 5
     arrays = gpustats.compute(np.stack(expected), layout="NHWC", progress=False)
     assert compute(tmp_path).totals["moments"] == arrays.totals["moments"]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_frames_in_any_order(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages, failure = _pages_of(animation(kind), 1 << 30, {})
+    assert failure is None
+    expected = [load(page, 1 << 30) for page in pages]
+    opened: list[str] = []
+
+    def counted(*file: Any) -> Any:
+        opened.append("again")
+        return open_image(*file)
+
+    for order in ((4, 3, 2, 1), (3, 1, 4, 2), (1, 2, 1, 4), (2, 1, 4, 3)):
+        pages, _ = _pages_of(animation(kind), 1 << 30, {})
+        opened.clear()
+        monkeypatch.setattr(module, "open_image", counted)
+        for number in order:
+            assert load(pages[number], 1 << 30) == expected[number], (order, number)
+        monkeypatch.undo()
+        assert len(opened) == 1 + (len(order) - len(set(order))), "frames that were passed are kept"
 
 
 def test_files_of_one_page_keep_their_keys(tmp_path: Path) -> None:
