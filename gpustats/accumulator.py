@@ -17,6 +17,7 @@ from gpustats.run import order_of
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.options import Layout
 from gpustats.statistics import check_names, of_rows
+from gpustats.statistics.binning import check_binning
 from gpustats.statistics.duplicates import Contents
 from gpustats.statistics.missing import check_value_range
 from gpustats.statistics.rows import Rows
@@ -36,6 +37,10 @@ class Accumulator:
     ----------
     statistics : sequence of str
         As in `gpustats.compute`.
+    histogram_range : (float, float), optional
+        The range of the histogram of float images, as in `gpustats.compute`.
+    bins : int, optional
+        How many bins it is divided into.
     duplicates : bool
         Find images with the same content, as in `gpustats.compute`.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
@@ -67,6 +72,8 @@ class Accumulator:
         self,
         *,
         statistics: Sequence[Literal["moments", "histogram", "covariance", "sharpness", "sizes"]] = (),
+        histogram_range: tuple[float, float] | None = None,
+        bins: int | None = None,
         duplicates: bool = False,
         layout: Layout = "auto",
         color_order: str | None = None,
@@ -75,10 +82,14 @@ class Accumulator:
     ) -> None:
         from gpustats.engines.cpu import CpuEngine  # Pillow and simplejpeg, which take time to import
 
+        names = check_names(statistics, color_order)
+        ends, count = check_binning(histogram_range, bins, names)
         self._definition = Definition(
             color_order or RGB,
             value_range=check_value_range(value_range),
-            statistics=check_names(statistics, color_order),
+            histogram_range=ends,
+            bins=count,
+            statistics=names,
         )
         self._contents = Contents() if duplicates else None
         rows = replace(self._definition, statistics=of_rows(self._definition.statistics, duplicates=duplicates))

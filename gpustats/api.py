@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
-from gpustats.definition import ALPHA, MODES, RGB, Definition
+from gpustats.definition import ALPHA, MODES, PAGES, RGB, Definition
 from gpustats.engines.device import open_engine
 from gpustats.engines.masks import Masks
 from gpustats.errors import OptionError
@@ -23,6 +23,7 @@ from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
 from gpustats.statistics import check_names, of_rows
+from gpustats.statistics.binning import check_binning
 from gpustats.statistics.duplicates import Contents, DuplicateHashes
 from gpustats.statistics.missing import check_nodata, check_value_range
 from gpustats.wording import named, option
@@ -36,8 +37,11 @@ def compute(
     device: str = "auto",
     workers: int | None = None,
     statistics: Sequence[Literal["moments", "histogram", "covariance", "sharpness", "sizes"]] = (),
+    histogram_range: tuple[float, float] | None = None,
+    bins: int | None = None,
     mode: Literal["RGB", "L", "RGBA", "native"] = "RGB",
     value_range: float | None = None,
+    pages: Literal["first", "all"] = "first",
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -93,8 +97,15 @@ def compute(
         count).
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
-        (8-bit images), ``"covariance"`` (integers of 8 and 16 bits), ``"sharpness"`` (the same, grey or RGB), and
-        ``"sizes"``, the distributions of width, height, bytes and the like, as ``stats.sizes``.
+        (of float images it needs `histogram_range`), ``"covariance"`` (integers of 8 and 16 bits), ``"sharpness"`` (the
+        same, grey or RGB), and ``"sizes"``, the distributions of width, height, bytes and the like, as ``stats.sizes``.
+    histogram_range : (float, float), optional
+        Lowest and highest value of the histogram of float images, which count in bins of equal width as
+        `numpy.histogram` counts float64 values; those outside are counted on either side. Of 8- and 16-bit images every
+        value is counted, so they take no range.
+    bins : int, optional
+        How many bins `histogram_range` is divided into, from 1 to 65,536; by default 256. What is derived from them is
+        off by at most half a bin, which the result gives as ``stats.bin_error``.
     mode : {"RGB", "L", "RGBA", "native"}
         What encoded images are measured as. ``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's conversions to 8 bits; what
         they would clip is refused. Under ``"RGBA"`` alpha is measured as it is stored, and 255 where there is none.
@@ -107,6 +118,10 @@ def compute(
         bits are taken as they are. An image with a larger value fails as ``unsupported``, and so does one whose type
         cannot hold this value. Where it is given, the modes ``"RGB"`` and ``"L"`` measure images of more than 8 bits,
         too, at their depth. It changes the scale and no integer; results with different ones cannot be merged.
+    pages : {"first", "all"}
+        Which pages count of a file of several: a TIFF, an animation as GIF, WebP, APNG or AVIF. ``"all"`` measures each
+        as an image with a key of its own (``scan.tif/0``, ``scan.tif/1``); a damaged one is one failure. Overviews and
+        masks in a TIFF are no pages. Every file is then looked at before it is decoded.
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -128,7 +143,8 @@ def compute(
         Decode in processes of their own, so that a decoder that crashes or is killed for its memory costs one image.
         It fails as ``corrupt``.
     checkpoint : path-like, optional
-        A file that keeps what was read, about 250 bytes an image. The same call continues after an interruption of any
+        A file that keeps what was read, about 250 bytes an image, and for histograms of 16-bit and float images one to
+        three for each value that occurs. The same call continues after an interruption of any
         kind, and after a whole run reads only what is new or changed and leaves out what is gone. The result is the
         same as that of a run from the start.
     changed : {"mtime", "hash"}
@@ -271,6 +287,12 @@ def compute(
     [1.0, 0.0, 0.2]
     """
     _check_options(workers, on_error, changed, exif, mode)
+    if pages not in PAGES:
+        raise OptionError(f"{named('pages')} should be 'first' or 'all', got {pages!r}")
+    if pages == "all" and (isolate or mask is not None):
+        which = option("isolate", True) if isolate else named("mask")
+        what = f"{option('pages', 'all')} is not for {which}"
+        raise OptionError(f"{what}: this process makes the pages, and they have no masks")
     limit = FailureLimit(max_failures)
     sampling = Sampling(sample, tolerance, seed)
     by_tag = isinstance(nodata, str) and nodata == "tag"
@@ -279,19 +301,24 @@ def compute(
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
     _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
+    names = check_names(statistics, color_order)
+    ends, count = check_binning(histogram_range, bins, names)
     if transform.resize and mode == "RGBA":
         raise OptionError(f"{option('mode', mode)} measures alpha, and an image with alpha cannot be resized")
     definition = Definition(
         color_order=color_order or RGB,
         transform=str(transform),
         exif_transpose=exif == "turn",
+        pages=pages,
         mode=mode,
         value_range=check_value_range(value_range),
         nodata=() if by_tag else check_nodata(nodata),
         nodata_tag=by_tag,
         alpha=alpha,
         mask="none" if masks is None else masks.kind,
-        statistics=check_names(statistics, color_order),
+        histogram_range=ends,
+        bins=count,
+        statistics=names,
     )
     grouping = Grouping(group_by, group)
     table_path = None if per_image is False else per_image
@@ -322,6 +349,10 @@ def compute(
         max_bytes=engine.max_bytes,
     )
     source = grouping.checked(lambda: open_source(data, options))
+    if pages == "all":
+        from gpustats.sources.pages import Paged
+
+        source = Paged(source, engine.max_bytes)
     if sampling.asked:
         source = Drawing(source, sampling)
     with ExitStack() as stack:

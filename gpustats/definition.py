@@ -8,12 +8,12 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["ALPHA", "MODES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
+__all__ = ["ALPHA", "MODES", "PAGES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
 
 RGB = "RGB"
 """The colour order that decoders give."""
 
-_RARE = {"value_range", "nodata_tag", "alpha", "mask"}
+_RARE = {"pages", "value_range", "nodata_tag", "alpha", "mask", "histogram_range", "bins"}
 """Fields that are not written where they have their default."""
 
 _LATER = {"mode", "nodata", *_RARE}
@@ -21,6 +21,9 @@ _LATER = {"mode", "nodata", *_RARE}
 
 MODES = ("RGB", "L", "RGBA", "native")
 """What encoded images are measured as."""
+
+PAGES = ("first", "all")
+"""Which pages of a file of several are images."""
 
 ALPHA = ("drop", "mask")
 """What is done with the alpha of encoded images."""
@@ -54,6 +57,8 @@ class Definition:
         Whether images were turned as their EXIF orientation says.
     frame : int
         The frame of an animation that counts.
+    pages : str
+        Which pages of a file count: ``"first"``, or ``"all"``, each as an image.
     mode : str
         What encoded images were measured as: ``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's 8-bit conversions,
         ``"native"`` the channels and the depth that are stored.
@@ -68,6 +73,10 @@ class Definition:
         What was done with the alpha of encoded images: ``"drop"``, or ``"mask"``, which leaves transparent pixels out.
     mask : str
         Where masks came from that leave pixels out: ``"none"``, ``"folder"`` or ``"function"``.
+    histogram_range : tuple of float
+        The ends of the range in which values of float images are counted; empty where they are not.
+    bins : int
+        How many bins the range is divided into. Histograms with other bins cannot be added, which they say themselves.
     statistics : tuple of str
         What is computed. Results that differ in nothing else can be added: they keep what both have.
     """
@@ -76,12 +85,15 @@ class Definition:
     transform: str = "none"
     exif_transpose: bool = False
     frame: int = 0
+    pages: str = "first"
     mode: str = "RGB"
     value_range: float = field(default=0.0, compare=False)
     nodata: tuple[float, ...] = ()
     nodata_tag: bool = False
     alpha: str = "drop"
     mask: str = "none"
+    histogram_range: tuple[float, ...] = field(default=(), compare=False)
+    bins: int = field(default=0, compare=False)
     statistics: tuple[str, ...] = field(default=("moments",), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,16 +112,19 @@ class Definition:
             For anything else.
         """
         expected = cls().to_dict()
-        rare = {field.name: field.default for field in fields(cls) if field.name in _RARE}
-        known = expected | rare
+        default = cls()
+        rare = {name: getattr(default, name) for name in _RARE}
+        known = expected | {name: list(v) if isinstance(v, tuple) else v for name, v in rare.items()}
         if (
             not isinstance(data, dict)
             or not expected.keys() - _LATER <= data.keys() <= known.keys()
             or any(type(value) is not type(known[name]) for name, value in data.items())
             or not all(isinstance(name, str) for name in data.get("statistics", ()))
+            or len(data.get("histogram_range", ())) not in (0, 2)
             or data.get("mode", "RGB") not in MODES
-            or not all(type(value) is float for value in data.get("nodata", ()))
+            or not all(type(value) is float for name in ("nodata", "histogram_range") for value in data.get(name, ()))
             or not 0 <= data.get("value_range", 0.0) < math.inf
+            or data.get("pages", "first") not in PAGES
             or data.get("alpha", "drop") not in ALPHA
             or data.get("mask", "none") not in ("none", "folder", "function")
         ):

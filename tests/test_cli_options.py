@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 import gpustats
+from gpustats.decode.extras import EXTRAS
 from gpustats.engines.device import gpu_problem
 from gpustats.limits.interrupts import interrupt_on_terminate
 from tests.command_line import Done, commands, invoke
@@ -89,7 +91,8 @@ def last_line(done: Done) -> str:
 
 @case("", "--version")
 def test_version() -> None:
-    names = ("simplejpeg", "imagecodecs", "numpy", "pillow")
+    extras = [name for module, name in EXTRAS.values() if find_spec(module) is not None]
+    names = ("simplejpeg", "imagecodecs", "numpy", "pillow", *extras)
     decoders = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     assert invoke("--version") == Done(0, f"gpustats {gpustats.__version__} ({decoders})\n", "")
     assert "Usage" in invoke().out + invoke().err, "without a command: help"
@@ -186,7 +189,7 @@ def test_the_doctor_shows_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["gpustats"].startswith(f"{gpustats.__version__}, Python ")
     assert found["GPU"] == "not used: no device 0"
     assert re.fullmatch(r"cpu \(\d+ threads?\)", found["device"])
-    assert re.fullmatch(r"simplejpeg \S+, imagecodecs \S+, numpy \S+, pillow \S+", found["decoders"])
+    assert re.fullmatch(r"simplejpeg \S+, imagecodecs \S+, numpy \S+, pillow \S+.*", found["decoders"])
     assert re.fullmatch(r"\d+ that this process may use", found["cores"])
     assert re.fullmatch(r"\d+\.\d GiB available", found["memory"])
     assert found["parquet"].startswith("pyarrow ")
@@ -246,6 +249,21 @@ def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
     assert "histogram, covariance, sharpness, sizes." in " ".join(invoke("compute", "--help").out.split())
 
 
+@case("compute", "--histogram-range", "--bins")
+def test_histogram_range_and_bins(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[[-3.0], [0.1], [0.9], [1.0], [5.0]]], np.float32))
+    options = ("--layout", "HWC", "--statistics", "histogram", "--histogram-range", "-1", "1")
+    four = compute(tmp_path / "a.npy", *options, "--bins", "4")
+    assert four["histogram"] == [[0, 0, 1, 2]]
+    assert (four["definition"]["histogram_range"], four["definition"]["bins"]) == ([-1.0, 1.0], 4)
+    assert len(compute(tmp_path / "a.npy", *options)["histogram"][0]) == 256
+    assert invoke("compute", tmp_path / "a.npy", "--bins", "4") == Done(
+        2, "", "gpustats: error: --bins divides a range; give --histogram-range too\n"
+    )
+    assert invoke("compute", tmp_path / "a.npy", *options, "--bins", "many").code == 2
+    assert invoke("compute", tmp_path / "a.npy", "--histogram-range", "1").code == 2
+
+
 @case("compute", "--mode")
 def test_mode(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (255, 0, 0, 51)).save(tmp_path / "a.png")
@@ -256,6 +274,15 @@ def test_mode(tmp_path: Path) -> None:
     assert (found["RGBA"]["channels"], found["native"]["channels"]) == (list("RGBA"), list("0123"))
     assert compute(tmp_path)["totals"] == found["RGB"]["totals"]
     assert invoke("compute", tmp_path, "--mode", "rgb").code == 2
+
+
+@case("compute", "--pages")
+def test_pages(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), (0, 0, shade)) for shade in (0, 255)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    assert [compute(tmp_path, "--pages", which)["images"] for which in ("first", "all")] == [1, 2]
+    done = invoke("compute", tmp_path, "--pages", "all", "--isolate")
+    assert (done.code, "--pages all is not for --isolate" in done.err) == (2, True)
 
 
 @case("compute", "--value-range")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import gpustats
 from gpustats import Stats
-from gpustats.statistics.distribution import entropy, kurtosis, mode, quantiles, skewness
+from gpustats.statistics.distribution import Counts, entropy, kurtosis, mode, quantiles, skewness
 from gpustats.statistics.totals import Totals
 from tests.command_line import invoke
 from tests.rows import built
@@ -93,7 +93,7 @@ def test_every_hundredth_of_every_small_number_of_pixels() -> None:
     shares = [i / 100 for i in range(101)]
     for n in range(1, 121):
         pixels = np.arange(n)
-        found = quantiles([1] * n, shares, "inverted_cdf")
+        found = quantiles(Counts(range(n), [1] * n), shares, "inverted_cdf")
         assert found == np.quantile(pixels, shares, method="inverted_cdf").tolist(), n
 
 
@@ -159,7 +159,7 @@ def test_any_split_and_order_of_merging_gives_the_same_bits(data: st.DataObject,
 def test_billions_of_pixels_keep_every_digit() -> None:
     """Two values a part in 10**12 apart in number: floats would lose the third and fourth powers."""
     n = 10**12
-    bins = [0] * 254 + [n, n + 1]
+    bins = Counts(range(256), [0] * 254 + [n, n + 1])
     share = Fraction(n + 1, 2 * n + 1)
     variance = share * (1 - share)
     assert skewness(bins) == pytest.approx(float(1 - 2 * share) / math.sqrt(variance), rel=1e-15)
@@ -168,8 +168,8 @@ def test_billions_of_pixels_keep_every_digit() -> None:
     assert entropy(bins) == pytest.approx(1, rel=1e-15)
     assert mode(bins) == 255
     assert quantiles(bins, [0.5], "linear") == [255]
-    assert quantiles([n, 0, n], [0.5], "linear") == [1]
-    assert quantiles([n, 0, n], [0.5], "inverted_cdf") == [0]
+    assert quantiles(Counts(range(3), [n, 0, n]), [0.5], "linear") == [1]
+    assert quantiles(Counts(range(3), [n, 0, n]), [0.5], "inverted_cdf") == [0]
 
 
 def test_one_value_has_no_shape() -> None:
@@ -184,8 +184,9 @@ def test_an_empty_result_and_channels_without_pixels() -> None:
     empty = Stats(Totals(NAMES))
     assert (empty.median.shape, empty.quantile(0.5).shape, empty.quantile([0.5, 1]).shape) == ((0,), (0,), (2, 0))
     for number in (mode, entropy, skewness, kurtosis):
-        assert math.isnan(number([0] * 256)), number
-    assert math.isnan(quantiles([0] * 256, [0.5], "linear")[0])
+        for none in (Counts(range(256), [0] * 256), Counts((), ())):
+            assert math.isnan(number(none)), number
+            assert math.isnan(quantiles(none, [0.5], "linear")[0])
 
 
 def test_they_are_shown_as_text_html_and_json() -> None:

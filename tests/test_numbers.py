@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import gpustats
 from gpustats import DataError, Stats
 from gpustats.statistics import STATISTICS, catalogue, check_names
+from gpustats.statistics.base import Kind
 from gpustats.statistics.totals import Totals
 from tests import model
 from tests.rows import rows_of
@@ -175,16 +176,18 @@ def test_a_number_of_no_name_is_an_error(dtype: type) -> None:
 
 def test_the_catalogue_has_every_number_once() -> None:
     assert {name for name, (statistic, _) in catalogue().items() if statistic == "moments"} == {*NAMES, "var"}
-    count = sum(len(classes[0].numbers) for classes in STATISTICS.values())
-    assert len(catalogue()) == count
+    names = {number.name for classes in STATISTICS.values() for one in classes for number in one.numbers}
+    assert catalogue().keys() == names
     for name, (statistic, number) in catalogue().items():
         assert name == number.name
-        assert number in STATISTICS[statistic][0].numbers
+        assert number in next(one.numbers for one in STATISTICS[statistic] if name in [n.name for n in one.numbers])
         assert number.says
         assert number.formula
-    for classes in STATISTICS.values():
-        assert {tuple(n.name for n in one.numbers) for one in classes} == {tuple(n.name for n in classes[0].numbers)}
-    assert list(catalogue(["histogram"])) == [number.name for number in STATISTICS["histogram"][0].numbers]
+    for dtype, place in (("uint8", 0), ("uint16", 1), ("float64", 2)):
+        own = [number.name for number in STATISTICS["histogram"][place].numbers]
+        assert list(catalogue(["histogram"], Kind(3, dtype))) == own
+    integers, deep, _ = (one.numbers for one in STATISTICS["histogram"])
+    assert [number.name for number in integers] == [number.name for number in deep]
 
 
 def test_every_number_is_a_new_array_of_what_it_says() -> None:
@@ -192,7 +195,7 @@ def test_every_number_is_a_new_array_of_what_it_says() -> None:
     stats = gpustats.compute(
         [rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)], progress=False, device="cpu", statistics=list(STATISTICS)
     )
-    assert set(stats.numbers()) == set(catalogue())
+    assert set(stats.numbers()) == set(catalogue(None, Kind(3, "uint8")))
     for name, number in stats.numbers().items():
         values = stats.number(name)
         assert values.shape == tuple(3 if size == "C" else int(size) for size in number.shape), name

@@ -47,7 +47,7 @@ FAILED = pytest.mark.filterwarnings("ignore::gpustats.ImagesFailedWarning")
 def test_sizes_of_files(folder: Path, options: dict[str, Any]) -> None:
     """As they came: also where they are resized, and without the one that failed."""
     sizes = compute(folder, **options).sizes
-    widths, heights = zip(*SHAPES, strict=True)
+    widths, _heights = zip(*SHAPES, strict=True)
     assert (sizes.width.values, sizes.width.counts) == (sorted(widths), [1] * 5)
     assert (sizes.height.values, sizes.height.counts) == ([30, 64, 90, 333], [1, 2, 1, 1])
     assert sizes.shorter.values == sorted({min(shape) for shape in SHAPES})
@@ -57,7 +57,7 @@ def test_sizes_of_files(folder: Path, options: dict[str, Any]) -> None:
     assert sizes.bytes.median == pytest.approx(np.median(files), rel=2**-9)
     assert sizes.formats == {"PNG": 2, "BMP": 1, "GIF": 1, "JPEG": 1}
     assert sizes.modes == {"L": 1, "P": 1, "RGB": 2, "RGBA": 1}
-    assert list(sizes.modes)[0] == "RGB", "the most frequent first"
+    assert next(iter(sizes.modes)) == "RGB", "the most frequent first"
 
 
 @FAILED

@@ -152,6 +152,6 @@ def test_what_is_not_there_is_named() -> None:
     with pytest.raises(AttributeError, match="no number 'maen'; it has mean, std"):
         _ = stats.maen
     with pytest.raises(
-        ValueError, match="unknown statistic 'blakc'; known are moments, histogram, covariance, .*, black"
+        ValueError, match=r"unknown statistic 'blakc'; known are moments, histogram, covariance, .*, black"
     ):
         gpustats.compute(images(1), statistics=["blakc"])

@@ -35,6 +35,7 @@ _TRIED_AGAIN = frozenset({"missing", "unreadable", "too_large"})
 _NOT_STORED: tuple[int, Entry | None] = (0, None)
 _STORED_TOGETHER = 256
 _STORED_EVERY = 0.5  # seconds
+_BYTES_TOGETHER = 16 << 20  # of rows with large histograms
 _THREADS = 8
 _AHEAD = 16  # batches
 _QUICK = 1e-4  # seconds for a file's size and time; a local file takes 2 µs, and 8 more by way of a thread
@@ -107,6 +108,7 @@ class Resumed:
         self._reused: deque[Outcome] = deque()
         self._waiting: list[Entry] = []
         self._waiting_blocks: list[Block] = []
+        self._waiting_bytes = 0
         self._stored_at = time.monotonic()
         self._seen = bytearray(self._journal.last_id // 8 + 1)  # a bit for each entry of earlier runs
         self._source_failed = False
@@ -178,7 +180,8 @@ class Resumed:
                         Entry(encoded(failure.key), *stamp, None, None, failure.reason, failure.message)
                     )
             waiting = len(self._waiting) + sum(len(block.keys) for block in self._waiting_blocks)
-            if waiting >= _STORED_TOGETHER or time.monotonic() > self._stored_at + _STORED_EVERY:
+            many = waiting >= _STORED_TOGETHER or self._waiting_bytes >= _BYTES_TOGETHER
+            if many or time.monotonic() > self._stored_at + _STORED_EVERY:
                 self._store()
 
     def _record_rows(self, rows: Rows) -> None:
@@ -188,11 +191,15 @@ class Resumed:
         known = [stamp for stamp in stamps if stamp is not None]
         if not known:
             return
-        block = Block(rows.keys, known, *rows.pack())  # type: ignore[arg-type]  # hashes go one by one
-        if all(type(change) is int for _, change in known):
-            self._waiting_blocks.append(block)
-        else:
-            self._waiting += block.entries()
+        if all(type(change) is int for _, change in known) and not rows.ragged:
+            self._waiting_blocks.append(Block(rows.keys, known, *rows.pack()))  # type: ignore[arg-type]  # no hashes
+            return
+        form, blobs = rows.pack_each()
+        self._waiting += [
+            Entry(encoded(key), *stamp, form, blob, None, None)
+            for key, stamp, blob in zip(rows.keys, known, blobs, strict=True)
+        ]
+        self._waiting_bytes += rows.ragged_bytes
 
     def _finish(self) -> None:
         """Store the rest at the end of a whole run, and forget images that no longer exist."""
@@ -252,6 +259,7 @@ class Resumed:
         if self._waiting or self._waiting_blocks:
             waiting, self._waiting = self._waiting, []
             blocks, self._waiting_blocks = self._waiting_blocks, []
+            self._waiting_bytes = 0
             self._journal.store(waiting, blocks)
         self._stored_at = time.monotonic()
 

@@ -10,7 +10,7 @@ import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import FORMATS, Form, Shown, report
 from gpustats.decode.transform import INTERPOLATIONS, RECIPES
-from gpustats.definition import ALPHA, MODES
+from gpustats.definition import ALPHA, MODES, PAGES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -26,6 +26,14 @@ __all__ = ["compute"]
     help=f"Compute these too: {', '.join(name for name in STATISTICS if name not in (ALWAYS, 'duplicates'))}. "
     "Several are separated by commas.",
 )
+@click.option(
+    "--histogram-range",
+    metavar="LOW HIGH",
+    type=float,
+    nargs=2,
+    help="Count the values of float images from LOW to HIGH, for --statistics histogram.",
+)
+@click.option("--bins", metavar="N", type=int, help="Divide --histogram-range into so many bins; by default 256.")
 @options.result_file("--json", help="Write the whole result as JSON to FILE, '-' for standard output.")
 @options.export_for(required=False)
 @options.scale
@@ -44,6 +52,9 @@ __all__ = ["compute"]
     type=click.Choice(MODES),
     default="RGB",
     help="Measure encoded images as 8-bit RGB, as 8-bit grey (L), as RGB and alpha, or as they are stored.",
+)
+@click.option(
+    "--pages", type=click.Choice(PAGES), default="first", help="Measure the first page or frame of a file, or all."
 )
 @click.option(
     "--value-range",

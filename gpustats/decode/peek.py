@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpustats.decode.decoder import jpeg_header
+from gpustats.decode.extras import needs
 from gpustats.decode.formats import Format, sniff
 from gpustats.decode.pillow import open_image, verdict
 from gpustats.failures import ImageError
@@ -25,11 +26,13 @@ def peek(data: bytes) -> tuple[str, int, int]:
     header = jpeg_header(data)
     if header is not None:
         return "JPEG", header[0], header[1]
-    kind = sniff(data)
+    kind = sniff(data, weak=True)
     if kind is None:
         what = "the file is empty" if not data else "the first bytes are those of no image format"
         raise ImageError("not_an_image", what)
     try:
+        if kind.extra:
+            needs(kind.extra, kind.name)
         if kind.size is not None:
             return kind.name, *kind.size(data)
         with open_image(kind, data) as image:

@@ -29,6 +29,7 @@ from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
 from gpustats.sources.items import Item, Pixels
 from gpustats.statistics import of_originals
+from gpustats.statistics.binning import binning_of
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
 from gpustats.wording import option
@@ -38,6 +39,7 @@ __all__ = ["CpuEngine"]
 _DEFAULT = Definition()
 _NOTHING = np.empty(0, np.uint8)
 _TELL = 0.2  # seconds
+_WAITING_BYTES = 64 << 20  # of rows with large histograms, until they are folded
 _PATIENCE = 1.0  # seconds to wait for images in work when a run is stopped; later results are dropped
 
 
@@ -81,8 +83,10 @@ class CpuEngine:
         self._masks = masks
         self._resampler = resampler_of(self._transform)
         self._prepares = self._transform != Transform() or masks is not None
+        self._binning = binning_of(definition)
         self._of_originals = of_originals(definition.statistics)
-        self._only_on_host = self._prepares or bool(definition.nodata or definition.value_range) or self._of_originals
+        host_only = definition.nodata or definition.value_range or self._binning or self._of_originals
+        self._only_on_host = self._prepares or bool(host_only)
         self._workers = workers
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
@@ -103,7 +107,9 @@ class CpuEngine:
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield outcomes of batches and parts of them, in the order in which workers finish."""
-        results: Mailbox[tuple[Outcome, Counter[str]] | BaseException] = Mailbox(self._workers, 64 * self._workers)
+        results: Mailbox[tuple[Outcome, Counter[str]] | BaseException] = Mailbox(
+            self._workers, 64 * self._workers, _WAITING_BYTES
+        )
         pool = Pool(batches)
         stop = threading.Event()
 
@@ -113,7 +119,8 @@ class CpuEngine:
             batch: SharedBatch | None = None
             try:
                 while not stop.is_set() and (batch := batch or pool.take()) is not None:
-                    results.send(self.measure(batch, decoder, stop, files))
+                    result = self.measure(batch, decoder, stop, files)
+                    results.send(result, result[0].rows.ragged_bytes)
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
                 results.send(error)
             results.leave()
@@ -162,8 +169,9 @@ class CpuEngine:
 
         `stop` ends it after the current image.
         """
+        definition = self._definition
         rows = RowBuilder(
-            len(batch), self._definition.statistics, self._definition.nodata, self._definition.value_range
+            len(batch), definition.statistics, definition.nodata, definition.value_range, binning=self._binning
         )
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()

@@ -149,10 +149,14 @@ def _cpu_only(definition: Definition) -> str | None:
         return f"{option('mode', definition.mode)} is decoded on the CPU"
     if definition.transform != "none":
         return f"images are transformed on the CPU ({definition.transform})"
+    if definition.pages != "first":
+        return f"{option('pages', definition.pages)} is decoded on the CPU"
     if definition.value_range:
         return f"values are compared with {option('value_range', definition.value_range)} on the CPU"
     if definition.nodata or definition.nodata_tag:
         return "values that stand for no data are left out on the CPU"
+    if definition.histogram_range:
+        return f"{named('histogram_range')} is for float images, which are counted on the CPU"
     if definition.mask != "none" or definition.alpha != "drop":
         return "pixels are masked on the CPU"
     return "images are turned by their EXIF orientation on the CPU" if definition.exif_transpose else None

@@ -80,6 +80,7 @@ def measure(
     for (device_id, dtype, channels, layout), batch in batches.items():
         kind = Kind(channels, "float64" if dtype.startswith("float") else dtype)
         measured = for_kind(statistics, kind)
+        asked = wanted(measured)
         arrays = [image for _, _, image in batch]
         heights, widths = ([image.shape[axis] for image in arrays] for axis in (0, 1))
         columns: Columns
@@ -89,7 +90,7 @@ def measure(
             else:
                 order: Layout = "CHW" if layout == "CHW" else "HWC"
                 addresses = [image.data.ptr for image in arrays]
-                plan = plan_batch(addresses, heights, widths, channels, dtype, order, **wanted(measured))
+                plan = plan_batch(addresses, heights, widths, channels, dtype, order, **asked)
                 columns = columns_of(measured, launch(device_id, plan))
         keys, groups = [key for key, _, _ in batch], [group for _, group, _ in batch]
         whole = Rows(kind, keys, groups, np.array(heights, np.uint64), np.array(widths, np.uint64), columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -27,21 +28,32 @@ class Mailbox(Generic[_T]):
         Threads that will call `leave`.
     limit : int
         Items that the box holds; a sender waits while it is full.
+    room : float, optional
+        What the sizes of its items may sum up to; one that is larger waits until the box is empty.
     """
 
-    def __init__(self, senders: int, limit: int) -> None:
-        self._items: deque[_T] = deque()
+    def __init__(self, senders: int, limit: int, room: float = math.inf) -> None:
+        self._items: deque[tuple[_T, int]] = deque()
         self._limit = limit
+        self._room = room
+        self._sent = self._received = 0  # sizes, each counted by those who hold its lock
         self._lock = threading.Lock()
         self._senders = senders
         self._all_left = threading.Event()
         self._closed = threading.Event()
 
-    def send(self, item: _T) -> None:
+    def send(self, item: _T, size: int = 0) -> None:
         """Put an item in; wait while the box is full, unless the reader has closed it."""
-        while len(self._items) >= self._limit and not self._closed.wait(_WAIT):
+        while self._full(size) and not self._closed.wait(_WAIT):
             pass
-        self._items.append(item)
+        if size:
+            with self._lock:
+                self._sent += size
+        self._items.append((item, size))
+
+    def _full(self, size: int) -> bool:
+        held = self._sent - self._received
+        return len(self._items) >= self._limit or bool(size and held and held + size > self._room)
 
     def leave(self) -> None:
         """Say that this sender sends no more."""
@@ -56,7 +68,9 @@ class Mailbox(Generic[_T]):
         while not finished:
             finished = self._all_left.wait(_LOOK)
             while self._items:
-                yield self._items.popleft()
+                item, size = self._items.popleft()
+                self._received += size
+                yield item
 
     def close(self) -> None:
         """Close the box for reading; senders do not wait from now on."""

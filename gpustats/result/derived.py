@@ -79,7 +79,9 @@ class Derived:
         Returns
         -------
         ndarray of float64, shape (C,) or (K, C)
-            Of one quantile, or of K.
+            Of one quantile, or of K. Exact for 8- and 16-bit images. Of float images it is the middle of a bin, or
+            between two middles, and off by at most half a bin, ``stats.bin_error``; NaN where the quantile is outside
+            ``histogram_range``.
 
         Raises
         ------

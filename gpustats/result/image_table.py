@@ -42,9 +42,9 @@ class ImageTable:
     The columns are ``key``, ``group``; ``height`` and ``width`` of what was measured; ``bytes``, ``format`` and
     ``mode`` of the file, ``colorfulness`` and ``sharpness``, where the statistics have them; for every channel (``R``)
     what they say of one image: ``n_R`` values that count, ``mean_R``, ``std_R``, ``min_R``, ``max_R``, on [0, 1] for
-    integers; with a histogram also ``entropy_R``, ``clipped_share_low_R`` and ``clipped_share_high_R``; and ``reason``
-    and ``message`` of an image that failed, whose numbers are null. Images without a group have an empty text there,
-    failed ones null.
+    integers; with a histogram also ``entropy_R``, ``clipped_share_low_R`` and ``clipped_share_high_R`` (of floats
+    ``outside_share_low_R`` and ``outside_share_high_R``); and ``reason`` and ``message`` of an image that failed, whose
+    numbers are null. Images without a group have an empty text there, failed ones null.
 
     Parameters
     ----------

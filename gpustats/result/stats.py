@@ -25,7 +25,7 @@ from gpustats.result.normalization import scale_words
 from gpustats.result.saving import write_text
 from gpustats.result.value_range import range_hint, seen_range
 from gpustats.statistics import catalogue, for_kind
-from gpustats.statistics.base import Number
+from gpustats.statistics.base import Kind, Number
 from gpustats.statistics.duplicates import Contents, Duplicates
 from gpustats.statistics.grouped import Grouped
 from gpustats.statistics.totals import Totals
@@ -169,7 +169,8 @@ class Stats(Derived):
 
     def numbers(self) -> dict[str, Number]:
         """Return the derived numbers that this result has, by name: ``mean``, ``per_image.std`` and so on."""
-        return {name: number for name, (_, number) in catalogue(self.totals.statistics).items()}
+        found = catalogue(self.totals.statistics, self.totals.kind)
+        return {name: number for name, (_, number) in found.items()}
 
     def number(self, name: str) -> NDArray[Any]:
         """Return a derived number.
@@ -189,9 +190,17 @@ class Stats(Derived):
         AttributeError
             Where there is no such number, or its statistic was not computed.
         """
-        statistic, number = catalogue().get(name, (None, None))
+        statistic, number = catalogue(None).get(name, (None, None))
         if number is None or statistic is None:
             raise AttributeError(f"a result has no number {name!r}; it has {', '.join(self.numbers())}")
+        kind = self.totals.kind
+        if kind is not None and statistic in self.totals.statistics:
+            number = self.numbers().get(name)
+            if number is None:
+                raise AttributeError(
+                    f"{name!r} is not known of images with {kind}; the {statistic} of these has "
+                    f"{', '.join(catalogue((statistic,), kind))}"
+                )
         return self.evaluate(statistic, number)
 
     def evaluate(self, statistic: str, number: Number) -> NDArray[Any]:
@@ -209,10 +218,15 @@ class Stats(Derived):
             )
         kind = self.totals.kind
         if kind is None:
-            return np.full([0 if size == "C" else int(size) for size in number.shape], np.nan, number.dtype)
+            # A length that is a name differs between results.
+            lengths = [int(size) if size.isdecimal() else 0 for size in number.shape]
+            return np.full(lengths, np.nan if number.dtype == "float64" else 0, number.dtype)
         (measured,) = for_kind((statistic,), kind)
-        view = measured.view(self.totals[statistic])
-        return number.evaluate(view, self.scale if kind.as_is else self.scale / Fraction(kind.max_value))
+        return number.evaluate(measured.view(self.totals[statistic]), self._unit(kind))
+
+    def _unit(self, kind: Kind) -> Fraction:
+        """Return what a pixel value of 1 is shown as."""
+        return self.scale if kind.as_is else self.scale / Fraction(kind.max_value)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name in _FIELDS:
@@ -410,6 +424,9 @@ class Stats(Derived):
         facts += [hint] if hint else []
         if (self.valid_share < 1).any():
             facts.append(text.valid(self.valid_share.tolist(), self.channels))
+        if t.kind is not None:
+            for statistic in for_kind(t.statistics, t.kind):
+                facts += statistic.facts(t[statistic.name], float(self._unit(t.kind)))
         if "sizes" in t.parts:
             facts += self.sizes.facts()
         if "sharpness" in t.parts:
@@ -512,7 +529,7 @@ def merge(results: Iterable[Stats]) -> Stats:
     Raises
     ------
     MergeError
-        Where there is none, or two have different definitions or bit depths.
+        Where there is none, or two have different definitions, bit depths, or bins of a histogram.
 
     Examples
     --------

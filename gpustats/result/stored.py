@@ -36,7 +36,7 @@ def to_dict(stats: Any) -> dict[str, Any]:
 
 def _without_groups(stats: Any) -> dict[str, Any]:
     derived: dict[str, Any] = {}
-    for name in stats.numbers():
+    for name in (name for name, number in stats.numbers().items() if number.in_json):
         *namespace, last = name.split(".")
         place = derived
         for part in namespace:

@@ -44,6 +44,7 @@ _SKIPPED = {
     "repeated_other_group": ("named again with another group (the first one counts)",) * 2,
     "hidden": ("hidden name", ""),
     "linked_folder": ("folder seen before", "folders seen before"),
+    "reduced_page": ("overview or mask in a TIFF", "overviews and masks in TIFFs"),
     "replaced": ("replaced member", ""),
     "link": ("link", ""),
     "special": ("special file", ""),

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from gpustats.errors import DataError, OptionError
 from gpustats.statistics.base import Kind, Number, Statistic
+from gpustats.statistics.binning import Binning
 from gpustats.statistics.covariance import Covariance
+from gpustats.statistics.deep_histogram import DeepHistogram
 from gpustats.statistics.duplicates import DuplicateHashes
+from gpustats.statistics.float_histogram import FloatHistogram
 from gpustats.statistics.float_moments import FloatMoments
 from gpustats.statistics.histogram import Histogram
 from gpustats.statistics.moments import Moments
@@ -24,7 +27,7 @@ ALWAYS = "moments"
 
 STATISTICS: dict[str, tuple[type[Statistic], ...]] = {
     "moments": (Moments, WideMoments, FloatMoments),
-    "histogram": (Histogram,),
+    "histogram": (Histogram, DeepHistogram, FloatHistogram),
     "covariance": (Covariance,),
     "sharpness": (Sharpness,),
     "sizes": (Sizes,),
@@ -84,15 +87,24 @@ def of_rows(statistics: Sequence[str], *, kept: bool = False, duplicates: bool =
 
 
 @functools.lru_cache(maxsize=64)
-def for_kind(names: tuple[str, ...], kind: Kind) -> tuple[Statistic, ...]:
+def for_kind(names: tuple[str, ...], kind: Kind, binning: Binning | None = None) -> tuple[Statistic, ...]:
     """Return what measures images of a kind, one for each name.
+
+    Parameters
+    ----------
+    names : tuple of str
+        As `check_names` gives them.
+    kind : Kind
+        Of the images.
+    binning : Binning, optional
+        The bins that were asked for, which a kernel has to know.
 
     Raises
     ------
     DataError
         Where a statistic cannot be had of such images.
     """
-    return tuple(_choose(name, kind) for name in names)
+    return tuple(_choose(name, kind, binning) for name in names)
 
 
 def of_originals(names: Iterable[str]) -> bool:
@@ -100,20 +112,30 @@ def of_originals(names: Iterable[str]) -> bool:
     return any(statistic.of_original for name in names for statistic in STATISTICS[name])
 
 
-def _choose(name: str, kind: Kind) -> Statistic:
+def _choose(name: str, kind: Kind, binning: Binning | None) -> Statistic:
     problems = []
     for statistic in STATISTICS[name]:
         problem = statistic.problem(kind)
         if problem is None:
-            return statistic(kind)
+            return statistic(kind, binning)
         problems.append(problem)
     raise DataError(f"the statistic {name!r} cannot be computed for images with {kind}: {'; '.join(problems)}")
 
 
-def catalogue(names: Iterable[str] | None = None) -> dict[str, tuple[str, Number]]:
-    """Return every number that some statistics have: by its name, the name of its statistic and the number itself."""
+def catalogue(names: Iterable[str] | None = None, kind: Kind | None = None) -> dict[str, tuple[str, Number]]:
+    """Return every number that some statistics have: by its name, the name of its statistic and the number itself.
+
+    Parameters
+    ----------
+    names : iterable of str, optional
+        The statistics, by default all.
+    kind : Kind, optional
+        Of images, where numbers of no others are wanted. Else, where classes of a statistic have numbers of one name,
+        it is the first one's.
+    """
     numbers: dict[str, tuple[str, Number]] = {}
     for name in STATISTICS if names is None else names:
-        for number in STATISTICS[name][0].numbers:
-            numbers[number.name] = (name, number)
+        for statistic in STATISTICS[name] if kind is None else for_kind((name,), kind):
+            for number in statistic.numbers:
+                numbers.setdefault(number.name, (name, number))
     return numbers

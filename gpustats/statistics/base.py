@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.saved import finite, natural, whole
+from gpustats.statistics.binning import Binning
 from gpustats.statistics.original import Whole
 
 if TYPE_CHECKING:
@@ -92,6 +94,12 @@ class Kind:
         return int(limits.min), int(limits.max)
 
     @property
+    def ends(self) -> tuple[int, int]:
+        """The smallest integer, and the largest that is shown as at most 1.0: where values are clipped."""
+        low, high = self.limits
+        return low, min(high, int(self.max_value)) if self.max_value else high
+
+    @property
     def offset(self) -> int:
         """What is added to signed integers for the kernels, which take unsigned ones; 0 for all others."""
         return 0 if self.is_float else -self.limits[0]
@@ -127,7 +135,10 @@ class Given(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What a row holds under one name: a dtype, and a shape for each image."""
+    """What a row holds under one name: a dtype, and a shape for each image.
+
+    Of the dtype "object" are bytes, of any length.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -143,7 +154,7 @@ class Number:
         The attribute of a result, with a dot below a namespace: ``std``, ``per_image.std``.
     value : callable
         Takes the view of a part and returns nested lists of `Fraction`, int or float, one entry a channel, or what
-        `shape` says, in units of pixel values.
+        `shape` says, in units of pixel values; or the array itself, where it is long and has no units.
     says : str
         One line for tables.
     formula : str
@@ -155,11 +166,14 @@ class Number:
     root : bool
         Whether the square root of `value` is taken.
     shape : tuple of str
-        ``("C",)`` for a number a channel, ``()`` for one of the whole image.
+        ``("C",)`` for a number a channel, ``()`` for one of the whole image; a length in digits, or a name for one that
+        differs between results.
     dtype : str
         Of the array.
     in_table : bool
         Whether tables show it, as a row with a value for each channel.
+    in_json : bool
+        Whether a saved result holds it in addition to the totals that it is derived from.
     """
 
     name: str
@@ -172,6 +186,7 @@ class Number:
     shape: tuple[str, ...] = ("C",)
     dtype: str = "float64"
     in_table: bool = True
+    in_json: bool = True
 
     def evaluate(self, view: View, unit: Fraction) -> NDArray[Any]:
         """Return the number as an array.
@@ -186,6 +201,10 @@ class Number:
         exact = unit**self.power
         rounded = float(unit) ** (self.power / (1 + self.root))
 
+        found = self.value(view)
+        if isinstance(found, np.ndarray):  # counts
+            return found
+
         def one(value: Any) -> Any:
             if isinstance(value, list | tuple):
                 return [one(part) for part in value]
@@ -197,7 +216,7 @@ class Number:
             number = float(value * exact)
             return math.sqrt(number) if self.root else number
 
-        return np.array(one(self.value(view)), dtype=self.dtype)
+        return np.array(one(found), dtype=self.dtype)
 
 
 class Statistic:
@@ -207,6 +226,8 @@ class Statistic:
     ----------
     kind : Kind
         Of the images; `problem` has no objection to it.
+    binning : Binning, optional
+        The bins that a user asked for, where images are to be measured.
 
     Attributes
     ----------
@@ -247,8 +268,9 @@ class Statistic:
     of_original: ClassVar[bool] = False
     outputs: ClassVar[frozenset[str] | None] = None
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, binning: Binning | None = None) -> None:
         self.kind = kind
+        self.binning = binning
 
     @property
     def most_pixels(self) -> int:
@@ -275,6 +297,11 @@ class Statistic:
         It is called as ``kernel(pixels, channels, row, first, *columns)``: a contiguous array of pixel values with
         `channels` interleaved channels, the row to fill, the channel of the image that the first of these is, and the
         columns, each of shape (N, ...).
+
+        Raises
+        ------
+        DataError
+            Where options do not fit images of this kind, or are missing.
         """
         raise NotImplementedError
 
@@ -334,6 +361,14 @@ class Statistic:
     def view(self, part: Part) -> View:
         """Return a part as `numbers` read it."""
         return part
+
+    def facts(self, part: Part, unit: float) -> list[str]:
+        """Return lines about a part that stand above a table of numbers; a pixel value of 1 is shown as `unit`."""
+        return []
+
+    def plain(self, part: Part) -> Part:
+        """Return a copy of a part in plain containers of integers, floats and texts, which `read` takes."""
+        return {name: copy.deepcopy(value) for name, value in part.items() if value is not None}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a total."""

@@ -12,6 +12,7 @@ from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.statistics import for_kind
 from gpustats.statistics.base import Kind, Statistic
+from gpustats.statistics.binning import Binning
 from gpustats.statistics.compiled import at_first, ready
 from gpustats.statistics.missing import present, valid_values
 from gpustats.statistics.original import Original, Whole
@@ -42,14 +43,22 @@ class RowBuilder:
         Values that do not count, see `gpustats.statistics.missing.present`.
     value_range : float
         The value that is shown as 1.0, 0 for what the image says, or else the usual one.
+    binning : Binning, optional
+        Bins for the histogram of floats.
     """
 
     def __init__(
-        self, count: int, statistics: tuple[str, ...], nodata: tuple[float, ...] = (), value_range: float = 0
+        self,
+        count: int,
+        statistics: tuple[str, ...],
+        nodata: tuple[float, ...] = (),
+        value_range: float = 0,
+        binning: Binning | None = None,
     ) -> None:
         self._count = count
         self._names = statistics
         self._nodata = nodata
+        self._binning = binning
         self._value_range = value_range
         self._keys: list[str] = []
         self._groups: list[str] = []
@@ -121,7 +130,7 @@ class RowBuilder:
                 self._allocate(kind)
         elif kind != self._kind:
             raise DataError(mixture((self._kind, self._keys[0]), (kind, key)))
-        statistics = for_kind(self._names, kind)
+        statistics = for_kind(self._names, kind, self._binning)
         for statistic in statistics:
             if height * width > statistic.most_pixels:
                 limit = f"images of more than {statistic.most_pixels:,} pixels are not measured ({statistic.name})"
@@ -187,7 +196,7 @@ class RowBuilder:
         return Rows(self._kind, self._keys, self._groups, self._size[0, :done], self._size[1, :done], columns)
 
     def _allocate(self, kind: Kind) -> None:
-        statistics = for_kind(self._names, kind)
+        statistics = for_kind(self._names, kind, self._binning)
         self._kind = kind
         self._own = [
             {name: np.empty((self._count, *column.shape), column.dtype) for name, column in s.columns().items()}

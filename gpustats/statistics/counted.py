@@ -6,6 +6,7 @@ digits are rounded to a number of them, so that there are not more than so many 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypeAlias
@@ -113,6 +114,6 @@ def _two(data: Any, name: str) -> Iterable[list[Any]]:
 
 def _checked(values: list[Any], counts: list[Any], name: str) -> Counts:
     counts = [natural(n, name) for n in counts]
-    if len(values) != len(counts) or 0 in counts or any(a >= b for a, b in zip(values, values[1:], strict=False)):
+    if len(values) != len(counts) or 0 in counts or any(a >= b for a, b in itertools.pairwise(values)):
         raise DataError(f"'{name}' should hold ascending values, and a count from 1 for each")
     return [values, counts]

@@ -1,23 +1,38 @@
-"""What a histogram of integers tells: quantiles, mode, entropy, skewness and kurtosis of one channel.
+"""What a histogram tells: quantiles, mode, entropy, skewness and kurtosis of one channel.
 
-`bins` is the number of pixels with each value 0, 1, 2, ...; results are in units of pixel values. All arithmetic is on
-integers and fractions, and a result is rounded at most twice: by a division, and by a square root.
+Results are in units of pixel values. All arithmetic on integer values is on integers and fractions, and a result is
+rounded at most twice: by a division, and by a square root.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["METHODS", "check_quantile", "entropy", "kurtosis", "mode", "quantiles", "share", "skewness"]
+__all__ = ["METHODS", "Counts", "check_quantile", "entropy", "kurtosis", "mode", "quantiles", "share", "skewness"]
 
 METHODS = ("linear", "inverted_cdf")
 """The definitions of a quantile that are known, by NumPy's names."""
+
+
+class Counts(NamedTuple):
+    """How often values occur in one channel.
+
+    Attributes
+    ----------
+    values : sequence of int or float
+        In ascending order; NaN for the first and last of floats, where it is only known on which side they lie.
+    counts : sequence of int
+        How many pixels have each.
+    """
+
+    values: Sequence[Any]
+    counts: Sequence[int]
 
 
 def check_quantile(q: object, method: str) -> float:
@@ -35,12 +50,12 @@ def check_quantile(q: object, method: str) -> float:
     return float(q)
 
 
-def quantiles(bins: Sequence[int], wanted: Sequence[float], method: str) -> list[Any]:
+def quantiles(bins: Counts, wanted: Sequence[float], method: str) -> list[Any]:
     """Return quantiles as `numpy.quantile` defines them, NaN for no pixels.
 
     Parameters
     ----------
-    bins : sequence of int
+    bins : Counts
         Of one channel.
     wanted : sequence of float
         From 0 to 1.
@@ -49,59 +64,63 @@ def quantiles(bins: Sequence[int], wanted: Sequence[float], method: str) -> list
         of Hyndman and Fan, "Sample Quantiles in Statistical Packages", The American Statistician 50 (1996) 361-365.
         ``"linear"``: between the two values nearest to place (n - 1) * q in order, definition 7 there.
     """
-    below = list(accumulate(bins))
-    n = below[-1]
-    if not n:
+    below = list(accumulate(bins.counts))
+    if not below or not below[-1]:
         return [math.nan] * len(wanted)
+    n = below[-1]
 
-    def value(place: int) -> int:
-        return bisect_right(below, place)
+    def value(place: int) -> Any:
+        return bins.values[bisect_right(below, place)]
 
-    def one(q: float) -> int | Fraction:
+    def one(q: float) -> Any:
         if method == "inverted_cdf":
             # A product in floats as in NumPy: 0.1 stands for a tenth, and a tenth of 10 values is the first.
             return value(min(max(math.ceil(n * q) - 1, 0), n - 1))
         place = (n - 1) * Fraction(q)
         low = math.floor(place)
         first = value(low)
-        return first + (value(low + 1) - first) * (place - low)
+        return first if place == low else first + (value(low + 1) - first) * (place - low)
 
     return [one(q) for q in wanted]
 
 
-def mode(bins: Sequence[int]) -> float:
+def mode(bins: Counts) -> Any:
     """Return the value that most pixels have, the smallest of several; NaN for no pixels."""
-    most = max(bins)
-    return bins.index(most) if most else math.nan
+    most = max(bins.counts, default=0)
+    return bins.values[bins.counts.index(most)] if most else math.nan
 
 
-def entropy(bins: Sequence[int]) -> float:
+def entropy(bins: Counts) -> float:
     """Return Shannon's entropy of the values in bits, NaN for no pixels."""
-    n = sum(bins)
-    return math.fsum(count / n * math.log2(n / count) for count in bins if count) if n else math.nan
+    n = sum(bins.counts)
+    return math.fsum(count / n * math.log2(n / count) for count in bins.counts if count) if n else math.nan
 
 
-def share(count: int, bins: Sequence[int]) -> Any:
-    """Return the share that `count` pixels are, NaN for no pixels."""
-    n = sum(bins)
+def share(value: Any, bins: Counts) -> Any:
+    """Return the share of pixels that have a value, NaN for no pixels."""
+    n = sum(bins.counts)
+    place = bisect_left(bins.values, value)
+    count = bins.counts[place] if place < len(bins.values) and bins.values[place] == value else 0
     return Fraction(count, n) if n else math.nan
 
 
-def skewness(bins: Sequence[int]) -> float:
+def skewness(bins: Counts) -> float:
     """Return the third central moment divided by the second to the power 3/2; NaN where all pixels are equal."""
     _, second, third, _ = _central(bins)
     return math.copysign(math.sqrt(Fraction(third * third, second**3)), third) if second else math.nan
 
 
-def kurtosis(bins: Sequence[int]) -> Any:
+def kurtosis(bins: Counts) -> Any:
     """Return the fourth central moment divided by the squared second, less 3; NaN where all pixels are equal."""
     _, second, _, fourth = _central(bins)
     return Fraction(fourth, second * second) - 3 if second else math.nan
 
 
-def _central(bins: Sequence[int]) -> tuple[int, int, int, int]:
+def _central(bins: Counts) -> tuple[int, int, int, int]:
     """Return n, and the central moments of order 2, 3 and 4 times n**2, n**3 and n**4, which are integers."""
-    n, a, b, c, d = (sum(count * value**power for value, count in enumerate(bins) if count) for power in range(5))
+    n, a, b, c, d = (
+        sum(count * value**power for value, count in zip(*bins, strict=True) if count) for power in range(5)
+    )
     return (
         n,
         n * b - a * a,

@@ -21,6 +21,9 @@ __all__ = ["Grouped", "named_group", "regrouped"]
 _AT_HAND = 256
 """Groups whose totals are kept as objects, 4 KB each; those of the others are packed into some 300 bytes."""
 
+_BYTES_AT_HAND = 64 << 20
+"""Bytes of large histograms that are kept as objects, however few groups they are of."""
+
 _COMPRESSED_FROM = 2048  # bytes: a histogram, most of whose bins are empty in a small group
 _SCALARS = ("pixels", "height_min", "height_max", "width_min", "width_max", "key_hash")
 _HEAD = 8  # bytes: the number of images
@@ -42,6 +45,7 @@ class Grouped:
         self._statistics = tuple(statistics)
         self._at_hand: dict[str, Totals] = {}
         self._packed: dict[str, bytes] = {}
+        self._held = 0  # bytes at hand, those that merging saved included
 
     def __len__(self) -> int:
         return len(self._packed) + sum(name not in self._packed for name in self._at_hand)
@@ -68,7 +72,7 @@ class Grouped:
         starts = [0, *(place for place in range(1, len(names)) if names[place] != names[place - 1])]
         ordered = rows if order == [*range(len(rows))] else rows.take(np.array(order))
         for start, totals in zip(starts, Totals.of_segments(ordered, starts, self._statistics), strict=True):
-            self._open(names[start]).merge(totals)
+            self._merge(names[start], totals)
 
     def merge(self, other: Grouped) -> None:
         """Add everything that `other` folded, group by group; `other` stays as it is."""
@@ -78,7 +82,7 @@ class Grouped:
     def add(self, name: str, totals: Totals) -> None:
         """Add the totals of some images of one group; statistics that are not measured here are left out."""
         if totals.images:
-            self._open(name).merge(totals.only(self._statistics))
+            self._merge(name, totals.only(self._statistics))
 
     def whole(self) -> Totals:
         """Return the totals of all groups together."""
@@ -91,15 +95,17 @@ class Grouped:
         """Return the groups with the most images, largest first, in the order of their names where as many."""
         return heapq.nsmallest(count, self, key=lambda name: (-self._images(name), name))
 
-    def _open(self, name: str) -> Totals:
-        """Return the totals of a group, to be added to."""
+    def _merge(self, name: str, more: Totals) -> None:
         if name not in self._at_hand:
-            if len(self._at_hand) >= _AT_HAND:
+            if len(self._at_hand) >= _AT_HAND or self._held >= _BYTES_AT_HAND:
                 for other, totals in self._at_hand.items():
                     self._packed[other] = _pack(totals)
                 self._at_hand.clear()
+                self._held = 0
             self._at_hand[name] = self._unpacked(name) if name in self._packed else Totals(self._statistics)
-        return self._at_hand[name]
+            self._held += _ragged_bytes(self._at_hand[name])
+        self._at_hand[name].merge(more)
+        self._held += _ragged_bytes(more)
 
     def _images(self, name: str) -> int:
         at_hand = self._at_hand.get(name)
@@ -121,6 +127,12 @@ class Grouped:
             for s, values in zip(for_kind(statistics, totals.kind), parts, strict=True)
         }
         return totals
+
+
+def _ragged_bytes(totals: Totals) -> int:
+    """Return the bytes that totals hold in the form of `sparse.packed`."""
+    parts = (value for part in totals.parts.values() for value in part.values() if isinstance(value, list))
+    return sum(len(data) for value in parts for data in value if isinstance(data, bytes))
 
 
 def _pack(totals: Totals) -> bytes:

@@ -1,4 +1,4 @@
-"""How often each value occurs: 256 bins a channel of 8-bit images.
+"""How often each value occurs: 256 bins a channel of 8-bit images, and what integer bins of any depth tell.
 
 On the GPU: ``kernels/joint.cu`` and ``kernels/strided.cu``.
 """
@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View
+from gpustats.statistics.binning import counted_by_value
 from gpustats.statistics.compiled import compiled
 from gpustats.statistics.distribution import (
+    Counts,
     check_quantile,
     entropy,
     kurtosis,
@@ -27,13 +29,27 @@ from gpustats.statistics.distribution import (
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["Histogram", "bins_u8", "quantile"]
+__all__ = ["Histogram", "bins_u8", "integer_numbers", "of_bins", "quantile", "sums_agree"]
 
 _BINS = 256
 
 
-def _of_bins(number: Callable[[Sequence[int]], Any]) -> Callable[[View], list[Any]]:
+def of_bins(number: Callable[[Counts], Any]) -> Callable[[View], list[Any]]:
+    """Return what makes a number of each channel from a view whose ``bins`` are `Counts`."""
     return lambda view: [number(bins) for bins in view["bins"]]
+
+
+def sums_agree(bins: Sequence[Counts], moments: Part) -> bool:
+    """Return whether the counts of each channel give number, sum, sum of squares and extremes of its pixels."""
+    sums = (
+        [sum(count * value**power for value, count in zip(*counts, strict=True) if count) for counts in bins]
+        for power in range(3)
+    )
+    present = [[value for value, count in zip(*counts, strict=True) if count] for counts in bins]
+    return all(found == moments[name] for found, name in zip(sums, ("n", "sum", "sumsq"), strict=True)) and all(
+        not values or (values[0], values[-1]) == ends
+        for values, ends in zip(present, zip(moments["min"], moments["max"], strict=True), strict=True)
+    )
 
 
 def quantile(q: float | Sequence[float], method: str) -> Number:
@@ -62,61 +78,62 @@ def quantile(q: float | Sequence[float], method: str) -> Number:
     )
 
 
-class Histogram(Statistic):
-    """Counts of values; ``bins`` has 256 integers a channel."""
+def integer_numbers(short: bool) -> tuple[Number, ...]:
+    """Return the numbers of integer images; those of `short` histograms are saved with a count for every value.
 
-    name = "histogram"
-    outputs = frozenset({"histogram"})
-    combine: ClassVar = {"bins": add}
-    numbers = (
+    Their views have ``bins``, the `Counts` of each channel, ``ends``, the values where pixels are clipped, and
+    ``dense``, a function that gives a count for every value.
+    """
+    return (
         Number(
             "histogram",
-            lambda v: v["bins"],
+            lambda v: v["dense"](),
             "how often each value occurs",
-            "number of pixels with each value 0, 1, ..., 255",
+            "number of pixels with each value 0, 1, ..., 255; of 16 bits and of floats see below",
             "quantiles, exposure checks",
             power=0,
-            shape=("C", "256"),
+            shape=("C", "256" if short else "values"),
             dtype="int64",
             in_table=False,
+            in_json=short,
         ),
         Number(
             "median",
-            _of_bins(lambda bins: quantiles(bins, [0.5], "linear")[0]),
+            of_bins(lambda bins: quantiles(bins, [0.5], "linear")[0]),
             "middle value",
             "middle value of all pixels, the average of two where their number is even",
             "levels that outliers do not move",
         ),
         Number(
-            "mode", _of_bins(mode), "most frequent value", "most frequent value, the smallest of several", "backgrounds"
+            "mode", of_bins(mode), "most frequent value", "most frequent value, the smallest of several", "backgrounds"
         ),
         Number(
             "entropy",
-            _of_bins(entropy),
+            of_bins(entropy),
             "bits a value",
-            "-sum(p log2(p)) over the shares p of the 256 values, in bits",
+            "-sum(p log2(p)) over the shares p of the values, in bits",
             "flat or posterised images",
             power=0,
         ),
         Number(
             "clipped_share.low",
-            _of_bins(lambda bins: share(bins[0], bins)),
-            "share of pixels at 0",
-            "number of pixels that are 0, divided by n",
+            lambda v: [share(v["ends"][0], bins) for bins in v["bins"]],
+            "share of pixels at the bottom",
+            "number of pixels that are 0 (of signed integers the smallest), divided by n",
             "underexposure, black borders",
             power=0,
         ),
         Number(
             "clipped_share.high",
-            _of_bins(lambda bins: share(bins[-1], bins)),
+            lambda v: [share(v["ends"][1], bins) for bins in v["bins"]],
             "share of pixels at the top",
-            "number of pixels that are 255, divided by n",
+            "number of pixels that are 255 (65535 of 16 bits, or `value_range`), divided by n",
             "overexposure, white backgrounds",
             power=0,
         ),
         Number(
             "skewness",
-            _of_bins(skewness),
+            of_bins(skewness),
             "asymmetry, as scipy.stats.skew",
             "m3 / m2^(3/2) with m_k = sum((x - mean)^k) / n",
             "`scipy.stats.skew` (its default, `bias=True`)",
@@ -124,13 +141,22 @@ class Histogram(Statistic):
         ),
         Number(
             "kurtosis",
-            _of_bins(kurtosis),
+            of_bins(kurtosis),
             "excess: 0 for a normal distribution",
             "m4 / m2^2 - 3, the excess kurtosis",
             "`scipy.stats.kurtosis` (its default, `fisher=True, bias=True`)",
             power=0,
         ),
     )
+
+
+class Histogram(Statistic):
+    """Counts of the values of 8-bit images; ``bins`` has 256 integers a channel."""
+
+    name = "histogram"
+    outputs = frozenset({"histogram"})
+    combine: ClassVar = {"bins": add}
+    numbers = integer_numbers(short=True)
 
     @property
     def most_pixels(self) -> int:
@@ -140,7 +166,7 @@ class Histogram(Statistic):
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
         """8-bit images only."""
-        return None if kind.dtype == "uint8" else "it has a bin for each of the 256 values of 8-bit images"
+        return None if kind.dtype == "uint8" else "these 256 bins are for 8-bit images"
 
     def columns(self) -> Mapping[str, Column]:
         """Return the bins of each channel."""
@@ -148,6 +174,7 @@ class Histogram(Statistic):
 
     def kernel(self) -> Any:
         """Return the function that counts."""
+        counted_by_value(self.kind, self.binning)
         return bins_u8
 
     def on_gpu(self, outputs: Outputs) -> Columns:
@@ -169,19 +196,22 @@ class Histogram(Statistic):
         return {
             "entropy": (np.abs(bits.sum(axis=2)), 0),
             "clipped_share_low": (shares[:, :, 0], 0),
-            "clipped_share_high": (shares[:, :, -1], 0),
+            "clipped_share_high": (shares[:, :, self.kind.ends[1]], 0),
         }
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of the bins."""
         return (self.kind.channels, _BINS)
 
+    def view(self, part: Part) -> View:
+        """Return the counts of each channel, by value."""
+        bins = part["bins"]
+        counted = [Counts(range(_BINS), counts) for counts in bins]
+        return {"bins": counted, "ends": self.kind.ends, "dense": lambda: bins}
+
     def agrees(self, part: Part, moments: Part) -> bool:
-        """Check that the counts give number, sum and sum of squares."""
-        return all(
-            [sum(count * value**power for value, count in enumerate(bins)) for bins in part["bins"]] == moments[name]
-            for power, name in enumerate(("n", "sum", "sumsq"))
-        )
+        """Check that the counts give the moments."""
+        return sums_agree(self.view(part)["bins"], moments)
 
 
 @compiled

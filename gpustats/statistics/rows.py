@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,7 @@ class Rows:
     height, width : ndarray of uint64, shape (N,)
         Size in pixels.
     columns : mapping of str to ndarray, each of shape (N, ...)
-        By the name of the statistic and of the column: ``"moments.sum"``.
+        By the name of the statistic and of the column: ``"moments.sum"``. Of the dtype object are bytes of any length.
     folded : mapping of str to dict
         Totals over all rows of statistics that have no columns. Such rows can only be folded, all together.
     """
@@ -56,6 +57,16 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def ragged(self) -> Columns:
+        """The columns that hold bytes of any length."""
+        return {name: column for name, column in self.columns.items() if column.dtype == object}
+
+    @property
+    def ragged_bytes(self) -> int:
+        """The bytes that these hold; a row has about a hundred beside them."""
+        return sum(len(data) for column in self.ragged.values() for data in column.flat)
 
     def _need_columns(self) -> None:
         if self.folded:
@@ -109,7 +120,7 @@ class Rows:
     def pack(self) -> tuple[str, bytes]:
         """Return the form of the rows, as text, and their numbers, one row behind the other, little-endian.
 
-        Keys and groups are not in it.
+        Keys and groups are not in it. Rows with `ragged` columns are packed one by one: see `pack_each`.
         """
         assert self.kind is not None
         self._need_columns()
@@ -123,9 +134,27 @@ class Rows:
             packed[name] = array
         return form, packed.tobytes()
 
+    def pack_each(self) -> tuple[str, list[bytes]]:
+        """Return the form of the rows, and the bytes of each: its numbers, the lengths of what is ragged, and that."""
+        self._need_columns()
+        ragged = self.ragged
+        fixed = {name: column for name, column in self.columns.items() if name not in ragged}
+        form, packed = Rows(self.kind, self.keys, self.groups, self.height, self.width, fixed).pack()
+        size = len(packed) // max(len(self), 1)
+        blobs = [packed[start : start + size] for start in range(0, len(packed), size)]
+        if ragged:
+            form = json.dumps(
+                {**json.loads(form), "ragged": [(n, c.shape[1:]) for n, c in ragged.items()]}, sort_keys=True
+            )
+            for place, blob in enumerate(blobs):
+                cells = [data for column in ragged.values() for data in column[place].flat]
+                lengths = np.array([len(data) for data in cells], "<u4").tobytes()
+                blobs[place] = b"".join([blob, lengths, *cells])
+        return form, blobs
+
     @classmethod
     def unpack(cls, form: str, keys: Sequence[str], groups: Sequence[str], blobs: Sequence[bytes]) -> Rows:
-        """Return rows from the form and the bytes of each, which `pack` gives in one piece.
+        """Return rows from the form and the bytes of each, which `pack_each` gives, and `pack` in one piece.
 
         Raises
         ------
@@ -135,12 +164,13 @@ class Rows:
         try:
             described = json.loads(form)
             record = _record(described["columns"])
-            packed = np.frombuffer(b"".join(blobs), record)
-            if len(packed) != len(keys) or any(len(blob) != record.itemsize for blob in blobs):
+            fixed, ragged = _cells(described.get("ragged", []), record.itemsize, blobs)
+            packed = np.frombuffer(b"".join(fixed), record)
+            if len(packed) != len(keys) or any(len(blob) != record.itemsize for blob in fixed):
                 raise ValueError("a row is incomplete")
             columns = {
                 name: packed[name].astype(np.dtype(dtype).newbyteorder("=")) for name, dtype, _ in described["columns"]
-            }
+            } | ragged
             return cls(Kind(*described["kind"]), keys, groups, columns.pop("height"), columns.pop("width"), columns)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"stored rows are damaged: {error}") from None
@@ -157,6 +187,23 @@ def _form(kind: tuple[Any, ...], columns: tuple[Any, ...]) -> tuple[str, np.dtyp
 
 def _record(columns: Any) -> np.dtype[Any]:
     return np.dtype([(name, dtype, tuple(shape)) for name, dtype, shape in columns])
+
+
+def _cells(ragged: Any, size: int, blobs: Sequence[bytes]) -> tuple[Sequence[bytes], dict[str, NDArray[Any]]]:
+    """Take rows apart: the bytes of fixed size of each, and the columns that hold bytes of any length."""
+    if not ragged:
+        return blobs, {}
+    counts = [math.prod(shape) for _, shape in ragged]
+    found = np.empty((len(blobs), sum(counts)), object)
+    for cells, blob in zip(found, blobs, strict=True):
+        ends = size + 4 * len(cells) + np.cumsum(np.frombuffer(blob, "<u4", len(cells), size), dtype=np.int64)
+        if ends[-1] != len(blob):
+            raise ValueError("a row is incomplete")
+        starts = [size + 4 * len(cells), *ends[:-1].tolist()]
+        cells[:] = [blob[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
+    parts = np.split(found, np.cumsum(counts)[:-1], axis=1)
+    columns = {name: part.reshape(len(blobs), *shape) for (name, shape), part in zip(ragged, parts, strict=True)}
+    return [blob[:size] for blob in blobs], columns
 
 
 def mixture(a: tuple[Kind | None, str], b: tuple[Kind | None, str]) -> str:

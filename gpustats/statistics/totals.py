@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -12,7 +11,7 @@ import numpy as np
 from gpustats.errors import DataError, MergeError
 from gpustats.saved import natural
 from gpustats.statistics import ALWAYS, STATISTICS, check_names, for_kind
-from gpustats.statistics.base import Kind, Part
+from gpustats.statistics.base import Kind, Part, Statistic
 from gpustats.statistics.exact import WHOLE
 from gpustats.statistics.rows import Rows, mixture
 
@@ -20,6 +19,9 @@ __all__ = ["RowBuffer", "Sink", "Totals"]
 
 _KEY_MODULUS = 1 << 128
 """The hash of a set of keys is a sum modulo this."""
+
+_TOGETHER = 32 << 20
+"""Bytes of columns of any length that are folded together, however few rows that are."""
 
 _KIND = ("channels", "dtype", "value_range")
 _COUNTS = ("images", "pixels")
@@ -95,7 +97,7 @@ class Totals:
     @property
     def exact(self) -> bool:
         """Whether all totals are integers."""
-        return self.kind is None or all(s.exact for s in for_kind(self.statistics, self.kind))
+        return all(s.exact for s in self._measured())
 
     def fold(self, rows: Rows) -> None:
         """Add every row of a batch.
@@ -157,7 +159,7 @@ class Totals:
         Raises
         ------
         MergeError
-            Where the two hold images of different kinds.
+            Where the two hold images of different kinds, or histograms of other bins. Nothing is added then.
         """
         if not other.images:
             return
@@ -171,15 +173,18 @@ class Totals:
                 f"images of {self.kind} cannot be pooled with images of {other.kind}; compute them separately"
             )
         left_out = {*self.statistics} ^ {*other.statistics} | {*self.left_out} | {*other.left_out}
+        statistics = tuple(name for name in self.statistics if name in other.statistics)
+        self.parts = {s.name: s.merge(self.parts[s.name], other.parts[s.name]) for s in for_kind(statistics, self.kind)}
         self.left_out = tuple(name for name in STATISTICS if name in left_out)
-        self.statistics = tuple(name for name in self.statistics if name in other.statistics)
-        self.parts = {
-            s.name: s.merge(self.parts[s.name], other.parts[s.name]) for s in for_kind(self.statistics, self.kind)
-        }
+        self.statistics = statistics
         for names, combine in ((_COUNTS, sum), (_SMALLEST, min), (_LARGEST, max)):
             for name in names:
                 setattr(self, name, combine((getattr(self, name), getattr(other, name))))
         self.key_hash = (self.key_hash + other.key_hash) % _KEY_MODULUS
+
+    def _measured(self) -> tuple[Statistic, ...]:
+        """Return the statistics that there are parts of."""
+        return () if self.kind is None else for_kind(self.statistics, self.kind)
 
     def only(self, statistics: Sequence[str]) -> Totals:
         """Return the same totals with no other statistics than these; the others are named in `left_out`."""
@@ -199,10 +204,7 @@ class Totals:
             "key_hash": f"{self.key_hash:032x}",
             "statistics": list(self.statistics),
             "left_out": list(self.left_out),
-            **{
-                name: {k: v for k, v in part.items() if v is not None}
-                for name, part in copy.deepcopy(self.parts).items()
-            },
+            **{s.name: s.plain(self.parts[s.name]) for s in self._measured()},
         }
 
     @classmethod
@@ -272,7 +274,7 @@ class RowBuffer:
         self._sinks = sinks
         self._limit = rows
         self._parts: list[Rows] = []
-        self._count = 0
+        self._count = self._bytes = 0
         self._first: tuple[Kind | None, str] | None = None
 
     def __len__(self) -> int:
@@ -297,13 +299,14 @@ class RowBuffer:
             return
         self._parts.append(rows)
         self._count += len(rows)
-        if self._count >= self._limit:
+        self._bytes += rows.ragged_bytes
+        if self._count >= self._limit or self._bytes >= _TOGETHER:
             self.flush()
 
     def flush(self) -> None:
         """Fold what was collected."""
         if self._parts:
-            parts, self._parts, self._count = self._parts, [], 0
+            parts, self._parts, self._count, self._bytes = self._parts, [], 0, 0
             self._fold(Rows.joined(parts))
 
     def _fold(self, rows: Rows) -> None:

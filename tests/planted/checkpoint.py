@@ -79,7 +79,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/checkpoint/resume.py",
-        "if waiting >= _STORED_TOGETHER or time.monotonic() > self._stored_at + _STORED_EVERY:",
+        "if many or time.monotonic() > self._stored_at + _STORED_EVERY:",
         "if False:",
         _RESUME + "a_run_that_is_killed_keeps_what_it_had_read",
     ),
