@@ -646,7 +646,7 @@ FAULTS = [
         "test_a_whole_pixel_that_stands_for_no_data",
     ),
     _missing(
-        "self._prepares or bool(definition.nodata or definition.value_range)",
+        "self._prepares or bool(host_only)",
         "self._transforms",
         "test_what_no_kernel_does_is_done_on_the_host",
         "gpustats/engines/cpu.py",
