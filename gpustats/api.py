@@ -143,7 +143,7 @@ def compute(
         Decode in processes of their own, so that a decoder that crashes or is killed for its memory costs one image.
         It fails as ``corrupt``.
     checkpoint : path-like, optional
-        A file that keeps what was read, about 200 bytes an image, and for histograms of 16-bit and float images one to
+        A file that keeps what was read, about 250 bytes an image, and for histograms of 16-bit and float images one to
         three for each value that occurs. The same call continues after an interruption of any
         kind, and after a whole run reads only what is new or changed and leaves out what is gone. The result is the
         same as that of a run from the start.

@@ -193,15 +193,16 @@ def test_values_are_rounded_to_digits() -> None:
 
 
 def test_quantiles_are_those_of_numpy() -> None:
-    values = np.random.default_rng(1).integers(0, 50, 137)
-    for q in (0, 0.01, 0.05, 0.1, 0.5, 0.9, 0.99, 1, 68 / 137):
-        assert quantile(count(values.tolist()), q) == np.quantile(values, q, method="inverted_cdf")
+    for values in (np.random.default_rng(1).integers(0, 50, 137), np.arange(4), np.array([7])):
+        for q in (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1, 68 / 137):
+            assert quantile(count(values.tolist()), q) == np.quantile(values, q, method="inverted_cdf")
 
 
 def test_counts_add_up_in_any_order() -> None:
     a, b, none = count([3, 1, 3]), count([2, 3]), count([])
     assert merged(a, b) == merged(b, a) == [[1, 2, 3], [1, 1, 3]]
-    assert merged(a, count([1])) == [[1, 3], [2, 2]]
+    assert merged(a, count([1])) == merged(count([1]), a) == [[1, 3], [2, 2]]
+    assert merged(a, count([3])) == merged(count([3]), a) == [[1, 3], [1, 3]]
     assert merged(a, none) == merged(none, a) == a == [[1, 3], [1, 2]]
 
 

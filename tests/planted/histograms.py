@@ -123,8 +123,8 @@ FAULTS = [
     Fault(_BINNING, "        if bins is not None:\n", "        if False:\n", _OPTIONS),
     Fault(
         "gpustats/engines/cpu.py",
-        " or self._binning is not None",
-        "",
+        " or self._binning or",
+        " or",
         _FLOAT + "arrays_on_the_device",
     ),
     Fault(
