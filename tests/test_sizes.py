@@ -12,10 +12,10 @@ from PIL import Image
 
 import gpustats
 from gpustats import DataError, OptionError, Stats
-from gpustats.result.sizes import Sizes
+from gpustats.result.sizes import Distribution, Sizes
 from gpustats.statistics import for_kind
 from gpustats.statistics.base import Kind
-from gpustats.statistics.counted import count, merged, quantile, read_counts, read_names, rounded
+from gpustats.statistics.counted import count, merged, read_counts, read_names, rounded
 from tests.command_line import invoke
 
 
@@ -171,7 +171,7 @@ def test_wrong_arguments() -> None:
     for multiple in (0, 1.5, True):
         with pytest.raises(OptionError, match="multiple should be an integer from 1"):
             sizes.resize(multiple=multiple)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a quantile is from 0 to 1"):
+    with pytest.raises(ValueError, match="a quantile should be a number from 0 to 1"):
         sizes.width.quantile(2)
     with pytest.raises(ValueError, match="there is no value"):
         sizes.bytes.quantile(0.5)
@@ -195,7 +195,7 @@ def test_values_are_rounded_to_digits() -> None:
 def test_quantiles_are_those_of_numpy() -> None:
     for values in (np.random.default_rng(1).integers(0, 50, 137), np.arange(4), np.array([7])):
         for q in (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1, 68 / 137):
-            assert quantile(count(values.tolist()), q) == np.quantile(values, q, method="inverted_cdf")
+            assert Distribution(count(values.tolist())).quantile(q) == np.quantile(values, q, method="inverted_cdf")
 
 
 def test_counts_add_up_in_any_order() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gpustats.errors import OptionError
+from gpustats.statistics import distribution
 from gpustats.statistics.base import Part
-from gpustats.statistics.counted import Counts, quantile
+from gpustats.statistics.counted import Counts
 from gpustats.statistics.sizes import ASPECT_UNIT
 from gpustats.wording import bytes_of
 
@@ -39,7 +40,10 @@ class Distribution:
         ValueError
             Where `q` is not from 0 to 1, or there is no image.
         """
-        return quantile([self.values, self.counts], q)
+        if not self.values:
+            raise ValueError("there is no value to take a quantile of")
+        share = distribution.check_quantile(q, "inverted_cdf")
+        return distribution.quantiles(distribution.Counts(self.values, self.counts), [share], "inverted_cdf")[0]
 
     @property
     def min(self) -> Any:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.saved import natural
 
-__all__ = ["Counts", "count", "merged", "quantile", "read_counts", "read_names", "rounded", "total"]
+__all__ = ["Counts", "count", "merged", "read_counts", "read_names", "rounded", "total"]
 
 Counts: TypeAlias = "list[list[Any]]"
 """Values, ascending, and how often each occurs."""
@@ -64,26 +64,6 @@ def merged(a: Counts, b: Counts) -> Counts:
 def total(counts: Counts) -> int:
     """Return how many values were counted."""
     return sum(counts[1])
-
-
-def quantile(counts: Counts, q: float) -> Any:
-    """Return the smallest value that at least a share `q` of the values does not exceed: one that occurs.
-
-    That is NumPy's ``inverted_cdf``.
-
-    Raises
-    ------
-    ValueError
-        Where `q` is not from 0 to 1, or nothing was counted.
-    """
-    if not 0 <= q <= 1:
-        raise ValueError(f"a quantile is from 0 to 1, got {q!r}")
-    if not counts[0]:
-        raise ValueError("there is no value to take a quantile of")
-    below = np.cumsum(np.array(counts[1], np.int64))
-    # q * n as NumPy rounds it, and the place of the first that reaches it.
-    place = int(np.searchsorted(below, q * int(below[-1]), side="left"))
-    return counts[0][min(place, len(below) - 1)]
 
 
 def read_counts(data: Any, name: str) -> Counts:

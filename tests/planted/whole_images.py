@@ -29,7 +29,6 @@ FAULTS = [
         "    if len(together) == len(b[0]):",
         _OF_SIZES + "counts_add_up_in_any_order",
     ),
-    Fault(_COUNTED, 'side="left"', 'side="right"', _OF_SIZES + "quantiles_are_those_of_numpy"),
     Fault(_COUNTED, "or 0 in counts ", "", _OF_SIZES + "damaged_counts"),
     Fault(_COUNTED, "any(a >= b for", "any(a > b for", _OF_SIZES + "damaged_counts"),
     Fault(
