@@ -22,8 +22,10 @@ from benchmarks.timing import interleaved, ratio, seconds, summary
 from gpustats.limits.machine import usable_memory
 from gpustats.statistics import ALWAYS, STATISTICS, for_kind
 from gpustats.statistics.base import Kind
+from gpustats.statistics.binning import Binning
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.compiled import ready
+from gpustats.statistics.original import Whole
 from gpustats.statistics.totals import Totals
 
 __all__ = ["methods", "report", "run"]
@@ -72,11 +74,15 @@ def _kernels(pixels: Array) -> dict[str, Callable[[], Any]]:
     flat = pixels.reshape(-1)
     calls: dict[str, Callable[[], Any]] = {}
     for name, classes in STATISTICS.items():
-        if not any(statistic.problem(kind) is None for statistic in classes):
+        if not any(statistic.problem(kind) is None and not statistic.of_original for statistic in classes):
             continue
-        (statistic,) = for_kind((name,), kind)
-        columns = [np.empty((1, *column.shape), column.dtype) for column in statistic.columns().values()]
-        calls[f"gpustats, {name} alone"] = partial(ready(statistic.kernel()), flat, kind.channels, 0, 0, *columns)
+        (statistic,) = for_kind((name,), kind, Binning(0.0, 1.0, 256) if kind.is_float else None)
+        columns = {key: np.empty((1, *column.shape), column.dtype) for key, column in statistic.columns().items()}
+        if statistic.whole:
+            call = partial(statistic.measure, Whole(pixels, None, None), 0, columns)
+        else:
+            call = partial(ready(statistic.kernel()), flat, kind.channels, 0, 0, *columns.values())
+        calls[f"gpustats, {name} alone"] = call
     return calls
 
 

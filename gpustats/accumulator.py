@@ -16,9 +16,11 @@ from gpustats.result.stats import Stats
 from gpustats.run import order_of
 from gpustats.sources import SourceOptions, open_source
 from gpustats.sources.options import Layout
-from gpustats.statistics import check_names
+from gpustats.statistics import check_names, of_rows
 from gpustats.statistics.binning import check_binning
+from gpustats.statistics.duplicates import Contents
 from gpustats.statistics.missing import check_value_range
+from gpustats.statistics.rows import Rows
 from gpustats.statistics.totals import Totals
 
 __all__ = ["Accumulator"]
@@ -39,6 +41,8 @@ class Accumulator:
         The range of the histogram of float images, as in `gpustats.compute`.
     bins : int, optional
         How many bins it is divided into.
+    duplicates : bool
+        Find images with the same content, as in `gpustats.compute`.
     layout : {"auto", "HW", "HWC", "CHW", "NHW", "NHWC", "NCHW"}
         The axes of the arrays and tensors, as in `gpustats.compute`.
     color_order : str, optional
@@ -67,9 +71,10 @@ class Accumulator:
     def __init__(
         self,
         *,
-        statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+        statistics: Sequence[Literal["moments", "histogram", "covariance", "sharpness", "sizes"]] = (),
         histogram_range: tuple[float, float] | None = None,
         bins: int | None = None,
+        duplicates: bool = False,
         layout: Layout = "auto",
         color_order: str | None = None,
         value_range: float | None = None,
@@ -77,7 +82,7 @@ class Accumulator:
     ) -> None:
         from gpustats.engines.cpu import CpuEngine  # Pillow and simplejpeg, which take time to import
 
-        names = check_names(statistics)
+        names = check_names(statistics, color_order)
         ends, count = check_binning(histogram_range, bins, names)
         self._definition = Definition(
             color_order or RGB,
@@ -86,8 +91,10 @@ class Accumulator:
             bins=count,
             statistics=names,
         )
+        self._contents = Contents() if duplicates else None
+        rows = replace(self._definition, statistics=of_rows(self._definition.statistics, duplicates=duplicates))
         memory = memory_in_flight(None)
-        self._engine = CpuEngine(self._definition, workers=1, max_pixels=max_pixels, memory=memory, tell_after=math.inf)
+        self._engine = CpuEngine(rows, workers=1, max_pixels=max_pixels, memory=memory, tell_after=math.inf)
         self._decoder = self._engine.decoder(MemoryBudget(memory, workers=1))
         self._options = SourceOptions(layout=layout, color_order=color_order, max_bytes=self._engine.max_bytes)
         self._totals = Totals(self._definition.statistics)
@@ -117,16 +124,22 @@ class Accumulator:
             iter([images]) if isinstance(images, bytes) else images, self._options, key=str(self._updates)
         )
         totals, failures = Totals(self._definition.statistics), FailureLog()
+        measured: list[Rows] = []
         totals.merge(self._totals)
         never = threading.Event()
         with whole_images_only():
             for batch in source.batches():
                 outcome, _ = self._engine.measure(SharedBatch(batch), self._decoder, never)
                 totals.fold(outcome.rows)
+                if self._contents is not None:
+                    measured.append(outcome.rows)
                 for failure in outcome.failures:
                     failures.add(failure)
         order_of(totals.kind, self._options.color_order)
         self._totals = totals
+        if self._contents is not None:
+            for rows in measured:
+                self._contents.fold(rows)
         self._failures = self._failures.merged(failures)
         self._skipped = {name: self._skipped.get(name, 0) + n for name, n in source.skipped.items()} | {
             name: n for name, n in self._skipped.items() if name not in source.skipped
@@ -144,6 +157,7 @@ class Accumulator:
         """
         pooled = self.result() + other.result()
         self._totals, self._failures, self._skipped = pooled.totals, pooled.failures, dict(pooled.skipped)
+        self._contents = None if pooled.duplicates is None else pooled.duplicates.contents
         self._updates += other._updates
         return self
 
@@ -154,4 +168,11 @@ class Accumulator:
         order = order_of(totals.kind, self._options.color_order)
         definition = replace(self._definition, color_order=order, statistics=totals.statistics)
         run = {"source": "Accumulator", "gpustats": __version__, **self._engine.report()}
-        return Stats(totals, definition, self._failures.merged(FailureLog()), dict(self._skipped), (run,))
+        return Stats(
+            totals,
+            definition,
+            self._failures.merged(FailureLog()),
+            dict(self._skipped),
+            (run,),
+            duplicates=None if self._contents is None else self._contents.merged(Contents()).duplicates(),
+        )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
-from gpustats.definition import ALPHA, MODES, RGB, Definition
+from gpustats.definition import ALPHA, MODES, PAGES, RGB, Definition
 from gpustats.engines.device import open_engine
 from gpustats.engines.masks import Masks
 from gpustats.errors import OptionError
@@ -22,8 +22,9 @@ from gpustats.sources.files import key_of
 from gpustats.sources.grouping import Grouping
 from gpustats.sources.options import Layout
 from gpustats.sources.sampled import Drawing, Sampling
-from gpustats.statistics import check_names
+from gpustats.statistics import check_names, of_rows
 from gpustats.statistics.binning import check_binning
+from gpustats.statistics.duplicates import Contents, DuplicateHashes
 from gpustats.statistics.missing import check_nodata, check_value_range
 from gpustats.wording import named, option
 
@@ -35,11 +36,12 @@ def compute(
     *,
     device: str = "auto",
     workers: int | None = None,
-    statistics: Sequence[Literal["moments", "histogram", "covariance"]] = (),
+    statistics: Sequence[Literal["moments", "histogram", "covariance", "sharpness", "sizes"]] = (),
     histogram_range: tuple[float, float] | None = None,
     bins: int | None = None,
     mode: Literal["RGB", "L", "RGBA", "native"] = "RGB",
     value_range: float | None = None,
+    pages: Literal["first", "all"] = "first",
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
     failures: str | os.PathLike[str] | None = None,
@@ -55,6 +57,7 @@ def compute(
     group: str | None = None,
     per_image: str | os.PathLike[str] | bool | None = None,
     group_by: str | Callable[[str], object] | None = None,
+    duplicates: bool = False,
     root: str | os.PathLike[str] | None = None,
     suffixes: str | Sequence[str] | None = None,
     layout: Layout = "auto",
@@ -94,7 +97,8 @@ def compute(
         count).
     statistics : sequence of str
         What to compute in addition to the moments, from which mean, std and the like are derived: ``"histogram"``
-        (of float images it needs `histogram_range`) and ``"covariance"`` (images of 8- and 16-bit integers).
+        (of float images it needs `histogram_range`), ``"covariance"`` (integers of 8 and 16 bits), ``"sharpness"`` (the
+        same, grey or RGB), and ``"sizes"``, the distributions of width, height, bytes and the like, as ``stats.sizes``.
     histogram_range : (float, float), optional
         Lowest and highest value of the histogram of float images, which count in bins of equal width as
         `numpy.histogram` counts float64 values; those outside are counted on either side. Of 8- and 16-bit images every
@@ -114,6 +118,10 @@ def compute(
         bits are taken as they are. An image with a larger value fails as ``unsupported``, and so does one whose type
         cannot hold this value. Where it is given, the modes ``"RGB"`` and ``"L"`` measure images of more than 8 bits,
         too, at their depth. It changes the scale and no integer; results with different ones cannot be merged.
+    pages : {"first", "all"}
+        Which pages count of a file of several: a TIFF, an animation as GIF, WebP, APNG or AVIF. ``"all"`` measures each
+        as an image with a key of its own (``scan.tif/0``, ``scan.tif/1``); a damaged one is one failure. Overviews and
+        masks in a TIFF are no pages. Every file is then looked at before it is decoded.
     on_error : {"skip", "raise"}
         ``"skip"`` leaves an image that cannot be read out of the numbers and lists it in the result;
         ``"raise"`` stops at the first.
@@ -135,7 +143,7 @@ def compute(
         Decode in processes of their own, so that a decoder that crashes or is killed for its memory costs one image.
         It fails as ``corrupt``.
     checkpoint : path-like, optional
-        A file that keeps what was read, about 200 bytes an image, and for histograms of 16-bit and float images one to
+        A file that keeps what was read, about 250 bytes an image, and for histograms of 16-bit and float images one to
         three for each value that occurs. The same call continues after an interruption of any
         kind, and after a whole run reads only what is new or changed and leaves out what is gone. The result is the
         same as that of a run from the start.
@@ -162,13 +170,17 @@ def compute(
         label, class or the like; in WebDataset shards ``cls``.
     per_image : path-like or bool, optional
         Write a table with a row for every image to this file while the run goes on: Parquet (``.parquet``) or CSV
-        (``.csv``), with key, group, size, mean, std, min and max of each channel, and why an image failed. True gives
-        an Arrow table, ``stats.image_table``.
+        (``.csv``), with key, group, size, bytes, format, mean, std, min and max of each channel, and why an image
+        failed. True gives an Arrow table, ``stats.image_table``.
     group_by : str or callable, optional
         Compute the statistics of each group too, as ``stats.groups``: ``"folder"`` for the first-level subfolder,
         ``"label"`` for the group that the data names (see `group`), the name of a column (as `group`), or a function of
         the key that returns the group. Where the function raises, the image is a failure. Images without a group (None
         or an empty text) are in ``stats.groups[""]``.
+    duplicates : bool
+        Find images with the same content, as ``stats.duplicates``: files that are equal byte by byte, by a hash of
+        128 bits (XXH3); of arrays and tensors type, shape and values count. It takes some 30 bytes an image, and 24
+        more at the end.
     root : str or PathLike, optional
         The folder or URL that relative paths in a list, a manifest or a table refer to, by default the file's own
         folder; the paths in a Python list are by default relative to the working folder.
@@ -275,6 +287,12 @@ def compute(
     [1.0, 0.0, 0.2]
     """
     _check_options(workers, on_error, changed, exif, mode)
+    if pages not in PAGES:
+        raise OptionError(f"{named('pages')} should be 'first' or 'all', got {pages!r}")
+    if pages == "all" and (isolate or mask is not None):
+        which = option("isolate", True) if isolate else named("mask")
+        what = f"{option('pages', 'all')} is not for {which}"
+        raise OptionError(f"{what}: this process makes the pages, and they have no masks")
     limit = FailureLimit(max_failures)
     sampling = Sampling(sample, tolerance, seed)
     by_tag = isinstance(nodata, str) and nodata == "tag"
@@ -283,7 +301,7 @@ def compute(
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
     _check_masking(alpha, mode, masks is not None, bool(transform.resize), isolate, checkpoint is not None)
-    names = check_names(statistics)
+    names = check_names(statistics, color_order)
     ends, count = check_binning(histogram_range, bins, names)
     if transform.resize and mode == "RGBA":
         raise OptionError(f"{option('mode', mode)} measures alpha, and an image with alpha cannot be resized")
@@ -291,6 +309,7 @@ def compute(
         color_order=color_order or RGB,
         transform=str(transform),
         exif_transpose=exif == "turn",
+        pages=pages,
         mode=mode,
         value_range=check_value_range(value_range),
         nodata=() if by_tag else check_nodata(nodata),
@@ -303,9 +322,12 @@ def compute(
     )
     grouping = Grouping(group_by, group)
     table_path = None if per_image is False else per_image
+    # Rows hold more than the totals: what the table of images shows, also one of a later run with the same checkpoint.
+    kept = table_path is not None or checkpoint is not None
+    rows = replace(definition, statistics=of_rows(definition.statistics, kept=kept, duplicates=duplicates))
     engine = open_engine(
         device,
-        definition=definition,
+        definition=rows,
         workers=workers,
         max_pixels=max_pixels,
         memory=memory,
@@ -327,6 +349,10 @@ def compute(
         max_bytes=engine.max_bytes,
     )
     source = grouping.checked(lambda: open_source(data, options))
+    if pages == "all":
+        from gpustats.sources.pages import Paged
+
+        source = Paged(source, engine.max_bytes)
     if sampling.asked:
         source = Drawing(source, sampling)
     with ExitStack() as stack:
@@ -335,15 +361,13 @@ def compute(
             from gpustats.checkpoint.resume import Resumed
 
             settings = {"max_pixels": str(max_pixels), **_described(options)}
-            engine = stack.enter_context(
-                Resumed(engine, checkpoint, data, definition, settings, changed, sampling.asked)
-            )
+            engine = stack.enter_context(Resumed(engine, checkpoint, data, rows, settings, changed, sampling.asked))
         table = None
         if table_path is not None:
             from gpustats.result.image_table import ImageTable
 
             order = color_order or ("RGBA" if mode == "RGBA" else None)
-            table = stack.enter_context(ImageTable(table_path, definition.statistics, order))
+            table = stack.enter_context(ImageTable(table_path, rows.statistics, order))
             on_failure.append(table.add)
         stats = Run(
             source,
@@ -356,6 +380,7 @@ def compute(
             on_failure=on_failure,
             grouped=grouping.totals(definition.statistics),
             group_of=grouping.function,
+            contents=Contents() if DuplicateHashes.name in rows.statistics else None,
             sinks=[] if table is None else [table],
         ).stats()
         return stats if table is None else replace(stats, image_table=table.arrow())

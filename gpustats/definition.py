@@ -8,12 +8,12 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["ALPHA", "MODES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
+__all__ = ["ALPHA", "MODES", "PAGES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
 
 RGB = "RGB"
 """The colour order that decoders give."""
 
-_RARE = {"value_range", "nodata_tag", "alpha", "mask", "histogram_range", "bins"}
+_RARE = {"pages", "value_range", "nodata_tag", "alpha", "mask", "histogram_range", "bins"}
 """Fields that are not written where they have their default."""
 
 _LATER = {"mode", "nodata", *_RARE}
@@ -21,6 +21,9 @@ _LATER = {"mode", "nodata", *_RARE}
 
 MODES = ("RGB", "L", "RGBA", "native")
 """What encoded images are measured as."""
+
+PAGES = ("first", "all")
+"""Which pages of a file of several are images."""
 
 ALPHA = ("drop", "mask")
 """What is done with the alpha of encoded images."""
@@ -54,6 +57,8 @@ class Definition:
         Whether images were turned as their EXIF orientation says.
     frame : int
         The frame of an animation that counts.
+    pages : str
+        Which pages of a file count: ``"first"``, or ``"all"``, each as an image.
     mode : str
         What encoded images were measured as: ``"RGB"``, ``"L"`` and ``"RGBA"`` are Pillow's 8-bit conversions,
         ``"native"`` the channels and the depth that are stored.
@@ -80,6 +85,7 @@ class Definition:
     transform: str = "none"
     exif_transpose: bool = False
     frame: int = 0
+    pages: str = "first"
     mode: str = "RGB"
     value_range: float = field(default=0.0, compare=False)
     nodata: tuple[float, ...] = ()
@@ -118,6 +124,7 @@ class Definition:
             or data.get("mode", "RGB") not in MODES
             or not all(type(value) is float for name in ("nodata", "histogram_range") for value in data.get(name, ()))
             or not 0 <= data.get("value_range", 0.0) < math.inf
+            or data.get("pages", "first") not in PAGES
             or data.get("alpha", "drop") not in ALPHA
             or data.get("mask", "none") not in ("none", "folder", "function")
         ):

@@ -23,6 +23,7 @@ from gpustats.result.text import skipped
 from gpustats.sources import Source
 from gpustats.sources.reader import Reader
 from gpustats.statistics.base import Kind
+from gpustats.statistics.duplicates import Contents
 from gpustats.statistics.grouped import Grouped, regrouped
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
 from gpustats.wording import amount, option
@@ -171,6 +172,8 @@ class Run:
         Says the group of a key, in place of the source.
     order : str, optional
         The order of the channels of arrays, where the user gave one.
+    contents : Contents, optional
+        Takes the hashes, and finds the duplicates of the result.
     sinks : sequence of Sink
         Take the rows, in addition to the totals of the result.
     """
@@ -188,6 +191,7 @@ class Run:
         grouped: Grouped | None = None,
         group_of: Callable[[str], object] | None = None,
         order: str | None = None,
+        contents: Contents | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
         self._source = source
@@ -202,7 +206,8 @@ class Run:
         self._totals = Totals(definition.statistics)
         self._grouped = grouped
         self._group_of = group_of
-        self._buffer = RowBuffer(self._totals, *([] if grouped is None else [grouped]), *sinks)
+        self._contents = contents
+        self._buffer = RowBuffer(self._totals, *(sink for sink in (grouped, contents) if sink is not None), *sinks)
         self._started = time.monotonic()
 
     def stats(self) -> Stats:
@@ -318,4 +323,5 @@ class Run:
             complete=complete,
             grouped=self._grouped,
             estimate=self._estimate(),
+            duplicates=None if self._contents is None else self._contents.duplicates(),
         )

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["amount", "named", "option", "options_of", "spoken"]
+__all__ = ["amount", "bytes_of", "named", "option", "options_of", "spoken"]
 
 _MISSING = object()
 _names: dict[str, str] = {}
@@ -80,3 +80,15 @@ def amount(count: int, one: str, many: str = "") -> str:
     ('1 image', '1,200 images', '2 processes')
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def bytes_of(size: int) -> str:
+    """Return a number of bytes as people read it.
+
+    >>> bytes_of(999), bytes_of(1_250_000)
+    ('999 bytes', '1.2 MB')
+    """
+    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return amount(size, "byte")

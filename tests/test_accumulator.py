@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -86,8 +87,13 @@ def test_an_update_that_raises_adds_nothing() -> None:
         total.update(np.zeros((4, 5), np.uint8))
     with pytest.raises(gpustats.DataError):
         total.update(7)
-    with pytest.raises(gpustats.DataError):
-        total.update(iter([*images(100), object()]))
+
+    def stops() -> Iterator[np.ndarray]:
+        yield from images(100)
+        raise ValueError("the disk is gone")
+
+    with pytest.raises(gpustats.DataError, match="the disk is gone"):
+        total.update(stops())
     assert total.result() == before
 
 

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 import gpustats
+from gpustats.decode.extras import EXTRAS
 from gpustats.engines.device import gpu_problem
 from gpustats.limits.interrupts import interrupt_on_terminate
 from tests.command_line import Done, commands, invoke
@@ -89,7 +91,8 @@ def last_line(done: Done) -> str:
 
 @case("", "--version")
 def test_version() -> None:
-    names = ("simplejpeg", "imagecodecs", "numpy", "pillow")
+    extras = [name for module, name in EXTRAS.values() if find_spec(module) is not None]
+    names = ("simplejpeg", "imagecodecs", "numpy", "pillow", *extras)
     decoders = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     assert invoke("--version") == Done(0, f"gpustats {gpustats.__version__} ({decoders})\n", "")
     assert "Usage" in invoke().out + invoke().err, "without a command: help"
@@ -186,7 +189,7 @@ def test_the_doctor_shows_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["gpustats"].startswith(f"{gpustats.__version__}, Python ")
     assert found["GPU"] == "not used: no device 0"
     assert re.fullmatch(r"cpu \(\d+ threads?\)", found["device"])
-    assert re.fullmatch(r"simplejpeg \S+, imagecodecs \S+, numpy \S+, pillow \S+", found["decoders"])
+    assert re.fullmatch(r"simplejpeg \S+, imagecodecs \S+, numpy \S+, pillow \S+.*", found["decoders"])
     assert re.fullmatch(r"\d+ that this process may use", found["cores"])
     assert re.fullmatch(r"\d+\.\d GiB available", found["memory"])
     assert found["parquet"].startswith("pyarrow ")
@@ -238,9 +241,12 @@ def test_statistics_one_by_one_and_separated_by_commas(folder: Path) -> None:
     assert computed("--statistics", "covariance,histogram") == both
     assert computed("--statistics", "covariance", "--statistics", "histogram") == both
     assert invoke("compute", folder, "--statistics", "mode") == Done(
-        2, "", "gpustats: error: unknown statistic 'mode'; known are moments, histogram, covariance\n"
+        2,
+        "",
+        "gpustats: error: unknown statistic 'mode'; "
+        "known are moments, histogram, covariance, sharpness, sizes, duplicates\n",
     )
-    assert "histogram, covariance" in invoke("compute", "--help").out
+    assert "histogram, covariance, sharpness, sizes." in " ".join(invoke("compute", "--help").out.split())
 
 
 @case("compute", "--histogram-range", "--bins")
@@ -268,6 +274,15 @@ def test_mode(tmp_path: Path) -> None:
     assert (found["RGBA"]["channels"], found["native"]["channels"]) == (list("RGBA"), list("0123"))
     assert compute(tmp_path)["totals"] == found["RGB"]["totals"]
     assert invoke("compute", tmp_path, "--mode", "rgb").code == 2
+
+
+@case("compute", "--pages")
+def test_pages(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), (0, 0, shade)) for shade in (0, 255)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    assert [compute(tmp_path, "--pages", which)["images"] for which in ("first", "all")] == [1, 2]
+    done = invoke("compute", tmp_path, "--pages", "all", "--isolate")
+    assert (done.code, "--pages all is not for --isolate" in done.err) == (2, True)
 
 
 @case("compute", "--value-range")
@@ -409,9 +424,38 @@ def test_group_and_checkpoint_and_how_changes_are_told(tmp_path: Path) -> None:
 def test_per_image(folder: Path, tmp_path: Path) -> None:
     compute(folder, "--per-image", tmp_path / "t.csv", code=3)
     head, *rows = (tmp_path / "t.csv").read_text().splitlines()
-    assert head.startswith("key,group,height,width,n_R,")
+    assert head.startswith("key,group,height,width,bytes,format,mode,n_R,")
     assert sorted(row.split(",")[0] for row in rows) == ["102.png", "153.png", "51.png", "bad.jpg"]
     assert invoke("compute", folder, "--per-image", tmp_path / "no" / "t.csv").code == 1
+
+
+@case("outliers", "file", "-k")
+def test_outliers(folder: Path, tmp_path: Path) -> None:
+    flat(folder / ("long" * 30) / "x.png", 7)
+    invoke("compute", folder, "--per-image", tmp_path / "t.csv", "--statistics", "sharpness,covariance")
+    found = {k: invoke("outliers", tmp_path / "t.csv", "-k", k) for k in (1, 2)}
+    assert [done.code for done in found.values()] == [0, 0]
+    lines = found[1].out.splitlines()
+    assert all(len(line) <= 80 for done in found.values() for line in done.out.splitlines())
+    assert lines[lines.index("  brightest (average of the channels' means)") + 1].split() == ["0.6", "153.png"]
+    darkest = lines[lines.index("  darkest (average of the channels' means)") + 1]
+    assert len(darkest) == 80
+    assert darkest.endswith("longlong/x.png")
+    for name in ("blurriest", "most colorful", "fewest bytes", "widest"):
+        assert f"\n  {name} (" in found[1].out
+    assert len(found[2].out.splitlines()) > len(lines)
+    assert invoke("outliers", tmp_path / "t.csv", "-k", "0").code == 2
+    lost = invoke("outliers", tmp_path / "no.parquet")
+    assert (lost.code, lost.err.count("\n")) == (1, 1)
+
+
+@case("compute", "--duplicates")
+def test_duplicates(folder: Path) -> None:
+    (folder / "copy.png").write_bytes((folder / "51.png").read_bytes())
+    assert compute(folder, "--duplicates", code=3)["duplicates"]["listed"] == [
+        {"images": 2, "keys": ["51.png", "copy.png"]}
+    ]
+    assert "duplicates" not in compute(folder, code=3)
 
 
 @case("compute", "--group-by")

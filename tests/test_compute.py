@@ -82,7 +82,7 @@ def test_provenance(photos: Path) -> None:
     assert record["engine"] == "cpu"
     assert record["device"] == "cpu (2 threads)"
     assert record["images_by_decoder"] == {"simplejpeg": 45}
-    assert set(record["decoders"]) == {"simplejpeg", "imagecodecs", "numpy", "pillow"}
+    assert set(record["decoders"]) >= {"simplejpeg", "imagecodecs", "numpy", "pillow"}
     assert record["gpustats"] == gpustats.__version__
 
 

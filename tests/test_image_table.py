@@ -52,7 +52,7 @@ def read(path: Path) -> dict[str, list[Any]]:
             rows = [{n: None if v == "" else v for n, v in row.items()} for row in csv.DictReader(file)]
         for row in rows:
             for name, value in row.items():
-                if value is not None and name not in ("key", "group", "reason", "message"):
+                if value is not None and name not in ("key", "group", "format", "mode", "reason", "message"):
                     row[name] = float(value)  # type: ignore[assignment]
     else:
         rows = pq.read_table(path).to_pylist()
@@ -120,7 +120,7 @@ def test_an_arrow_table_in_memory(folder: Path, tmp_path: Path) -> None:
     assert isinstance(stats.image_table, pa.Table)
     rows = sorted(stats.image_table.to_pylist(), key=lambda row: row["key"])
     assert_sums_are_the_totals({name: [row[name] for row in rows] for name in rows[0]}, stats)
-    for name in ("key", "group", "reason", "message"):
+    for name in ("key", "group", "format", "mode", "reason", "message"):
         assert stats.image_table.schema.field(name).type == pa.string()
     assert stats.image_table.schema.field("n_R").type == stats.image_table.schema.field("width").type == pa.int64()
     assert stats.scaled(255).image_table is stats.image_table
@@ -276,8 +276,13 @@ def test_other_tools_read_it(folder: Path, tmp_path: Path, module: str) -> None:
     for name in ("t.parquet", "t.csv"):
         path = str(tmp_path / name)
         if module == "duckdb":
-            query = f"select sum(mean_R * n_R) / sum(n_R), count(*) from '{path}'"
-            [(mean, rows)] = tool.sql(query).fetchall()
+            sums = "sum(n_R), sum(height * width), sum(bytes)"
+            query = f"select sum(mean_R * n_R) / sum(n_R), count(*), {sums} from '{path}'"
+            [(mean, rows, *found)] = tool.sql(query).fetchall()
+            files = sum(file.stat().st_size for file in folder.rglob("*.png"))
+            assert found == [stats.totals["moments"]["n"][0], stats.n_pixels, files]
+            [(formats,)] = tool.sql(f"select list(distinct format) from '{path}' where reason is null").fetchall()
+            assert formats == ["PNG"]
         else:
             frame = tool.read_csv(path) if name.endswith("csv") else tool.read_parquet(path)
             mean, rows = (frame["mean_R"] * frame["n_R"]).sum() / frame["n_R"].sum(), len(frame)

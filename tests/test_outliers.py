@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import gpustats
 from gpustats import DataError, OptionError
@@ -95,6 +96,15 @@ def test_files_and_pieces_give_the_same(
         stats.outliers()
 
 
+def test_other_files_of_the_same_pixels_are_alike(tmp_path: Path) -> None:
+    for level in range(3):
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 9, (40, 30, 3), dtype=np.uint8))
+        image.save(tmp_path / f"{level}.png", compress_level=4 * level)
+    found = gpustats.compute(tmp_path, device="cpu", progress=False, per_image=True).outliers(1)
+    assert [sorted(keys) for keys in found.alike] == [["0.png", "1.png", "2.png"]]
+    assert found["most_bytes"][0] == ("0.png", (tmp_path / "0.png").stat().st_size)
+
+
 def test_images_that_are_alike() -> None:
     data = images()
     found = compute([*data, data[3], data[5], data[3]]).outliers(5)
@@ -120,7 +130,7 @@ def test_what_is_printed() -> None:
     text = repr(compute([*images(), images()[0]]).outliers(2))
     assert text.startswith("gpustats.Outliers of 30 images\n\n  brightest (average of the channels' means)\n")
     assert re.search(r"\n  most contrast \(average of the channels' stds\)\n +0\.\d+  23\n", text)
-    assert re.search(r"\n  alike \(.*\)\n    (0 = 29|29 = 0)$", text)
+    assert re.search(r"\n  alike \(.*\)\n      (0\n    = 29|29\n    = 0)$", text)
     assert repr(Outliers({"darkest": [Odd("a\x1b[2J.jpg", 0.5)]}, 1, [])).endswith("a\\x1b[2J.jpg")
 
 

@@ -196,7 +196,7 @@ def test_what_is_recorded_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "a\x1b.png").write_bytes(encoded(photo(), "PNG"))
     stats = compute(tmp_path / "a\x1b.png", workers=1)
     (run,) = stats.runs
-    assert run.pop("decoders").keys() == {"simplejpeg", "imagecodecs", "numpy", "pillow"}
+    assert run.pop("decoders").keys() >= {"simplejpeg", "imagecodecs", "numpy", "pillow"}
     assert run == {
         "source": printable(str(tmp_path / "a\x1b.png")),
         "gpustats": gpustats.__version__,

@@ -63,6 +63,8 @@ def test_values_above_it_fail() -> None:
         compute(np.full((1, 4, 4, 1), 1.5, np.float32), value_range=1)
     with pytest.raises(gpustats.AllImagesFailed, match="value_range=4,095 is for other images: these are of type"):
         compute(DEEP.astype(np.uint8), value_range=4095)
+    with pytest.warns(gpustats.ImagesFailedWarning, match="1: unsupported: it has the value 101, and value_range=100"):
+        compute(np.array([100, 101, 99], np.uint8).reshape(3, 1, 1, 1), value_range=100)
     assert compute(DEEP.astype(np.uint8), value_range=256).value_range == 256
 
 
@@ -98,7 +100,8 @@ def test_groups_checkpoints_and_processes_keep_it(tmp_path: Path) -> None:
         {"checkpoint": tmp_path / "c"},
         {"mode": "native"},
     ):
-        assert compute(tmp_path, **usual, **options).totals == stats.totals
+        again = compute(tmp_path, **usual, **options)
+        assert (again.totals, again.value_range) == (stats.totals, 4095)
     with pytest.raises(gpustats.DataError, match="checkpoint"):
         compute(tmp_path, checkpoint=tmp_path / "c", **{**usual, "value_range": 65535})
 
@@ -113,6 +116,14 @@ def test_what_the_file_says(tmp_path: Path) -> None:
     with pytest.raises(gpustats.DataError, match=message):
         compute(tmp_path, mode="native")
     assert compute(tmp_path, mode="native", value_range=4095).n_images == 3, "the user rules"
+    assert compute(tmp_path / "a.pgm", mode="native", value_range=8000).value_range == 8000
+    few = tmp_path / "few"
+    few.mkdir()
+    small = (GREY >> 8).astype(np.uint8)
+    (few / "a.png").write_bytes(imagecodecs.png_encode(small))
+    (few / "b.jp2").write_bytes(imagecodecs.jpeg2k_encode(small, level=0, reversible=True, bitspersample=4))
+    with pytest.raises(gpustats.DataError, match=r"b.jp2 has 1 channel of 8 bits, where 1.0 is 15"):
+        compute(few, mode="native")
 
 
 def test_as_grey(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def write_arrays(here: Path) -> None:
     np.save(here / "rgb.npy", np.zeros((2, 8, 9, 3), np.uint8))
     np.save(here / "grey.npy", np.zeros((2, 8, 9, 1), np.uint8))
     np.save(here / "floats.npy", np.zeros((2, 8, 9, 3), np.float32))
-    np.save(here / "integers.npy", np.zeros((5, 8, 9, 3), np.int32))
+    np.save(here / "integers.npy", np.full((5, 8, 9, 3), 1 << 40))
     np.save(here / "masks.npy", np.zeros((5, 8, 9, 3), bool))
     np.save(here / "nan.npy", np.full((2, 8, 9, 3), np.nan))
     np.save(here / "unclear.npy", np.zeros((5, 8, 9), np.uint8))
@@ -94,7 +94,7 @@ WRONG: list[tuple[str, int, list[str]]] = [
     ("compute no_paths.csv", 1, ["no_paths.csv", "no column with paths among a, b", "--column"]),
     ("compute rgb.npy grey.npy", 1, ["the images differ", "3 channels", "1 channel of", "compute them separately"]),
     ("compute rgb.npy floats.npy", 1, ["the images differ", "3 channels of 8 bits", "3 channels of floats"]),
-    ("compute integers.npy", 1, ["none of 5 images could be read", "pixels of type int32", "convert them to uint8"]),
+    ("compute integers.npy", 1, ["none of 5 images could be read", "pixels of type int64", "they fit into int32"]),
     ("compute masks.npy", 1, ["none of 5 images could be read", "pixels of type bool"]),
     (
         "compute nan.npy",
@@ -151,7 +151,7 @@ WRONG: list[tuple[str, int, list[str]]] = [
     ("compute photos --layout NHCW", 2, ["--layout should be one of auto, HW, HWC", "got 'NHCW'"]),
     ("compute photos --memory lots", 2, ["--memory should be at least 64 MiB", "got 'lots'"]),
     ("compute photos --memory 1MB", 2, ["--memory should be at least 64 MiB", "got '1MB'"]),
-    ("compute photos --statistics mode", 2, ["unknown statistic 'mode'; known are moments, histogram, covariance"]),
+    ("compute photos --statistics mode", 2, ["unknown statistic 'mode'; known are moments, histogram, covariance, "]),
     ("compute photos --storage-option foo", 2, ["--storage-option should be NAME=VALUE, got 'foo'"]),
     ("compute photos --max-failures abc", 2, ["--max-failures should be a count (100) or a share", "got 'abc'"]),
     ("compute photos --max-failures 200%", 2, ["--max-failures should be a count", "got 200%"]),

@@ -147,6 +147,7 @@ class _TimedReducer:
 class _TimedPending:
     def __init__(self, pending: Any, timed: _Timed) -> None:
         self.result = timed.of("result", pending.result)
+        self.folded = pending.folded
 
 
 def waits(context: Context) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def stand_in(machine: Machine) -> AbstractContextManager[None]:
     build = dali.build_pipeline
     return replaced_gpu(
         lambda source, tuning, *rest: build(source, tuning, "cpu", None),
-        lambda device_id, statistics: HostReducer(statistics),
+        lambda device_id, statistics, per_image: HostReducer(statistics),
         _STAND_IN,
     )
 

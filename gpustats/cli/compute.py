@@ -10,7 +10,7 @@ import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import FORMATS, Form, Shown, report
 from gpustats.decode.transform import INTERPOLATIONS, RECIPES
-from gpustats.definition import ALPHA, MODES
+from gpustats.definition import ALPHA, MODES, PAGES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -23,7 +23,7 @@ __all__ = ["compute"]
     metavar="NAME",
     multiple=True,
     callback=options.names,
-    help=f"Compute these too: {', '.join(name for name in STATISTICS if name != ALWAYS)}. "
+    help=f"Compute these too: {', '.join(name for name in STATISTICS if name not in (ALWAYS, 'duplicates'))}. "
     "Several are separated by commas.",
 )
 @click.option(
@@ -54,6 +54,9 @@ __all__ = ["compute"]
     help="Measure encoded images as 8-bit RGB, as 8-bit grey (L), as RGB and alpha, or as they are stored.",
 )
 @click.option(
+    "--pages", type=click.Choice(PAGES), default="first", help="Measure the first page or frame of a file, or all."
+)
+@click.option(
     "--value-range",
     metavar="N",
     type=float,
@@ -73,6 +76,9 @@ __all__ = ["compute"]
 @options.of_sources
 @click.option(
     "--per-image", metavar="FILE", help="Write a row for every image to FILE, which ends in .parquet or .csv."
+)
+@click.option(
+    "--duplicates", is_flag=True, help="Find images with the same content: files that are equal byte by byte."
 )
 @click.option(
     "--resize",

@@ -21,6 +21,8 @@ _OPTIONAL = (
     ("tfrecord", "google-crc32c"),
     ("hdf5", "h5py"),
     ("zarr", "zarr"),
+    ("heif", "pillow-heif"),
+    ("dicom", "pydicom"),
     ("remote", "fsspec"),
 )
 _WIDTH = 10

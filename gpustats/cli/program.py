@@ -19,6 +19,7 @@ from gpustats.cli.doctor import doctor
 from gpustats.cli.export import export
 from gpustats.cli.inspect import inspect
 from gpustats.cli.merge import merge
+from gpustats.cli.outliers import outliers
 from gpustats.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, fail, lose_output, say
 from gpustats.cli.show import show
 from gpustats.cli.verify import verify
@@ -40,7 +41,7 @@ def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -
 
 @click.group(
     epilog="Example: gpustats compute photos/",
-    commands=[compute, inspect, show, compare, merge, export, verify, demo, doctor],
+    commands=[compute, inspect, show, outliers, compare, merge, export, verify, demo, doctor],
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.option(

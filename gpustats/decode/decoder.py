@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import imagecodecs
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import ImageFile
 
 from gpustats.decode.depth import gdal_nodata
+from gpustats.decode.extras import EXTRAS, needs
 from gpustats.decode.formats import EIGHT_BIT_MODES, Format, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_precision, jpeg_scans, may_hide_scans
 from gpustats.decode.libtiff import silent_libtiff
@@ -64,11 +66,14 @@ _MASK_BYTES = 16  # a pixel, for the masks of its channels
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the decoders and their versions."""
+    from importlib.metadata import version  # not at the start: it takes 20 ms
+
     return {
         SIMPLEJPEG: simplejpeg.__version__,
         IMAGECODECS: imagecodecs.__version__,
         NUMPY: np.__version__,
         PILLOW: PIL.__version__,
+        **{name: version(name) for module, name in EXTRAS.values() if find_spec(module) is not None},
     }
 
 
@@ -81,8 +86,8 @@ _warnings = ExitStack()
 @contextmanager
 def whole_images_only() -> Iterator[None]:
     """Keep Pillow strict while a run lasts, also where the program has set ``ImageFile.LOAD_TRUNCATED_IMAGES``, and
-    keep its warnings (about damaged metadata and the like) from deciding, where the program makes errors of them. Nor
-    does libtiff write to the terminal.
+    keep warnings of decoders (about damaged metadata and the like) from deciding, where the program makes errors of
+    them. Nor does libtiff write to the terminal.
 
     Both hold for the whole process; they are put back when the last run ends.
     """
@@ -92,7 +97,7 @@ def whole_images_only() -> Iterator[None]:
             _truncated_before = ImageFile.LOAD_TRUNCATED_IMAGES
             ImageFile.LOAD_TRUNCATED_IMAGES = False
             _warnings.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", module=r"PIL\b")
+            warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif|pydicom)\b")
             _warnings.enter_context(silent_libtiff())
         _truncated_depth += 1
     try:
@@ -254,7 +259,7 @@ class Decoder:
             self._reserved = self._memory.reserve(size)
 
     def _decode_by_format(self, data: bytes) -> tuple[NDArray[np.uint8], str]:
-        kind = sniff(data)
+        kind = sniff(data, weak=True)
         if kind is None:
             raise ImageError(
                 "not_an_image", "the file is empty" if not data else "the first bytes are those of no image format"
@@ -275,16 +280,24 @@ class Decoder:
             raise verdict(kind, error, data) from None
 
     def _decode_kind(self, kind: Format, data: bytes) -> tuple[NDArray[Any], str]:
-        needs_alpha = self._alpha_masks or (self._mode == "RGBA" and b"tRNS" in data)  # imagecodecs does not get it
+        if kind.extra:
+            needs(kind.extra, kind.name)
+        # imagecodecs does not get the chunk of a transparent colour
+        needs_alpha = self._alpha_masks or (self._mode == "RGBA" and kind.name == "PNG" and b"tRNS" in data)
         if kind.plain is not None and not needs_alpha and (plain := kind.plain(data)) is not None:
             self._admit_pixels(kind, data, plain.height, plain.width)
             pixels = _decode_with_imagecodecs(kind, plain)
             if pixels is not None:
                 return in_mode(pixels, self._mode), IMAGECODECS
+        if kind.deep is not None and not kind.pillow:
+            return self._decode_deep(kind, data)
         if kind.misfit is not None and (misfit := kind.misfit(data)):
             if self._deep and kind.deep is not None:
-                return self._decode_deep(kind, data), NUMPY if kind.name == "PNM" else IMAGECODECS
+                return self._decode_deep(kind, data)
             raise ImageError("unsupported", f"{kind.name} with {misfit}{_advice(kind, data, self._mode)}")
+        if not kind.pillow:
+            problem = option("alpha", "mask") if self._alpha_masks else "imagecodecs cannot decode it"
+            raise ImageError("unsupported" if self._alpha_masks else "corrupt", f"{kind.name}: {problem}")
         return self._decode_with_pillow(kind, data), PILLOW
 
     def _decode_with_pillow(self, kind: Format, data: bytes) -> NDArray[np.uint8]:
@@ -310,9 +323,11 @@ class Decoder:
             pixels = image_pixels(image, self._mode, kind.name)
             return pixels if visible is None else masked(pixels, visible)
 
-    def _decode_deep(self, kind: Format, data: bytes) -> NDArray[Any]:
+    def _decode_deep(self, kind: Format, data: bytes) -> tuple[NDArray[Any], str]:
         assert kind.deep is not None
         deep = kind.deep(data)
+        if not self._deep and not (deep.is_plain and self._mode != "RGBA"):
+            raise ImageError("unsupported", f"{kind.name} of {deep.dtype}{_advice(kind, data, self._mode)}")
         check_size(deep.height, deep.width, self.max_pixels)
         if deep.largest_piece > max(self.max_pixels, 1):
             raise too_large_tiles(f"of {deep.largest_piece:,} pixels", self.max_pixels)
@@ -323,8 +338,9 @@ class Decoder:
         self.value_range = deep.value_range
         pixels = deep.in_mode(stored, self._mode)
         if self._alpha_masks and deep.colours and deep.channels > deep.colours:
-            return masked(pixels, stored[:, :, -1] > 0)
-        return pixels
+            pixels = masked(pixels, stored[:, :, -1] > 0)
+        decoder = EXTRAS[kind.extra][1] if kind.extra else NUMPY if kind.name == "PNM" else IMAGECODECS
+        return pixels, f"{decoder}, {deep.note}" if deep.note else decoder
 
     def _later(self, height: int, width: int) -> int:
         """Return the bytes that an image takes after it was decoded."""

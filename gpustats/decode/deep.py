@@ -22,7 +22,7 @@ from gpustats.decode.plain import plain_png
 from gpustats.failures import ImageError
 from gpustats.wording import option
 
-__all__ = ["Deep", "deep_jpeg2000", "deep_png", "deep_pnm", "deep_tiff"]
+__all__ = ["Deep", "deep_jpeg2000", "deep_png", "deep_pnm", "deep_tiff", "integers"]
 
 
 class Deep(NamedTuple):
@@ -42,6 +42,8 @@ class Deep(NamedTuple):
         How many channels are colours (1 or 3), where the others are alpha; 0 for bands that are neither.
     value_range : int
         The largest value of the depth that the file says to have; 0 where it is that of the type, or signed.
+    note : str
+        What a reader of the result must know of how the values are meant; it counts with the decoder.
     bytes_a_sample : int
         That decoding takes at its peak, 0 for the usual.
     """
@@ -55,11 +57,17 @@ class Deep(NamedTuple):
     colours: int = 0
     value_range: int = 0
     bytes_a_sample: int = 0
+    note: str = ""
 
     def peak(self) -> int:
         """Return the bytes that decoding takes at its peak."""
         each = self.bytes_a_sample or (12 if self.dtype.itemsize == 2 else 3 * self.dtype.itemsize)
         return self.height * self.width * self.channels * each
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the pixels are 8-bit colours, with 1.0 at 255."""
+        return self.dtype == np.uint8 and self.colours > 0 and self.value_range in (0, 255)
 
     def pixels(self) -> NDArray[Any]:
         """Return the pixels, of shape (H, W, C)."""
@@ -146,7 +154,7 @@ def _png_stream(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _integers(bits: int, signed: bool = False) -> np.dtype[Any]:
+def integers(bits: int, signed: bool = False) -> np.dtype[Any]:
     """Return the smallest type of integers with so many bits."""
     return np.dtype(f"{'i' if signed else 'u'}{next(size for size in (1, 2, 4, 8) if bits <= 8 * size)}")
 
@@ -190,7 +198,7 @@ def deep_jpeg2000(data: bytes) -> Deep:
     (depth,) = depths
     if abs(depth) > _MOST_BITS:
         raise ImageError("unsupported", f"JPEG 2000 of {abs(depth)} bits a sample; up to {_MOST_BITS} can be measured")
-    dtype = _integers(abs(depth), depth < 0)
+    dtype = integers(abs(depth), depth < 0)
     return Deep(
         height,
         width,
@@ -211,8 +219,8 @@ def _decode_jpeg2000(data: bytes) -> NDArray[Any]:
 
 
 _SAMPLES = {
-    **{(1, bits): _integers(bits) for bits in (*range(1, 33), 64)},
-    **{(2, bits): _integers(bits, True) for bits in (8, 16, 32, 64)},
+    **{(1, bits): integers(bits) for bits in (*range(1, 33), 64)},
+    **{(2, bits): integers(bits, True) for bits in (8, 16, 32, 64)},
     **{(3, bits): np.dtype(f"f{bits // 8}") for bits in (16, 32, 64)},
 }
 """NumPy's types by TIFF's sample format and bits."""

@@ -24,6 +24,7 @@ __all__ = [
     "jpeg_misfit",
     "png_misfit",
     "pnm_misfit",
+    "tiff_directories",
     "tiff_misfit",
     "tiff_pieces",
     "tiff_tags",
@@ -32,6 +33,9 @@ __all__ = [
 BIG_ENDIAN_BIGTIFF = b"MM\0+"
 """How a file begins whose tags Pillow misreads."""
 
+_SUBFILE, _SHORT = 254, 3
+_NO_PAGE = 1 | 4
+"""A smaller copy of another image, or a mask of one."""
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 277, 338, 339
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
@@ -182,6 +186,46 @@ def tiff_pieces(data: bytes) -> tuple[int, list[tuple[int, int]]]:
         for start, length in zip(_numbers(tags.get(starts, ())), _numbers(tags.get(lengths, ())), strict=False)
     ]
     return tags.get(_COMPRESSION, 1), pieces
+
+
+def tiff_directories(data: bytes, most: int) -> tuple[list[int], int, str | None]:
+    """Return where the directories of the pages of a TIFF start, how many others there are, and why it ends early.
+
+    A directory that is a smaller copy or a mask of another (NewSubfileType, TIFF 6.0, page 36) is no page.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    big = data[2:4] in (b"+\0", b"\0+")
+    count_form, entry_size, offset_form = ("Q", 20, "Q") if big else ("H", 12, "I")
+    pages: list[int] = []
+    others = 0
+    seen: set[int] = set()
+    try:
+        (start,) = struct.unpack_from(order + offset_form, data, 8 if big else 4)
+        while start:
+            if start in seen:
+                return pages, others, "its directories go round in a circle"
+            if len(seen) == most:
+                return pages, others, f"it has more than {most:,} directories"
+            seen.add(start)
+            (count,) = struct.unpack_from(order + count_form, data, start)
+            first = start + struct.calcsize(count_form)
+            (following,) = struct.unpack_from(order + offset_form, data, first + count * entry_size)
+            subtype = 0
+            for place in range(first, first + count * entry_size, entry_size):
+                tag, kind = struct.unpack_from(order + "HH", data, place)
+                if tag == _SUBFILE:
+                    form = order + ("H" if kind == _SHORT else "I")
+                    (subtype,) = struct.unpack_from(form, data, place + entry_size // 2 + 2)
+                if tag >= _SUBFILE:
+                    break
+            if subtype & _NO_PAGE:
+                others += 1
+            else:
+                pages.append(start)
+            start = following
+    except struct.error:
+        return pages, others, "the file ends before its last directory"
+    return pages, others, None
 
 
 def gdal_nodata(data: bytes) -> float | None:

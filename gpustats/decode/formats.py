@@ -15,7 +15,9 @@ from gpustats.decode.depth import (
     pnm_misfit,
     tiff_misfit,
 )
+from gpustats.decode.extras import deep_dicom, deep_heic, dicom_size, heic_misfit
 from gpustats.decode.headers import jpeg_peak_bytes, png_damage, webp_size
+from gpustats.decode.jpegxl import jpegxl_misfit, jpegxl_size, plain_jpegxl
 from gpustats.decode.plain import Plain, plain_png, plain_webp
 from gpustats.decode.plain_tiff import plain_tiff
 
@@ -41,7 +43,7 @@ class Format:
     signature : bytes
         A regular expression for the first bytes of a file.
     pillow : str
-        Module and class of its decoder in Pillow.
+        Module and class of its decoder in Pillow, or with Pillow's interface; empty where it has none.
     peak_bytes : int
         Bytes a pixel that Pillow's decoder takes at its peak, the array of 3 that comes out of it included; measured as
         peak RSS on images of 36 megapixels, for the worst mode and subsampling (tests/robust/test_limits.py).
@@ -49,6 +51,10 @@ class Format:
         The same where it depends on the file: from the file and its number of pixels.
     size : callable, optional
         Height and width from the file, where Pillow allocates memory for the pixels before it gives the size.
+    extra : str
+        The extra whose package reads it, see `gpustats.decode.extras`.
+    weak : bool
+        Whether the signature says so little that it counts only where a file is known to be an image.
     misfit : callable, optional
         What the file holds that does not fit into 8-bit grey or RGB, None where nothing; see `gpustats.decode.depth`.
     deep : callable, optional
@@ -66,11 +72,13 @@ class Format:
     name: str
     endings: tuple[str, ...]
     signature: bytes
-    pillow: str
+    pillow: str = ""
     peak_bytes: int = 7  # 4 inside Pillow, 3 in the array
     peak_bytes_of: Callable[[bytes, int], int] | None = None
     size: Callable[[bytes], tuple[int, int]] | None = None
     misfit: Callable[[bytes], str | None] | None = None
+    extra: str = ""
+    weak: bool = False
     deep: Callable[[bytes], Deep] | None = None
     damage: Callable[[bytes], str | None] | None = None
     plain: Callable[[bytes], Plain | None] | None = None
@@ -93,7 +101,7 @@ FORMATS = {
             "JPEG",
             (".jpg", ".jpeg", ".jpe", ".jfif"),
             rb"\xff\xd8\xff",
-            "JpegImagePlugin.JpegImageFile",
+            "PIL.JpegImagePlugin.JpegImageFile",
             peak_bytes_of=jpeg_peak_bytes,
             misfit=jpeg_misfit,
             is_cut_off=lambda data: b"\xff\xd9" not in data[-4096:],
@@ -102,7 +110,7 @@ FORMATS = {
             "PNG",
             (".png",),
             rb"\x89PNG\r\n\x1a\n",
-            "PngImagePlugin.PngImageFile",
+            "PIL.PngImagePlugin.PngImageFile",
             misfit=png_misfit,
             deep=deep_png,
             damage=png_damage,
@@ -114,7 +122,7 @@ FORMATS = {
             "WebP",
             (".webp",),
             rb"RIFF....WEBP",
-            "WebPImagePlugin.WebPImageFile",
+            "PIL.WebPImagePlugin.WebPImageFile",
             peak_bytes=20,
             size=webp_size,
             plain=lambda data: plain_webp(data, webp_size(data)),
@@ -125,21 +133,29 @@ FORMATS = {
             "BMP",
             (".bmp", ".dib"),
             rb"BM",
-            "BmpImagePlugin.BmpImageFile",
+            "PIL.BmpImagePlugin.BmpImageFile",
             is_cut_off=lambda data: len(data) < _number(data, 2),
         ),
         Format(
             "GIF",
             (".gif",),
             rb"GIF8[79]a",
-            "GifImagePlugin.GifImageFile",
+            "PIL.GifImagePlugin.GifImageFile",
             is_cut_off=lambda data: not data.rstrip(b"\0").endswith(b"\x3b"),
+        ),
+        Format(
+            "DICOM",
+            (".dcm", ".dicom"),
+            rb".{128}DICM",  # before TIFF: the first 128 bytes are free, and may be the header of one
+            extra="dicom",
+            size=dicom_size,
+            deep=deep_dicom,
         ),
         Format(
             "TIFF",
             (".tif", ".tiff"),
             rb"II[*+]\0|MM\0[*+]",
-            "TiffImagePlugin.TiffImageFile",
+            "PIL.TiffImagePlugin.TiffImageFile",
             peak_bytes=8,
             misfit=tiff_misfit,
             deep=deep_tiff,
@@ -152,7 +168,7 @@ FORMATS = {
             "PNM",
             (".pbm", ".pgm", ".ppm", ".pnm"),
             rb"P[1-6]\s",
-            "PpmImagePlugin.PpmImageFile",
+            "PIL.PpmImagePlugin.PpmImageFile",
             misfit=pnm_misfit,
             deep=deep_pnm,
         ),
@@ -160,7 +176,7 @@ FORMATS = {
             "AVIF",
             (".avif",),
             rb"....ftypavi[fs]",
-            "AvifImagePlugin.AvifImageFile",
+            "PIL.AvifImagePlugin.AvifImageFile",
             peak_bytes=16,
             misfit=avif_misfit,
         ),
@@ -168,10 +184,38 @@ FORMATS = {
             "JPEG 2000",
             (".jp2",),
             rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-            "Jpeg2KImagePlugin.Jpeg2KImageFile",
+            "PIL.Jpeg2KImagePlugin.Jpeg2KImageFile",
             peak_bytes=28,
             misfit=jpeg2000_misfit,
             deep=deep_jpeg2000,
+        ),
+        Format(
+            "HEIC",
+            (".heic", ".heif", ".hif"),
+            rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)",
+            "pillow_heif.as_plugin.HeifImageFile",
+            peak_bytes=20,
+            extra="heif",
+            misfit=heic_misfit,
+            deep=deep_heic,
+        ),
+        Format(
+            "JPEG XL",
+            (".jxl",),
+            rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+            peak_bytes=48,
+            size=jpegxl_size,
+            misfit=jpegxl_misfit,
+            plain=plain_jpegxl,
+        ),
+        Format("QOI", (".qoi",), rb"qoif", "PIL.QoiImagePlugin.QoiImageFile"),
+        Format(
+            "TGA",
+            (".tga",),
+            # Whether there is a palette, the type, the bits of a pixel, and its direction (Truevision TGA 2.0, table 1)
+            rb".(?:\x01[\x01\x09]|\0[\x02\x03\x0a\x0b]).{13}[\x08\x0f\x10\x18\x20][\0-\x3f]",
+            "PIL.TgaImagePlugin.TgaImageFile",
+            weak=True,
         ),
     )
 }
@@ -183,14 +227,21 @@ IMAGE_SUFFIXES = frozenset(ending for entry in FORMATS.values() for ending in en
 _SIGNATURES = tuple((re.compile(entry.signature, re.DOTALL), entry) for entry in FORMATS.values())
 
 
-def sniff(data: bytes) -> Format | None:
-    """Detect the format of a file from its first 16 bytes, None where they are of no format in the table.
+def sniff(data: bytes, weak: bool = False) -> Format | None:
+    """Detect the format of a file from its first 132 bytes, None where they are of no format in the table.
+
+    Parameters
+    ----------
+    data : bytes
+        A file, or how it begins.
+    weak : bool
+        Whether it is known to be an image, so that signatures count that little is needed for.
 
     >>> sniff(b"GIF89a").name
     'GIF'
     """
     for signature, entry in _SIGNATURES:
-        if signature.match(data):
+        if (weak or not entry.weak) and signature.match(data):
             return entry
     return None
 

@@ -1,13 +1,18 @@
-"""What an image is by its header alone: format and size, without its pixels."""
+"""What an image is by its header alone: format, size and stored channels, without its pixels."""
 
 from __future__ import annotations
 
 from gpustats.decode.decoder import jpeg_header
-from gpustats.decode.formats import sniff
+from gpustats.decode.extras import needs
+from gpustats.decode.formats import Format, sniff
 from gpustats.decode.pillow import open_image, verdict
 from gpustats.failures import ImageError
 
-__all__ = ["peek"]
+__all__ = ["peek", "stored_as"]
+
+_JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}
+_PNG_MODES = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}  # by colour type
+_PNG_HEADER = 26  # bytes until depth and colour type were read
 
 
 def peek(data: bytes) -> tuple[str, int, int]:
@@ -21,11 +26,13 @@ def peek(data: bytes) -> tuple[str, int, int]:
     header = jpeg_header(data)
     if header is not None:
         return "JPEG", header[0], header[1]
-    kind = sniff(data)
+    kind = sniff(data, weak=True)
     if kind is None:
         what = "the file is empty" if not data else "the first bytes are those of no image format"
         raise ImageError("not_an_image", what)
     try:
+        if kind.extra:
+            needs(kind.extra, kind.name)
         if kind.size is not None:
             return kind.name, *kind.size(data)
         with open_image(kind, data) as image:
@@ -34,3 +41,28 @@ def peek(data: bytes) -> tuple[str, int, int]:
         raise
     except Exception as error:  # noqa: BLE001 - hostile headers make Pillow raise nearly anything; one image, named
         raise verdict(kind, error, data) from None
+
+
+def stored_as(data: bytes) -> tuple[str, str]:
+    """Return the format of an encoded image, and the channels that it stores as Pillow calls them; "" for unknown ones.
+
+    >>> stored_as(b"P5 2 1 255\n\x00\x01" + bytes(20))
+    ('PNM', 'L')
+    """
+    header = jpeg_header(data)
+    if header is not None:
+        return "JPEG", _JPEG_MODES.get(header[2], "")
+    kind = sniff(data)
+    return ("", "") if kind is None else (kind.name, _mode(kind, data))
+
+
+def _mode(kind: Format, data: bytes) -> str:
+    if kind.name == "PNG" and len(data) >= _PNG_HEADER:
+        depth, color = data[24], data[25]
+        mode = "1" if (depth, color) == (1, 0) else _PNG_MODES.get(color, "")
+        return f"{mode};16" if depth == 16 else mode
+    try:
+        with open_image(kind, data) as image:
+            return str(image.mode)
+    except Exception:  # noqa: BLE001 - what Pillow does not know is decoded by others
+        return ""

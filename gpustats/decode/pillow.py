@@ -9,6 +9,7 @@ import simplejpeg
 from PIL import Image, ImageFile
 
 from gpustats.decode.formats import Format, looks_cut_off, sniff
+from gpustats.decode.jpegxl import jpegxl_orientation
 from gpustats.failures import ImageError
 from gpustats.wording import option
 
@@ -25,8 +26,8 @@ def open_image(kind: Format, data: bytes) -> ImageFile.ImageFile:
     """Open a file of a format."""
     # Straight to the format's own class: Image.open would try every plugin (some run other programs) and
     # holds every caller to one process-wide pixel limit.
-    module, _, name = kind.pillow.partition(".")
-    factory = getattr(importlib.import_module(f"PIL.{module}"), name)
+    module, _, name = kind.pillow.rpartition(".")
+    factory = getattr(importlib.import_module(module), name)
     image: ImageFile.ImageFile = factory(io.BytesIO(data))
     return image
 
@@ -78,8 +79,10 @@ def exif_orientation(data: bytes, by_pillow: bool) -> int:
     ImageError
         Where the metadata are damaged.
     """
-    kind = sniff(data)
-    if kind is None or (kind.name == "TIFF" and by_pillow):
+    kind = sniff(data, weak=True)
+    if kind is not None and kind.name == "JPEG XL":
+        return jpegxl_orientation(data)
+    if kind is None or not kind.pillow or (kind.name == "TIFF" and by_pillow):
         return 1
     try:
         with open_image(kind, data) as image:

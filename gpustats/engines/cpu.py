@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpustats.decode import decoder as decode
 from gpustats.decode.transform import Transform, turned
@@ -19,6 +20,7 @@ from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
 from gpustats.engines.masks import Masks
+from gpustats.engines.originals import original
 from gpustats.engines.resample import resampler_of
 from gpustats.engines.shared_batches import Pool, SharedBatch
 from gpustats.engines.small_files import SMALL, Found, SmallFiles
@@ -26,6 +28,7 @@ from gpustats.failures import Failure, ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.sources import Batch, load
 from gpustats.sources.items import Item, Pixels
+from gpustats.statistics import of_originals
 from gpustats.statistics.binning import binning_of
 from gpustats.statistics.builder import RowBuilder
 from gpustats.statistics.rows import Rows
@@ -81,7 +84,8 @@ class CpuEngine:
         self._resampler = resampler_of(self._transform)
         self._prepares = self._transform != Transform() or masks is not None
         self._binning = binning_of(definition)
-        host_only = definition.nodata or definition.value_range or self._binning
+        self._of_originals = of_originals(definition.statistics)
+        host_only = definition.nodata or definition.value_range or self._binning or self._of_originals
         self._only_on_host = self._prepares or bool(host_only)
         self._workers = workers
         self._max_pixels = max_pixels
@@ -177,20 +181,22 @@ class CpuEngine:
         with closing(files.samples(batch)) as samples:
             for (key, group, item), found in samples:
                 try:
-                    pixels, name = self._pixels(item, found, decoder, files)
+                    pixels, name, data = self._pixels(item, found, decoder, files)
                     if name == "none" and is_on_device(pixels):
                         if not self._only_on_host:
                             on_device.append((key, group, pixels))
                             continue
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
+                    came = original(data, pixels) if self._of_originals else None
                     if self._prepares:
                         pixels = self._prepared(key, pixels)
-                    rows.add(key, group, pixels, decoder.value_range)
+                    rows.add(key, group, pixels, decoder.value_range, came)
                     by_decoder[name] += 1
                 except ImageError as error:
                     failures.append(Failure(key, error.reason, str(error)))
                 finally:
                     pixels = _NOTHING  # freed before others may take their memory
+                    data = came = None
                     decoder.release()
                 if time.monotonic() > until or stop.is_set():
                     break
@@ -211,14 +217,14 @@ class CpuEngine:
         found: Found | None,
         decoder: decode.Decoder,
         files: SmallFiles,
-    ) -> tuple[Pixels, str]:
-        """Return the pixels of an image, and which decoder made them."""
+    ) -> tuple[Pixels, str, bytes | NDArray[np.uint8] | None]:
+        """Return the pixels of an image, which decoder made them, and the file, None where it is none."""
         if found is None:
             loaded = load(item, self.max_bytes, decoder.expect_file)
             if not isinstance(loaded, bytes):
                 decode.check_size(loaded.shape[0], loaded.shape[1], self._max_pixels)
                 decode.check_array(loaded, self._definition.mode)
-                return loaded, "none"
+                return loaded, "none", None
             files.in_a_row = files.in_a_row + 1 if len(loaded) <= SMALL else 0
             found = loaded, None
         data, ordinary = found
@@ -228,4 +234,4 @@ class CpuEngine:
         pixels, name = decoder.decode(data, ordinary)
         if self._definition.exif_transpose:
             pixels = turned(pixels, decode.exif_orientation(bytes(data), name == decode.PILLOW))
-        return pixels, name
+        return pixels, name, data

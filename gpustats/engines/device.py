@@ -149,6 +149,8 @@ def _cpu_only(definition: Definition) -> str | None:
         return f"{option('mode', definition.mode)} is decoded on the CPU"
     if definition.transform != "none":
         return f"images are transformed on the CPU ({definition.transform})"
+    if definition.pages != "first":
+        return f"{option('pages', definition.pages)} is decoded on the CPU"
     if definition.value_range:
         return f"values are compared with {option('value_range', definition.value_range)} on the CPU"
     if definition.nodata or definition.nodata_tag:
@@ -202,6 +204,7 @@ def _open_gpu(
         max_pixels=max_pixels,
         max_bytes=cpu.max_bytes,
         memory=ahead,
+        statistics=definition.statistics,
         required=required,
     )
     return engine.problem() or engine

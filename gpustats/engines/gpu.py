@@ -16,7 +16,7 @@ from gpustats.engines import dali
 from gpustats.engines.base import Outcome
 from gpustats.engines.cpu import CpuEngine
 from gpustats.engines.feed import Feed, Stopped
-from gpustats.engines.gpu_batch import BatchReducer
+from gpustats.engines.gpu_batch import KIND, BatchReducer
 from gpustats.engines.mailbox import Mailbox
 from gpustats.engines.preflight import BATCH, try_gpu
 from gpustats.engines.session import Counters, Session
@@ -24,6 +24,7 @@ from gpustats.engines.spot_check import SpotCheck
 from gpustats.engines.tuning import Tuning
 from gpustats.errors import DeviceLost, GpustatsError, first_line
 from gpustats.sources import Batch
+from gpustats.statistics import ALWAYS, for_kind
 from gpustats.wording import option
 
 __all__ = ["GpuEngine"]
@@ -54,6 +55,8 @@ class GpuEngine:
         Limits of an image and of a file.
     memory : int
         Bytes of encoded images that may be held; the memory of the CPU engine's decoders is not part of it.
+    statistics : tuple of str
+        What the reducer measures, and what reads files.
     required : bool
         Whether the GPU was asked for: a run in which it stops working then ends with `DeviceLost`. Otherwise the CPU
         goes on alone.
@@ -71,6 +74,7 @@ class GpuEngine:
         max_pixels: int,
         max_bytes: int,
         memory: int,
+        statistics: tuple[str, ...] = (ALWAYS,),
         required: bool = False,
     ) -> None:
         self._tuning = tuning
@@ -82,6 +86,7 @@ class GpuEngine:
         self._max_pixels = max_pixels
         self.max_bytes = max_bytes
         self._memory = memory
+        self._statistics = for_kind(statistics, KIND)
         self._required = required
         self._spot_check = SpotCheck(max_pixels)
         self._counters = Counters()
@@ -176,6 +181,7 @@ class GpuEngine:
             build=lambda source: self._build(source, self._tuning),
             counters=self._counters,
             spot_check=self._spot_check,
+            statistics=self._statistics,
         )
         fruitless = 0
         try:

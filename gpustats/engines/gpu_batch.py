@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,6 +86,11 @@ class EncodedBatch:
         start = int(self.starts[index])
         data = self.arena[start : start + int(self.sizes[index])].tobytes()
         return EncodedImage(self.keys[index], self.groups[index], data)
+
+    def files(self) -> Iterator[tuple[bytes, int, int]]:
+        """Yield bytes, height and width of each image, the bytes copied out of the arena."""
+        for i, (height, width) in enumerate(zip(self.heights.tolist(), self.widths.tolist(), strict=True)):
+            yield self.image(i).data, height, width
 
     def halves(self) -> list[EncodedBatch]:
         """Split in two."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -17,9 +17,10 @@ from gpustats.engines import dali
 from gpustats.engines.base import Outcome
 from gpustats.engines.feed import Stopped
 from gpustats.engines.gpu_batch import CHANNELS, KIND, POISON, BatchReducer, EncodedBatch, EncodedImage, PendingBatch
+from gpustats.engines.originals import columns_of_files
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.errors import GpustatsError
-from gpustats.statistics.base import Columns, Part
+from gpustats.statistics.base import Columns, Part, Statistic
 from gpustats.statistics.rows import Rows
 
 __all__ = ["BuildPipeline", "Counters", "Session", "Supply", "sample_pointers"]
@@ -104,6 +105,8 @@ class Session:
         Added to.
     spot_check : SpotCheck
         Compares some images with the CPU decoder.
+    statistics : sequence of Statistic
+        What is measured; those that read files are measured here.
     """
 
     def __init__(
@@ -115,7 +118,9 @@ class Session:
         build: BuildPipeline,
         counters: Counters,
         spot_check: SpotCheck,
+        statistics: Sequence[Statistic] = (),
     ) -> None:
+        self._statistics = statistics
         self._feed = feed
         self._emit = emit
         self._reducer = reducer
@@ -312,6 +317,7 @@ class Session:
             self._reducing.popleft()
             self._counters.batches += 1
             return
+        columns = {**columns, **columns_of_files(self._statistics, batch.files(), len(batch))}
         self._finish(batch, _rows(batch, columns, good, pending.folded(~good)), good)
 
     def _finish(self, batch: EncodedBatch, rows: Rows, good: NDArray[np.bool_]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from gpustats.failures import FailureLog, printable
 from gpustats.result.text import WIDTH, listed, places, skipped
 from gpustats.sources.kinds import KINDS
-from gpustats.wording import amount
+from gpustats.wording import amount, bytes_of
 
 __all__ = ["Inspection"]
 
@@ -124,7 +124,7 @@ class Inspection:
         least = "" if self.complete else "at least "
         facts = [("images", f"{least}{amount(self.images, 'image')}")]
         if self.bytes is not None:
-            facts.append(("size", f"{least}{_bytes(self.bytes)} in files"))
+            facts.append(("size", f"{least}{bytes_of(self.bytes)} in files"))
         if self.kinds:
             opened = ", ".join(f"{KINDS[kind].title} ({number:,})" for kind, number in self.kinds.items())
             facts.append(("opened", opened))
@@ -171,13 +171,6 @@ class Inspection:
 
 def _several(texts: Sequence[str]) -> str:
     return ", ".join([*texts[:_SHOWN], *(["..."] if len(texts) > _SHOWN else [])])
-
-
-def _bytes(size: int) -> str:
-    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
-            return f"{size / unit:,.1f} {name}"
-    return amount(size, "byte")
 
 
 def _time(seconds: float) -> str:

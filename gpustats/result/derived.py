@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gpustats.errors import DataError
 from gpustats.statistics import clusters, colour, histogram
 from gpustats.statistics.base import Number
 from gpustats.statistics.totals import Totals
 
 if TYPE_CHECKING:
     from gpustats.result.estimate import Estimate
+    from gpustats.result.sizes import Sizes
 
 __all__ = ["Derived"]
 
@@ -37,6 +39,29 @@ class Derived:
     def evaluate(self, statistic: str, number: Number) -> NDArray[Any]:
         """Return a number that is derived from a statistic."""
         raise NotImplementedError
+
+    @property
+    def sizes(self) -> Sizes:
+        """Distributions of width, height, aspect ratio and bytes, and formats; needs ``statistics=["sizes"]``.
+
+        Raises
+        ------
+        DataError
+            Where they were not computed, or there is no image.
+
+        Examples
+        --------
+        >>> import gpustats, numpy as np
+        >>> images = [np.zeros((height, 640, 3), np.uint8) for height in (300, 400, 480)]
+        >>> sizes = gpustats.compute(images, statistics=["sizes"], progress=False).sizes
+        >>> sizes.height.median, sizes.resize().size
+        (400, 288)
+        """
+        from gpustats.result.sizes import Sizes
+
+        if "sizes" not in self.totals.parts:
+            raise DataError("there are no sizes: compute with statistics=['sizes']")
+        return Sizes(self.totals["sizes"])
 
     def quantile(
         self, q: float | Sequence[float], *, method: Literal["linear", "inverted_cdf"] = "linear"

@@ -26,7 +26,8 @@ _ROWS = 16384
 
 _FIRST = ("key", "group", "height", "width")
 _LAST = ("reason", "message")
-_COUNTS = ("height", "width")
+_COUNTS = ("height", "width", "bytes")
+_TEXTS = ("key", "group", "format", "mode", "reason", "message")
 
 
 class _Writer(Protocol):
@@ -38,11 +39,12 @@ class _Writer(Protocol):
 class ImageTable:
     """Takes the rows and the failures of a run and writes one row for each image.
 
-    The columns are ``key``, ``group``, ``height``, ``width``; for every channel (``R``) what the statistics say of one
-    image: ``n_R`` values that count, ``mean_R``, ``std_R``, ``min_R``, ``max_R``, on [0, 1] for integers; with a
-    histogram also ``entropy_R``, ``clipped_share_low_R`` and ``clipped_share_high_R`` (of floats
-    ``outside_share_low_R`` and ``outside_share_high_R``); and ``reason`` and ``message``
-    of an image that failed, whose numbers are null. Images without a group have an empty text there, failed ones null.
+    The columns are ``key``, ``group``; ``height`` and ``width`` of what was measured; ``bytes``, ``format`` and
+    ``mode`` of the file, ``colorfulness`` and ``sharpness``, where the statistics have them; for every channel (``R``)
+    what they say of one image: ``n_R`` values that count, ``mean_R``, ``std_R``, ``min_R``, ``max_R``, on [0, 1] for
+    integers; with a histogram also ``entropy_R``, ``clipped_share_low_R`` and ``clipped_share_high_R`` (of floats
+    ``outside_share_low_R`` and ``outside_share_high_R``); and ``reason`` and ``message`` of an image that failed, whose
+    numbers are null. Images without a group have an empty text there, failed ones null.
 
     Parameters
     ----------
@@ -93,10 +95,18 @@ class ImageTable:
             "height": rows.height,
             "width": rows.width,
         }
-        for statistic in for_kind(self._statistics, rows.kind):
-            for name, (values, power) in statistic.of_images(rows.of(statistic.name)).items():
-                scaled = values * unit**power if power else values
-                for channel, column in zip(self._channels(rows.kind), scaled.T, strict=True):
+        channels = self._channels(rows.kind)
+        measured = [(statistic, rows.of(statistic.name)) for statistic in for_kind(self._statistics, rows.kind)]
+
+        def scaled(values: Any, power: int) -> Any:
+            return values * unit**power if power else values
+
+        for statistic, columns in reversed(measured):  # what is said of the file comes first
+            for name, said in statistic.of_whole_images(columns, channels).items():
+                batch[name] = scaled(*said)
+        for statistic, columns in measured:
+            for name, said in statistic.of_images(columns).items():
+                for channel, column in zip(channels, scaled(*said).T, strict=True):
                     batch[f"{name}_{channel}"] = column
         self._pending.append(batch)
         self._count += len(rows)
@@ -144,9 +154,11 @@ class ImageTable:
         if self._kind is None:
             return list(_FIRST)
         measured = for_kind(self._statistics, self._kind)
-        empty = [s.of_images({n: np.zeros((0, *c.shape), c.dtype) for n, c in s.columns().items()}) for s in measured]
         channels = self._channels(self._kind)
-        return [*_FIRST, *(f"{name}_{channel}" for part in empty for name in part for channel in channels)]
+        none = [(s, {n: np.zeros((0, *c.shape), c.dtype) for n, c in s.columns().items()}) for s in measured]
+        whole = [name for s, columns in reversed(none) for name in s.of_whole_images(columns, channels)]
+        each = [name for s, columns in none for name in s.of_images(columns)]
+        return [*_FIRST, *whole, *(f"{name}_{channel}" for name in each for channel in channels)]
 
     def _channels(self, kind: Kind) -> tuple[str, ...]:
         """Return the names of the channels; an order that does not fit them ends the run, see `gpustats.run`."""
@@ -242,7 +254,7 @@ _ALL = (*_FIRST, *_LAST)
 
 def _arrow(pa: Any, columns: Mapping[str, Any]) -> Any:
     def kind(name: str) -> Any:
-        if name in ("key", "group", "reason", "message"):
+        if name in _TEXTS:
             return pa.string()
         return pa.int64() if name in _COUNTS or name.startswith("n_") else pa.float64()
 

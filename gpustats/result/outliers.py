@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError, OptionError
 from gpustats.failures import printable
 from gpustats.install import pip_install
+from gpustats.result.text import WIDTH
 
 __all__ = ["Odd", "Outliers", "outliers"]
 
 _ROWS = 65_536
-_TEXTS = ("key", "group", "reason", "message")
+_TEXTS = ("key", "group", "format", "mode", "reason", "message")
 
 Values: TypeAlias = "NDArray[np.float64]"
 
@@ -39,7 +40,7 @@ class _End:
     largest: bool
     says: str
     of: str = ""
-    """The columns that it is of, before the name of the channel; the size of the image where there are none."""
+    """The column that it is of, or the columns, before the name of the channel; "" for those of the size."""
     take: Callable[[Values], Values] = lambda values: values.mean(axis=0)
     """From an array (C, N) a value for each of N rows."""
     least: int = 1
@@ -52,6 +53,9 @@ _ENDS = (
     _End("flattest", False, "average of the channels' stds", "std"),
     _End("most_contrast", True, "average of the channels' stds", "std"),
     _End("most_tinted", True, "largest less smallest mean of a channel", "mean", lambda x: np.ptp(x, axis=0), least=2),
+    _End("most_colorful", True, "colorfulness", "colorfulness"),
+    _End("blurriest", False, "variance of the Laplacian", "sharpness"),
+    _End("sharpest", True, "variance of the Laplacian", "sharpness"),
     _End("lowest_entropy", False, "average entropy of the channels, bits", "entropy"),
     _End("most_black", True, "largest share of a channel at 0", "clipped_share_low", lambda x: x.max(axis=0)),
     _End("most_white", True, "largest share of a channel at the top", "clipped_share_high", lambda x: x.max(axis=0)),
@@ -59,6 +63,8 @@ _ENDS = (
     _End("smallest", False, "pixels"),
     _End("widest", True, "width / height"),
     _End("tallest", False, "width / height"),
+    _End("most_bytes", True, "bytes of the file", "bytes"),
+    _End("fewest_bytes", False, "bytes of the file", "bytes"),
 )
 
 
@@ -95,11 +101,19 @@ class Outliers(Mapping[str, list[Odd]]):
         lines = [f"gpustats.Outliers of {self.images:,} images"]
         for name, found in self._ends.items():
             lines += ["", f"  {name.replace('_', ' ')} ({says[name]})"]
-            lines += [f"    {odd.value:>12.6g}  {printable(odd.key)}" for odd in found]
+            lines += [f"    {odd.value:>12.6g}  {_shortened(odd.key, WIDTH - 18)}" for odd in found]
         if self.alike:
             lines += ["", "  alike (the same size and numbers: in all likelihood the same pixels)"]
-            lines += [f"    {' = '.join(map(printable, keys))}" for keys in self.alike]
+            for keys in self.alike:
+                lines += [f"    {mark} {_shortened(key, WIDTH - 6)}" for mark, key in zip(" ===", keys, strict=False)]
+                lines += ["    = ..."] if len(keys) > 4 else []
         return "\n".join(lines)
+
+
+def _shortened(key: str, width: int) -> str:
+    """Return a key with its beginning left out where it is long: names are at the end."""
+    text = printable(key)
+    return text if len(text) <= width else "..." + text[3 - width :]
 
 
 def outliers(table: Any, k: int) -> Outliers:
@@ -132,7 +146,8 @@ def outliers(table: Any, k: int) -> Outliers:
             values = _values(end, columns)
             if values is not None:
                 _keep(kept.setdefault(end.name, []), values if end.largest else -values, keys, images, k)
-        for key, numbers in zip(keys, np.stack([*columns.values()], axis=1), strict=True):
+        pixels = [column for name, column in columns.items() if name != "bytes"]  # of the file, not of the pixels
+        for key, numbers in zip(keys, np.stack(pixels, axis=1), strict=True):
             content = numbers.tobytes()
             before = seen.setdefault(content, key)
             if before is not key:
@@ -141,7 +156,7 @@ def outliers(table: Any, k: int) -> Outliers:
     ends = {
         end.name: [Odd(key, value if end.largest else -value) for value, _, key in sorted(kept[end.name], reverse=True)]
         for end in _ENDS
-        if end.name in kept
+        if kept.get(end.name)
     }
     groups = sorted((keys for keys in seen.values() if isinstance(keys, list)), key=lambda keys: (-len(keys), keys))
     return Outliers(ends, images, groups[:k])
@@ -165,6 +180,8 @@ def _values(end: _End, columns: Mapping[str, Values]) -> Values | None:
     if not end.of:
         height, width = columns["height"], columns["width"]
         return height * width if end.says == "pixels" else width / height
+    if end.of in columns:
+        return columns[end.of]
     channels = _channels(columns)
     wanted = [f"{end.of}_{channel}" for channel in channels]
     if not channels or not all(name in columns for name in wanted) or len(channels) < end.least:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections import Counter
@@ -25,6 +26,7 @@ from gpustats.result.saving import write_text
 from gpustats.result.value_range import range_hint, seen_range
 from gpustats.statistics import catalogue, for_kind
 from gpustats.statistics.base import Kind, Number
+from gpustats.statistics.duplicates import Contents, Duplicates
 from gpustats.statistics.grouped import Grouped
 from gpustats.statistics.totals import Totals
 
@@ -86,6 +88,9 @@ class Stats(Derived):
         What some of the pooled results had, and some had not: ``"groups"``.
     estimate : Estimate or None
         How many images were drawn, and of how many, where only a sample was read; None where every image was. Print it.
+    duplicates : Duplicates or None
+        Images with the same content, where ``duplicates=True`` was given. A result that was loaded from a file has no
+        hashes, so results can be pooled with their duplicates before they are saved.
     """
 
     totals: Totals = field(default_factory=Totals)
@@ -99,6 +104,7 @@ class Stats(Derived):
     left_out: tuple[str, ...] = ()
     image_table: Any = None
     estimate: Estimate | None = None
+    duplicates: Duplicates | None = None
 
     @property
     def groups(self) -> Groups:
@@ -106,7 +112,9 @@ class Stats(Derived):
 
         Each is a `Stats` of the images of the group. Failures have no group, so they are listed in the whole alone.
         """
-        alone = replace(self, grouped=None, left_out=(), image_table=None, failures=FailureLog(), skipped={})
+        alone = replace(
+            self, grouped=None, left_out=(), image_table=None, failures=FailureLog(), skipped={}, duplicates=None
+        )
         return Groups(self.grouped, lambda totals: replace(alone, totals=totals))
 
     @property
@@ -210,7 +218,9 @@ class Stats(Derived):
             )
         kind = self.totals.kind
         if kind is None:
-            return np.empty([int(size) if size.isdecimal() else 0 for size in number.shape], number.dtype)
+            # A length that is a name differs between results.
+            lengths = [int(size) if size.isdecimal() else 0 for size in number.shape]
+            return np.full(lengths, np.nan if number.dtype == "float64" else 0, number.dtype)
         (measured,) = for_kind((statistic,), kind)
         return number.evaluate(measured.view(self.totals[statistic]), self._unit(kind))
 
@@ -417,7 +427,15 @@ class Stats(Derived):
         if t.kind is not None:
             for statistic in for_kind(t.statistics, t.kind):
                 facts += statistic.facts(t[statistic.name], float(self._unit(t.kind)))
-        left_out = (*t.left_out, *self.left_out)
+        if "sizes" in t.parts:
+            facts += self.sizes.facts()
+        if "sharpness" in t.parts:
+            facts.append(
+                f"sharpness: {self.number('per_image.sharpness'):.4g} (variance of the Laplacian, average of images)"
+            )
+        if self.duplicates is not None:
+            facts += text.duplicates(self.duplicates.images, self.duplicates.copies, self.duplicates.listed)
+        left_out = [*dict.fromkeys((*t.left_out, *self.left_out))]
         return facts + text.provenance(self.runs, self.complete, left_out, self.failures, self.skipped)
 
     def _table(self) -> list[tuple[str, NDArray[Any], str]]:
@@ -543,7 +561,10 @@ def merge(results: Iterable[Stats]) -> Stats:
 
         estimate = Estimate.pooled([(part.estimate, part.n_images) for part in parts])
     grouped = _merged_groups([part for part in parts if part.n_images], totals.statistics)
-    lost = grouped is None and any(part.grouped is not None or "groups" in part.left_out for part in parts)
+    left_out = ["groups"] if grouped is None and any(_had(part, "groups", part.grouped) for part in parts) else []
+    contents = _merged_contents([part for part in parts if part.n_images])
+    if contents is None and any(_had(part, _NO_HASHES, part.duplicates) for part in parts):
+        left_out.append(_NO_HASHES)
     return replace(
         first,
         totals=totals,
@@ -552,10 +573,22 @@ def merge(results: Iterable[Stats]) -> Stats:
         runs=tuple(runs),
         complete=all(part.complete for part in parts),
         grouped=grouped,
-        left_out=("groups",) if lost else (),
+        left_out=tuple(left_out),
         image_table=None,
         estimate=estimate,
+        duplicates=None if contents is None else contents.duplicates(),
     )
+
+
+def _had(part: Stats, name: str, value: object) -> bool:
+    return value is not None or name in part.left_out
+
+
+def _merged_contents(parts: Sequence[Stats]) -> Contents | None:
+    """Return the hashes of all results; None where some have none."""
+    found = [None if part.duplicates is None else part.duplicates.contents for part in parts]
+    known = [contents for contents in found if contents is not None]
+    return functools.reduce(Contents.merged, known) if known and len(known) == len(found) else None
 
 
 def _merged_groups(parts: Sequence[Stats], statistics: tuple[str, ...]) -> Grouped | None:
@@ -569,5 +602,7 @@ def _merged_groups(parts: Sequence[Stats], statistics: tuple[str, ...]) -> Group
             merged.merge(part.grouped)
     return merged
 
+
+_NO_HASHES = "duplicates (a saved result has no hashes)"
 
 _FIELDS = frozenset(item.name for item in fields(Stats))

@@ -17,6 +17,7 @@ from gpustats.install import __version__
 from gpustats.result.groups import read_groups
 from gpustats.result.version1 import from_version_1
 from gpustats.saved import checksum, natural
+from gpustats.statistics.duplicates import Duplicates
 from gpustats.statistics.totals import Totals
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "chunks", "load", "plain", "read", "to_dict"]
@@ -62,6 +63,8 @@ def _without_groups(stats: Any) -> dict[str, Any]:
         "runs": list(stats.runs),
         "totals": totals,
         "checksum": checksum(totals),
+        **({"sizes": plain(stats.sizes.to_dict())} if "sizes" in stats.totals.parts else {}),
+        **({"duplicates": stats.duplicates.to_dict()} if stats.duplicates is not None else {}),
         **({"left_out": list(stats.left_out)} if stats.left_out else {}),
         **(_estimate(stats) if stats.estimate is not None else {}),
     }
@@ -156,6 +159,7 @@ def read(data: Any) -> dict[str, Any]:
         "grouped": read_groups(data["groups"], totals) if "groups" in data else None,
         "left_out": left_out,
         "estimate": _read_estimate(data.get("estimate")),
+        "duplicates": Duplicates.from_dict(data["duplicates"]) if "duplicates" in data else None,
     }
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "GroupTable",
     "counted",
     "csv",
+    "duplicates",
     "formatted",
     "listed",
     "markdown",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 FAILURES_SHOWN = 5
+DUPLICATES_SHOWN = 3
 PLACES_SHOWN = 4
 WIDTH = 80
 
@@ -42,6 +44,7 @@ _SKIPPED = {
     "repeated_other_group": ("named again with another group (the first one counts)",) * 2,
     "hidden": ("hidden name", ""),
     "linked_folder": ("folder seen before", "folders seen before"),
+    "reduced_page": ("overview or mask in a TIFF", "overviews and masks in TIFFs"),
     "replaced": ("replaced member", ""),
     "link": ("link", ""),
     "special": ("special file", ""),
@@ -89,6 +92,19 @@ def valid(shares: Sequence[float], channels: Sequence[str]) -> str:
         return f"{shares[0]:.4%} of the pixels are valid; the others are left out"
     listed = ", ".join(f"{name} {share:.4%}" for name, share in zip(channels, shares, strict=True))
     return f"valid pixels: {listed}; the others are left out"
+
+
+def duplicates(images: int, copies: int, listed: Sequence[Sequence[str]]) -> list[str]:
+    """Return which images have the same content, a line for each of the first sets."""
+    if not copies:
+        return [f"no duplicates among {amount(images, 'image')}"]
+    lines = [f"duplicates: {copies:,} of {amount(images, 'image')} {'is a copy' if copies == 1 else 'are copies'}"]
+    for keys in listed[:DUPLICATES_SHOWN]:
+        more = " = ..." if len(keys) > DUPLICATES_SHOWN else ""
+        lines.append("  " + " = ".join(map(printable, keys[:DUPLICATES_SHOWN])) + more)
+    if len(listed) > DUPLICATES_SHOWN:
+        lines.append("  ...: stats.duplicates")
+    return lines
 
 
 def provenance(

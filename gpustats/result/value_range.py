@@ -51,14 +51,16 @@ def range_hint(kind: Kind | None, number: Callable[[str], Any]) -> str | None:
     if kind is None:
         return None
     low, high = _ends(number)
+    if kind.is_float and not kind.as_is:
+        return None  # the user says what 1.0 is
     if kind.is_float:
         return _hint_of_floats(low, high, number("mean"), number("std"))
     top = kind.max_value
     largest = round(high * top) if math.isfinite(high) else 0
-    if largest == 1:
-        return f"no value is larger than 1 of {top:,}: masks, or floats on [0, 1] that were cast to integers"
+    if largest == 1 < top:
+        return f"no value is larger than 1 of {top:,.15g}: masks, or floats on [0, 1] that were cast to integers"
     if 1 < largest <= 255 < top:
-        return f"no value is larger than 255 of {top:,}: images of 8 bits that are stored in more"
+        return f"no value is larger than 255 of {top:,.15g}: images of 8 bits that are stored in more"
     return None
 
 

@@ -287,7 +287,10 @@ def each_label(labels: Any, count: int) -> list[Any]:
 
 def described(value: Any) -> str:
     """Return the type of a value, and its shape where it has one."""
-    shape = getattr(value, "shape", None)
+    try:
+        shape = getattr(value, "shape", None)
+    except RuntimeError:  # a nested tensor of PyTorch
+        return f"{type(value).__name__} without a shape"
     return type(value).__name__ + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) and shape else "")
 
 
@@ -314,7 +317,9 @@ def is_path(value: Any) -> bool:
 
 def is_array(value: object) -> bool:
     """Say whether a value is an array or a tensor."""
-    return not is_pil(value) and any(hasattr(value, protocol) for protocol in _ARRAY_PROTOCOLS)
+    if is_pil(value) or getattr(value, "is_nested", False) is True:
+        return False
+    return any(hasattr(value, protocol) for protocol in _ARRAY_PROTOCOLS)
 
 
 def is_pil(value: object) -> bool:

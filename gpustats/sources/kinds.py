@@ -321,7 +321,7 @@ _BESIDE = (
 
 
 def published(path: str) -> list[str]:
-    """Return the training files of MNIST and CIFAR where a folder holds these as they are published.
+    """Return the files or folders that count of a folder as it is published: MNIST, CIFAR, LeRobot's datasets.
 
     The folder may be the root that was given to torchvision: ``MNIST/raw`` within it, for one.
     """
@@ -329,6 +329,12 @@ def published(path: str) -> list[str]:
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     except OSError:
         return []
+    if (
+        {"meta", "data"} <= set(names)
+        and "videos" not in names
+        and os.path.isfile(os.path.join(path, "meta/info.json"))
+    ):
+        return ["data"]  # LeRobot: the Parquet files beside it are about episodes
     inner = [name for name in names if name in _TORCHVISION]
     if len(inner) == 1 and set(names) <= {*inner, *_BESIDE}:
         return [f"{inner[0]}/{name}" for name in published(os.path.join(path, inner[0]))]

@@ -41,6 +41,7 @@ class Notes:
     there: dict[str, str] = field(default_factory=dict)
     group_from: str | None = None
     stopped: DataError | None = None
+    _last: str | None = None
 
     def offer(self, candidates: Mapping[str, object], group_from: str | None = None) -> None:
         """Note what there is to choose from, and what names the group. The first hundred names are kept."""
@@ -54,6 +55,12 @@ class Notes:
         if place not in self.images_from and len(self.images_from) >= _NAMES_KEPT:
             place = f"another {what}"
         self.images_from[place] += images
+        self._last = place
+
+    def take_back(self) -> None:
+        """Take back the image that was noted last: it is passed over."""
+        if self._last is not None:
+            self.images_from[self._last] -= 1
 
     def add(self, other: Notes) -> None:
         """Add what another source says."""
@@ -67,4 +74,4 @@ class Notes:
         """Forget everything: the source is read again."""
         for counts in (self.skipped, self.images_from, self.kinds):
             counts.clear()
-        self.there, self.group_from, self.stopped = {}, None, None
+        self.there, self.group_from, self.stopped, self._last = {}, None, None, None

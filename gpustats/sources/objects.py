@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,6 +56,8 @@ def as_list(data: Any) -> list[Any] | None:
     DataError
         Where it never ends, or is a table of several columns.
     """
+    if getattr(data, "is_nested", False) is True and from_module(data, "torch"):
+        return list(data.unbind())  # a nested tensor: of different sizes
     if any(from_module(data, package) for package in ("pandas", "polars", "pyarrow")) and not hasattr(data, "read"):
         values = next((getattr(data, name) for name in ("to_list", "to_pylist") if hasattr(data, name)), None)
         if values is None or len(getattr(data, "shape", ())) == 2 or hasattr(data, "column_names"):
@@ -68,11 +71,21 @@ def as_list(data: Any) -> list[Any] | None:
 
 
 def _endless(data: Any) -> bool:
-    """Say whether this is ``itertools.repeat`` without a number."""
+    """Say whether a value is known to go on for ever.
+
+    ``itertools.repeat`` without a number, a dataset of Grain after ``repeat()``, whose length is the largest there is,
+    one of ``tf.data`` after ``repeat()``, and one of webdataset with as many repetitions.
+    """
     try:
-        return isinstance(data, itertools.repeat) and data.__length_hint__() < 0
-    except TypeError:  # its word for no end
-        return True
+        if isinstance(data, itertools.repeat):
+            return data.__length_hint__() < 0
+        if from_module(data, "grain"):
+            return len(data) >= sys.maxsize
+        if from_module(data, "tensorflow"):
+            return int(data.cardinality()) == -1  # tf.data.INFINITE_CARDINALITY
+        return from_module(data, "webdataset") and getattr(data, "repetitions", 1) >= sys.maxsize
+    except (TypeError, AttributeError):  # without a length; of `repeat` it is the word for no end
+        return isinstance(data, itertools.repeat)
 
 
 def open_object(data: Any, key: str, options: SourceOptions) -> Source:
@@ -106,12 +119,28 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
         if isinstance(getattr(data, "shape", None), tuple) and len(data.shape) > 1 and hasattr(data, "dtype"):
             return ArraySource(data, key, options)
         if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, list | tuple):
-            return MapSource(data, key, options)
+            return _of_dataset(data, key, options)
         if hasattr(data, "__iter__"):
             source = IterableSource(data, key, options, label=described(data))
             source.lists = isinstance(data, list | tuple)
             return source
     raise DataError(f"cannot read images from {type(data).__name__} {data!r:.80}; {_ACCEPTED}")
+
+
+def _of_dataset(data: Any, key: str, options: SourceOptions) -> Source:
+    """Return the source of a dataset with an index: its files, where its items are these (torchvision's classes)."""
+    from gpustats.sources.vision import files_of, transform_of
+
+    files = None if {"column", "picked", "group"} & options.given else files_of(data)
+    source = MapSource(data if files is None else files, key, options)
+    source.label = described(data)
+    transform = transform_of(data)
+    if files is not None:
+        source.names_once = True  # as often as the dataset has them
+        source.place = ("files of", described(data))
+    elif transform is not None:
+        source.place = (f"{transform} of", described(data))
+    return source
 
 
 _ONLY_ARRAY = takes_of("object") - {"column", "group", "picked"}
@@ -185,6 +214,8 @@ class IterableSource(Source):
     """
 
     lists = False
+    place: tuple[str, str] | None = None
+    """What the images are from, and its name; None where only the entry of the elements was chosen."""
 
     def __init__(self, data: Iterable[Any], key: str, options: SourceOptions, label: str) -> None:
         super().__init__(label, takes_of("object"))
@@ -227,7 +258,9 @@ class IterableSource(Source):
     def _entries(self, element: Any, number: int) -> Iterator[Sample | Failure]:
         """Yield the images of an element, the first of which has this number."""
         for place, (group, item) in enumerate(self._images(element, number), number):
-            if self._elements_of.place is not None:
+            if self.place is not None:
+                self.notes.choose(*self.place)
+            elif self._elements_of.place is not None:
                 self.notes.choose("entry", self._elements_of.place)
             key = self._prefix + (key_of(item) if isinstance(item, str) else str(place))
             yield Failure(key, item.reason, str(item)) if isinstance(item, ImageError) else (key, group, item)

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from gpustats.failures import Failure
 from gpustats.sources.base import Entry, Part, Source, inside, opened
 from gpustats.sources.items import Item
+from gpustats.sources.notes import Notes
 
 __all__ = ["Once"]
 
@@ -46,7 +47,7 @@ class Once(Source):
     def parts(self) -> Iterator[Entry]:
         """Yield what is named for the first time."""
         self._seen = _Seen()
-        return self._first(self._source.parts())
+        return self._first(self._source.parts(), self.notes)
 
     def count(self) -> int | None:
         """Return what the source says, repeated names included."""
@@ -58,14 +59,17 @@ class Once(Source):
 
     def at(self, places: Sequence[int]) -> Iterator[Entry]:
         """Yield the samples at some places without those that an earlier one names."""
-        return self._first(self._source.at(places))
+        return self._first(self._source.at(places), self.notes)
 
-    def _first(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def _first(self, entries: Iterable[Entry], notes: Notes) -> Iterator[Entry]:
+        """Yield what is new among entries; `notes` are those of the source that yields them."""
         for entry in entries:
             if isinstance(entry, tuple):
                 name = self._identity(entry[2])
                 if name is None or self._is_first(name, entry[1]):
                     yield entry
+                else:
+                    notes.take_back()
             elif isinstance(entry, Part):
                 yield from self._part(entry)
             else:
@@ -79,7 +83,7 @@ class Once(Source):
             return
         holder = source.holder()
         if holder is None:
-            yield from self._first(inside(source, part.key, self.notes))
+            yield from self._first(inside(source, part.key, self.notes), source.notes)
         elif self._is_first(self._resolved(holder), ""):
             yield part
 

@@ -16,11 +16,12 @@ from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.saved import finite, natural, whole
 from gpustats.statistics.binning import Binning
+from gpustats.statistics.original import Whole
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["Column", "Columns", "Kind", "Number", "Part", "Statistic", "View", "over"]
+__all__ = ["Column", "Columns", "Given", "Kind", "Number", "Part", "Statistic", "View", "over"]
 
 Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
 """Columns of rows by name, each of shape (N, ...)."""
@@ -115,6 +116,24 @@ class Kind:
         return f"{channels} of {values}{said}"
 
 
+class Given(NamedTuple):
+    """How a statistic is made from another one that is measured anyway.
+
+    Attributes
+    ----------
+    name : str
+        Of the other statistic.
+    derive : callable
+        Fills a row: ``derive(row, *columns of the other, *own columns)``.
+    kernel : callable or None
+        Fills what is not derived, from the pixels; None where nothing is left.
+    """
+
+    name: str
+    derive: Any
+    kernel: Any = None
+
+
 class Column(NamedTuple):
     """What a row holds under one name: a dtype, and a shape for each image.
 
@@ -134,8 +153,8 @@ class Number:
     name : str
         The attribute of a result, with a dot below a namespace: ``std``, ``per_image.std``.
     value : callable
-        Takes the view of a part and returns nested lists of `Fraction`, int or float, one entry a channel (or what
-        `shape` says), in units of pixel values; or the array itself, where it is long and has no units.
+        Takes the view of a part and returns nested lists of `Fraction`, int or float, one entry a channel, or what
+        `shape` says, in units of pixel values; or the array itself, where it is long and has no units.
     says : str
         One line for tables.
     formula : str
@@ -147,7 +166,8 @@ class Number:
     root : bool
         Whether the square root of `value` is taken.
     shape : tuple of str
-        ``("C",)`` for a number a channel; a length in digits, or a name for one that differs between results.
+        ``("C",)`` for a number a channel, ``()`` for one of the whole image; a length in digits, or a name for one that
+        differs between results.
     dtype : str
         Of the array.
     in_table : bool
@@ -186,7 +206,7 @@ class Number:
             return found
 
         def one(value: Any) -> Any:
-            if isinstance(value, list):
+            if isinstance(value, list | tuple):
                 return [one(part) for part in value]
             if isinstance(value, float):
                 return (math.sqrt(value) if self.root else value) * rounded
@@ -196,7 +216,7 @@ class Number:
             number = float(value * exact)
             return math.sqrt(number) if self.root else number
 
-        return np.array(one(list(found)), dtype=self.dtype)
+        return np.array(one(found), dtype=self.dtype)
 
 
 class Statistic:
@@ -227,6 +247,11 @@ class Statistic:
     whole_pixels : bool
         Whether a kernel needs the channels of a pixel together. Others are given planes one by one where images lie in
         memory so.
+    whole : bool
+        Whether `measure` fills a row from an image as a whole, where it has a shape, neighbours and a file, and not
+        `kernel` from its values.
+    of_original : bool
+        Whether `measure` reads nothing but the image as it came (`Whole.source`): its file, before it was resized.
     outputs : frozenset of str or None
         What the CUDA kernels have to compute beside sums and extremes: ``"histogram"``, ``"cross"``. None where there
         is no CUDA kernel.
@@ -239,6 +264,8 @@ class Statistic:
     later: ClassVar[frozenset[str]] = frozenset()
     numbers: ClassVar[tuple[Number, ...]] = ()
     whole_pixels: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    of_original: ClassVar[bool] = False
     outputs: ClassVar[frozenset[str] | None] = None
 
     def __init__(self, kind: Kind, binning: Binning | None = None) -> None:
@@ -253,6 +280,11 @@ class Statistic:
     @classmethod
     def problem(cls, kind: Kind) -> str | None:
         """Return why images of this kind cannot have the statistic; None where they can."""
+        return None
+
+    @classmethod
+    def order_problem(cls, color_order: str) -> str | None:
+        """Return why images whose channels have another order than RGB cannot have it; None where they can."""
         return None
 
     def columns(self) -> Mapping[str, Column]:
@@ -271,6 +303,14 @@ class Statistic:
         DataError
             Where options do not fit images of this kind, or are missing.
         """
+        raise NotImplementedError
+
+    def given(self, names: tuple[str, ...]) -> Given | None:
+        """Return how it is made from another of these statistics on the CPU; None where it takes its own kernel."""
+        return None
+
+    def measure(self, image: Whole, row: int, columns: Columns) -> None:
+        """Fill a row of the columns from an image as a whole; see `whole`."""
         raise NotImplementedError
 
     def on_gpu(self, outputs: Outputs) -> Columns:
@@ -308,6 +348,13 @@ class Statistic:
         """Return what the table of images says of each row: by name, an array (N, C), and how it scales with values.
 
         In units of pixel values; the second is the power of the unit, as in `Number`.
+        """
+        return {}
+
+    def of_whole_images(self, columns: Columns, channels: Sequence[str]) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return what the table says of all channels of a row together: by name, an array (N,), and how it scales.
+
+        Numbers or texts; what is masked is null. `channels` are the names of the channels.
         """
         return {}
 

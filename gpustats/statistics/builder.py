@@ -13,8 +13,9 @@ from gpustats.failures import ImageError
 from gpustats.statistics import for_kind
 from gpustats.statistics.base import Kind, Statistic
 from gpustats.statistics.binning import Binning
-from gpustats.statistics.compiled import at_first
+from gpustats.statistics.compiled import at_first, ready
 from gpustats.statistics.missing import present, valid_values
+from gpustats.statistics.original import Original, Whole
 from gpustats.statistics.rows import NO_ROWS, Rows, mixture
 from gpustats.wording import option
 
@@ -65,10 +66,19 @@ class RowBuilder:
         self._kind: Kind | None = None
         self._own: list[dict[str, NDArray[Any]]] = []  # columns of each statistic
         self._calls: list[tuple[Any, bool, tuple[NDArray[Any], ...]]] = []  # kernel, whole pixels, columns
+        self._derived: list[tuple[Any, tuple[NDArray[Any], ...]]] = []  # from columns of others to columns
+        self._whole: list[tuple[Statistic, dict[str, NDArray[Any]]]] = []  # those that measure whole images
         self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
         self._most_values = 0  # in one of these that no statistic finds too large
 
-    def add(self, key: str, group: str, pixels: NDArray[Any], value_range: float = 0) -> None:
+    def add(
+        self,
+        key: str,
+        group: str,
+        pixels: NDArray[Any],
+        value_range: float = 0,
+        original: Original | None = None,
+    ) -> None:
         """Measure one image.
 
         Parameters
@@ -79,6 +89,8 @@ class RowBuilder:
             Of any strides and byte order. Masked values, NaN and infinity are left out.
         value_range : float
             The value that the image itself says to be 1.0; 0 where it says none.
+        original : Original, optional
+            What the image is, for statistics that want to know; by default its pixels.
 
         Raises
         ------
@@ -100,13 +112,15 @@ class RowBuilder:
             flat, channels = pixels.reshape(-1), pixels.shape[2]
             for kernel, _, columns in self._calls:
                 kernel(flat, channels, row, 0, *columns)
+            if self._derived or self._whole:
+                self._finish(row, Whole(pixels, None, original))
         else:
-            self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels, value_range)
+            self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels, value_range, original)
         self._size[0, row], self._size[1, row] = pixels.shape[:2]
         self._keys.append(key)
         self._groups.append(group)
 
-    def _measure(self, key: str, row: int, pixels: NDArray[Any], value_range: float) -> None:
+    def _measure(self, key: str, row: int, pixels: NDArray[Any], value_range: float, original: Original | None) -> None:
         """Check an image, and fill its row."""
         height, width, channels = pixels.shape
         kind = Kind(channels, _measured_as(pixels), self._value_range or value_range or None)
@@ -132,8 +146,16 @@ class RowBuilder:
             valid &= np.isfinite(values)
         if valid is not None:
             self._fill_valid(row, values, valid)
+        self._finish(row, Whole(values, valid, original))
         if problem := self._problem(statistics, row):
             raise problem
+
+    def _finish(self, row: int, image: Whole) -> None:
+        """Fill what is not filled by kernels from pixel values alone."""
+        for derive, both in self._derived:
+            derive(row, *both)
+        for statistic, columns in self._whole:
+            statistic.measure(image, row, columns)
 
     def _problem(self, statistics: Sequence[Statistic], row: int) -> ImageError | None:
         """Return what a statistic finds wrong with a row."""
@@ -175,16 +197,22 @@ class RowBuilder:
 
     def _allocate(self, kind: Kind) -> None:
         statistics = for_kind(self._names, kind, self._binning)
-        kernels = [at_first(statistic.kernel()) for statistic in statistics]
         self._kind = kind
         self._own = [
             {name: np.empty((self._count, *column.shape), column.dtype) for name, column in s.columns().items()}
             for s in statistics
         ]
-        self._calls = [
-            (kernel, statistic.whole_pixels, tuple(own.values()))
-            for kernel, statistic, own in zip(kernels, statistics, self._own, strict=True)
-        ]
+        columns = {s.name: tuple(own.values()) for s, own in zip(statistics, self._own, strict=True)}
+        self._calls, self._derived = [], []
+        for statistic in statistics:
+            own = columns[statistic.name]
+            if (given := statistic.given(self._names)) is not None:
+                self._derived.append((ready(given.derive), (*columns[given.name], *own)))
+                if given.kernel is not None:
+                    self._calls.append((at_first(given.kernel), statistic.whole_pixels, own))
+            elif not statistic.whole:
+                self._calls.append((at_first(statistic.kernel()), statistic.whole_pixels, own))
+        self._whole = [pair for pair in zip(statistics, self._own, strict=True) if pair[0].whole]
         if kind == Kind(kind.channels, "uint8") and not self._nodata:
             self._like = (kind.channels,)
             self._most_values = min(statistic.most_pixels for statistic in statistics)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View, over
+from gpustats.statistics.base import Column, Columns, Given, Kind, Number, Part, Statistic, View, over
 from gpustats.statistics.compiled import compiled
 from gpustats.statistics.exact import WHOLE, segment_sums
 from gpustats.statistics.lanes import lanes_of
@@ -105,6 +105,12 @@ class Covariance(Statistic):
         """Return the function for 8- or 16-bit images."""
         return row_u8 if np.dtype(self.kind.dtype).itemsize == 1 else row_u16
 
+    def given(self, names: tuple[str, ...]) -> Given | None:
+        """From the bins of a histogram of 8-bit images, but for the products of two channels."""
+        return (
+            Given("histogram", sums_of_bins, cross_u8) if self.kind.dtype == "uint8" and "histogram" in names else None
+        )
+
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return the columns from the sums and products of the kernel."""
         assert outputs.cross is not None
@@ -135,6 +141,32 @@ class Covariance(Statistic):
             total = [value - b * n for value in total]
         return {"n": n, "sum": total, "products": products}
 
+    def of_whole_images(self, columns: Columns, channels: Sequence[str]) -> Mapping[str, tuple[NDArray[Any], int]]:
+        """Return how colourful each image is, where the channels are red, green and blue in any order.
+
+        D. Hasler, S. Suesstrunk: Measuring colourfulness in natural images. SPIE 5007 (2003),
+        https://doi.org/10.1117/12.477378, M(3): with rg = R - G and yb = (R + G) / 2 - B, the root of the sum of their
+        variances, and 0.3 times the root of the sum of their squared means.
+        """
+        if sorted(channels) != ["B", "G", "R"]:
+            return {}
+        n, total, products = (columns[name].astype(object) for name in ("n", "sum", "products"))  # as long as it takes
+        r, g, b = (channels.index(name) for name in "RGB")
+        place = {pair: i for i, pair in enumerate(_pairs(3))}
+
+        def product(i: int, j: int) -> Any:
+            return products[:, place[min(i, j), max(i, j)]]
+
+        rg = total[:, r] - total[:, g]
+        yb = total[:, r] + total[:, g] - 2 * total[:, b]  # twice as much
+        rg_squared = product(r, r) - 2 * product(r, g) + product(g, g)
+        yb_squared = product(r, r) + product(g, g) + 4 * product(b, b)
+        yb_squared += 2 * product(r, g) - 4 * product(r, b) - 4 * product(g, b)
+        squares = 4 * n * n
+        spread = (4 * (n * rg_squared - rg * rg) + n * yb_squared - yb * yb) / squares
+        middle = (4 * rg * rg + yb * yb) / squares
+        return {"colorfulness": (np.sqrt(spread.astype(np.float64)) + 0.3 * np.sqrt(middle.astype(np.float64)), 1)}
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a total."""
         channels = self.kind.channels
@@ -161,7 +193,11 @@ class Covariance(Statistic):
 
 @compiled
 def products_u8(
-    pixels: NDArray[np.uint8], channels: int, total: NDArray[np.uint64], products: NDArray[np.uint64]
+    pixels: NDArray[np.uint8],
+    channels: int,
+    total: NDArray[np.uint64],
+    products: NDArray[np.uint64],
+    nearest: int = 0,
 ) -> None:
     """Write the sums of each channel and of the products of two channels of interleaved 8-bit pixels.
 
@@ -178,6 +214,8 @@ def products_u8(
         Output.
     products : ndarray of uint64, shape (channels * (channels + 1) / 2,)
         Output, in the order (0, 0), (0, 1), ..., (1, 1), ...
+    nearest : int
+        1 to leave out sums and squares, which are then 0.
     """
     total[:] = 0
     products[:] = 0
@@ -190,13 +228,13 @@ def products_u8(
         steps = min(steps_left, _STEPS)
         rows = pixels[done : done + steps * 4 * lanes].reshape(steps, 4, lanes)
         lane_sum[:] = 0
-        for step in range(rows.shape[0]):
+        for step in range(rows.shape[0] if nearest == 0 else 0):
             for j in range(rows.shape[2]):
                 n = np.uint32(lane_sum[j] + np.uint32(rows[step, 0, j]))
                 n = np.uint32(n + np.uint32(rows[step, 1, j]))
                 n = np.uint32(n + np.uint32(rows[step, 2, j]))
                 lane_sum[j] = np.uint32(n + np.uint32(rows[step, 3, j]))
-        for distance in range(channels):
+        for distance in range(nearest, channels):
             far = pixels[done + distance : done + distance + steps * 4 * lanes].reshape(steps, 4, lanes)
             own = lane_products[distance]
             own[:] = 0
@@ -211,7 +249,8 @@ def products_u8(
             for i in range(channels):
                 total[i] += lane_sum[first + i]
                 for distance in range(channels - i):
-                    products[place] += lane_products[distance, first + i]
+                    if distance >= nearest:
+                        products[place] += lane_products[distance, first + i]
                     place += 1
         done += steps * 4 * lanes
         steps_left -= steps
@@ -219,9 +258,11 @@ def products_u8(
         place = 0
         for i in range(channels):
             a = np.uint64(pixels[pixel + i])
-            total[i] += a
+            if nearest == 0:
+                total[i] += a
             for j in range(i, channels):
-                products[place] += a * np.uint64(pixels[pixel + j])
+                if j - i >= nearest:
+                    products[place] += a * np.uint64(pixels[pixel + j])
                 place += 1
 
 
@@ -255,6 +296,41 @@ def row_u8(
     """Fill a row from 8-bit pixels; see `Statistic.kernel`."""
     n[row] = pixels.size // channels
     products_u8(pixels, channels, total[row], products[row])
+
+
+@compiled
+def cross_u8(
+    pixels: NDArray[np.uint8],
+    channels: int,
+    row: int,
+    first: int,
+    n: NDArray[np.uint64],
+    total: NDArray[np.uint64],
+    products: NDArray[np.uint64],
+) -> None:
+    """Fill a row but for what the bins of a histogram tell."""
+    n[row] = pixels.size // channels
+    products_u8(pixels, channels, total[row], products[row], 1)
+
+
+@compiled
+def sums_of_bins(
+    row: int,
+    bins: NDArray[np.uint32],
+    n: NDArray[np.uint64],
+    total: NDArray[np.uint64],
+    products: NDArray[np.uint64],
+) -> None:
+    """Add what the bins of a histogram tell, of shape (N, channels, 256); see `Given`."""
+    place, channels = 0, bins.shape[1]
+    for channel in range(channels):
+        first, second = np.uint64(0), np.uint64(0)
+        for value in range(256):
+            count = np.uint64(bins[row, channel, value])
+            first += count * np.uint64(value)
+            second += count * np.uint64(value * value)
+        total[row, channel], products[row, place] = first, second
+        place += channels - channel
 
 
 @compiled

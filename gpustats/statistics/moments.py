@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.failures import ImageError
-from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, View, over
+from gpustats.statistics.base import Column, Columns, Given, Kind, Number, Part, Statistic, View, over
 from gpustats.statistics.clusters import PRODUCTS, exact_products, shifted
 from gpustats.statistics.compiled import compiled, compiled_after
 from gpustats.statistics.counting import count_row
@@ -177,6 +177,10 @@ class Moments(Statistic):
     def row_problem(self, columns: Columns, row: int) -> ImageError | None:
         """Refuse values above the one that is said to be 1.0."""
         return above_range(self.kind, columns["max"][row], self.kind.offset)
+
+    def given(self, names: tuple[str, ...]) -> Given | None:
+        """From the bins of a histogram of 8-bit images."""
+        return Given("histogram", row_of_bins) if self.kind.dtype == "uint8" and "histogram" in names else None
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return the columns from the sums and extremes of the kernel."""
@@ -404,6 +408,32 @@ def row_u8(
     own = slice(first, first + channels)
     n[row, own] = pixels.size // channels
     moments_u8(pixels, channels, total[row, own], squares[row, own], low[row, own], high[row, own])
+
+
+@compiled
+def row_of_bins(
+    row: int,
+    bins: NDArray[np.uint32],
+    n: NDArray[np.uint64],
+    total: NDArray[np.uint64],
+    squares: NDArray[np.uint64],
+    low: NDArray[np.uint8],
+    high: NDArray[np.uint8],
+) -> None:
+    """Fill a row from the bins of a histogram, of shape (N, channels, 256); see `Given`."""
+    for channel in range(bins.shape[1]):
+        counts = bins[row, channel]
+        number, first, second = np.uint64(0), np.uint64(0), np.uint64(0)
+        lowest, highest = 255, 0
+        for value in range(256):
+            count = np.uint64(counts[value])
+            number += count
+            first += count * np.uint64(value)
+            second += count * np.uint64(value * value)
+            if count > 0:
+                lowest, highest = min(lowest, value), value
+        n[row, channel], total[row, channel], squares[row, channel] = number, first, second
+        low[row, channel], high[row, channel] = lowest, highest
 
 
 @compiled_after(count_row)

@@ -9,6 +9,7 @@ import zlib
 import pytest
 
 from gpustats.decode import headers
+from gpustats.decode.extras import EXTRAS
 from gpustats.decode.formats import FORMATS, IMAGE_SUFFIXES, looks_cut_off, sniff
 from gpustats.decode.headers import jpeg_scans, may_hide_scans, png_damage, webp_size
 from gpustats.failures import ImageError
@@ -32,6 +33,11 @@ SIGNATURES = [
     ("AVIF", b"\0\0\0\x1cftypavis"),
     ("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n"),
     ("JPEG 2000", b"\xff\x4f\xff\x51"),
+    *[("HEIC", b"\0\0\0\x18ftyp" + brand) for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1")],
+    ("QOI", b"qoif"),
+    ("JPEG XL", b"\xff\x0a"),
+    ("JPEG XL", b"\0\0\0\x0cJXL \r\n\x87\n"),
+    ("DICOM", bytes(128) + b"DICM"),
 ]
 
 
@@ -42,7 +48,7 @@ def test_every_signature(kind: str, start: bytes) -> None:
     assert sniff(start + REST) is entry
     assert sniff(b"\0" + start) is None, "not at the start"
     for i, byte in enumerate(start):
-        free = (kind == "WebP" and 4 <= i < 8) or (kind == "AVIF" and i < 4)
+        free = (kind == "WebP" and 4 <= i < 8) or (kind in ("AVIF", "HEIC") and i < 4) or (kind == "DICOM" and i < 128)
         digit = kind == "PNM" and i == 1
         changed = start[:i] + bytes([byte ^ 0x80]) + start[i + 1 :]
         assert sniff(changed + REST) is (entry if free else None), i
@@ -50,7 +56,7 @@ def test_every_signature(kind: str, start: bytes) -> None:
     assert sniff(start[:-1]) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"P", b"P6", b"P0\n", b"P7\n", b"P6x", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x20ftypheic", b"p6\n"])  # fmt: skip # noqa: E501
+@pytest.mark.parametrize("data", [b"", b"P", b"P6", b"P0\n", b"P7\n", b"P6x", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x20ftypisom", b"p6\n"])  # fmt: skip # noqa: E501
 def test_what_is_no_image(data: bytes) -> None:
     assert sniff(data + REST * bool(data)) is None
     assert sniff(data) is None
@@ -60,12 +66,18 @@ def test_the_table_of_formats() -> None:
     endings = [ending for entry in FORMATS.values() for ending in entry.endings]
     assert len(endings) == len(set(endings)), "an ending belongs to one format"
     assert " ".join(sorted(IMAGE_SUFFIXES)) == (
-        ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp"
+        ".avif .bmp .dcm .dib .dicom .gif .heic .heif .hif .jfif .jp2 .jpe .jpeg .jpg .jxl .pbm .pgm .png .pnm .ppm "
+        ".qoi .tga .tif .tiff .webp"
     )
     for name, entry in FORMATS.items():
-        module, _, cls = entry.pillow.partition(".")
+        module, _, cls = entry.pillow.rpartition(".")
         assert entry.name == name
-        assert getattr(importlib.import_module(f"PIL.{module}"), cls).__name__ == cls
+        if entry.extra:
+            pytest.importorskip(EXTRAS[entry.extra][0])
+        if entry.pillow:
+            assert getattr(importlib.import_module(module), cls).__name__ == cls
+        else:
+            assert entry.deep is not None or entry.plain is not None
 
 
 WORK = 2_000_000_000

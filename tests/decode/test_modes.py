@@ -381,3 +381,37 @@ def test_a_gpu_that_was_asked_for_does_not_decode_in_other_modes(tmp_path: Path)
         gpustats.compute(tmp_path, device="gpu", mode="L")
     run = gpustats.compute(tmp_path, mode="L", progress=False).runs[0]
     assert run["gpu_not_used"] == "mode='L' is decoded on the CPU"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF", "BMP"])
+def test_rgba(mode: str, kind: str) -> None:
+    """Straight alpha as it is stored, 255 where there is none: Pillow's conversion."""
+    image = with_alpha(PHOTO).convert(mode) if mode in ("LA", "RGBA") else PHOTO.convert(mode)
+    try:
+        data = encoded(image, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    except (OSError, ValueError):
+        pytest.skip(f"Pillow writes no {kind} of mode {mode}")
+    with Image.open(io.BytesIO(data)) as again:
+        expected = np.asarray(again.convert("RGBA"))
+    assert np.array_equal(decoded(data, "RGBA"), expected)
+    if kind == "PNG" and mode in ("L", "RGB"):
+        transparent = data[:33] + chunk(b"tRNS", bytes(2 * len(mode))) + data[33:]
+        with Image.open(io.BytesIO(transparent)) as again:
+            assert np.array_equal(decoded(transparent, "RGBA"), np.asarray(again.convert("RGBA")))
+
+
+def test_a_run_of_rgba(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encoded(PHOTO))
+    Image.fromarray(np.full((4, 5, 4), 51, np.uint8)).save(tmp_path / "b.png")
+    stats = gpustats.compute(tmp_path, mode="RGBA", progress=False, per_image=tmp_path / "a.csv")
+    assert (stats.channels, stats.n_images) == (tuple("RGBA"), 2)
+    assert stats.per_image.mean[3] == (1 + 0.2) / 2
+    assert "mean_A" in (tmp_path / "a.csv").read_text().partition("\n")[0]
+    assert gpustats.Stats.from_dict(stats.to_dict()) == stats
+    for options, message in (({"alpha": "mask"}, "takes alpha out"), ({"resize": 4}, "cannot be resized")):
+        with pytest.raises(gpustats.OptionError, match=message):
+            gpustats.compute(tmp_path, mode="RGBA", **options)
+    (tmp_path / "b.png").write_bytes(imagecodecs.png_encode(np.zeros((4, 5, 4), np.uint16)))
+    with pytest.warns(gpustats.ImagesFailedWarning, match=r"b.png: unsupported: PNG with 16 bits .* mode='native'"):
+        gpustats.compute(tmp_path, mode="RGBA", value_range=256, progress=False)

@@ -266,3 +266,36 @@ def test_the_gpu_leaves_transforms_to_the_cpu(tmp_path: Path) -> None:
     assert "EXIF orientation on the CPU" in turned_too.runs[0]["gpu_not_used"]
     with pytest.raises(DeviceError, match="images are transformed on the CPU"):
         gpustats.compute(tmp_path, resize=20, device="gpu", progress=False)
+
+
+@pytest.mark.parametrize(("recipe", "levels"), [("torchvision-imagenet", 1), ("timm-imagenet", 20)])
+def test_dali_with_the_arguments_of_the_docs(recipe: str, levels: int, sample: Path) -> None:
+    """DALI on the CPU, with the geometry that docs/pixels.md gives; on a GPU nobody has tried."""
+    dali = pytest.importorskip("nvidia.dali", reason="DALI is not installed (it exists for Linux only)")
+    fn, types = dali.fn, dali.types
+    transform = transform_of(None, None, None, None, recipe)
+    high, wide = transform.crop
+    files = [path for path in sorted(sample.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")][:200]
+    decoded = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    expected = [transform.apply(pixels, 10**9) for pixels in decoded]
+
+    def arguments(pixels: NDArray[np.uint8]) -> tuple[float, ...]:
+        height, width = transform.size(*pixels.shape[:2])
+        top, left = round((height - high) / 2), round((width - wide) / 2)
+        return width, height, left / max(width - wide, 1), top / max(height - high, 1)
+
+    geometry = np.array([arguments(pixels) for pixels in decoded], np.float32)
+
+    @dali.pipeline_def(batch_size=len(files), num_threads=2, device_id=None)
+    def pipeline() -> Any:
+        images = fn.external_source(source=[[np.fromfile(file, np.uint8) for file in files]])
+        width, height, left, top = (fn.external_source(source=[list(column)]) for column in geometry.T)
+        images = fn.decoders.image(images, adjust_orientation=False)
+        kind = types.INTERP_LINEAR if transform.interpolation == "bilinear" else types.INTERP_CUBIC
+        images = fn.resize(images, resize_x=width, resize_y=height, interp_type=kind, antialias=True)
+        return fn.crop(images, crop=(high, wide), crop_pos_x=left, crop_pos_y=top, rounding="round")
+
+    (found,) = pipeline().run()
+    differences = np.array([np.asarray(found[i]).astype(int) - pixels for i, pixels in enumerate(expected)])
+    assert 0 < np.abs(differences).max() <= levels
+    assert np.abs(differences.mean(axis=(0, 1, 2))).max() < 0.01

@@ -377,7 +377,8 @@ def test_the_names_of_the_decoders() -> None:
     import imagecodecs
     import simplejpeg
 
-    assert versions() == {
+    found = {name: version for name, version in versions().items() if name not in ("pillow-heif", "pydicom")}
+    assert found == {
         "simplejpeg": simplejpeg.__version__,
         "imagecodecs": imagecodecs.__version__,
         "numpy": np.__version__,

@@ -58,7 +58,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
 class FakeReducer:
     name = "fake"
 
-    def __init__(self, device_id: int, statistics: tuple[str, ...]) -> None:
+    def __init__(self, device_id: int, statistics: tuple[str, ...], per_image: bool) -> None:
         self.device_id = device_id
 
 

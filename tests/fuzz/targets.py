@@ -99,7 +99,7 @@ def _deep_tiffs() -> list[bytes]:
 
     files = []
     array = np.arange(50 * 70 * 3).reshape(50, 70, 3)
-    for dtype in ("uint16", "float32", "float64"):
+    for dtype in ("uint16", "float32", "float64", "int8", "uint32"):
         for options in ({}, {"compression": "lzw"}, {"compression": "zlib", "predictor": True}, {"tile": (32, 32)}):
             file = io.BytesIO()
             tifffile.imwrite(file, array.astype(dtype), photometric="rgb", **options)
@@ -123,7 +123,40 @@ def _deep_jpeg2000() -> list[bytes]:
     return [imagecodecs.jpeg2k_encode(array, level=0, codecformat=codec) for codec in ("jp2", "j2k")]
 
 
-def container_verdict(ending: str) -> Callable[[bytes], str]:
+def _jpegxls() -> list[bytes]:
+    array = np.asarray(photo(50, 70))
+    return [
+        imagecodecs.jpegxl_encode(array, lossless=True),
+        imagecodecs.jpegxl_encode(array[..., 0].copy(), distance=1.0),
+        imagecodecs.jpegxl_encode(np.dstack([array, array[..., :1]]), usecontainer=True),
+    ]
+
+
+def _heics() -> list[bytes]:
+    import pillow_heif
+
+    files = []
+    for mode, dtype in (("RGB", np.uint8), ("RGB;16", np.uint16)):
+        file = io.BytesIO()
+        pixels = np.arange(50 * 70 * 3, dtype=dtype).tobytes()
+        pillow_heif.from_bytes(mode=mode, size=(70, 50), data=pixels).save(file)
+        files.append(file.getvalue())
+    return files
+
+
+def _dicoms() -> list[bytes]:
+    from tests.decode.test_extras import dicom
+
+    deep = np.arange(50 * 70, dtype=np.uint16).reshape(50, 70) % 4096
+    return [
+        dicom(deep, bits=12),
+        dicom(deep.astype(np.int16), RescaleSlope="2", RescaleIntercept="-1024"),
+        dicom(np.dstack([deep.astype(np.uint8)] * 3)),
+        dicom(deep.astype(np.uint8), encapsulated=encoded(photo(50, 70).convert("L"))),
+    ]
+
+
+def container_verdict(ending: str, pages: str = "first") -> Callable[[bytes], str]:
     """Compute a container of that ending: a result, or one of the errors that gpustats raises on purpose."""
 
     def check(data: bytes) -> str:
@@ -132,7 +165,9 @@ def container_verdict(ending: str) -> Callable[[bytes], str]:
             path = Path(folder) / f"data{ending}"
             path.write_bytes(data)
             try:
-                stats = gpustats.compute(path, device="cpu", workers=1, max_pixels=MAX_PIXELS, progress=False)
+                stats = gpustats.compute(
+                    path, device="cpu", workers=1, max_pixels=MAX_PIXELS, progress=False, pages=pages
+                )
             except gpustats.DataError:
                 return "refused"
             assert {failure.reason for failure in stats.failures} <= set(REASONS)
@@ -239,7 +274,17 @@ def _npy() -> list[bytes]:
     return [file.getvalue()]
 
 
+def _pages(kind: str) -> Callable[[], list[bytes]]:
+    def seeds() -> list[bytes]:
+        frames = [photo(20, 30, seed=i) for i in range(4)]
+        return [encoded(frames[0], kind, save_all=True, append_images=frames[1:])]
+
+    return seeds
+
+
 CONTAINERS: dict[str, Target] = {
+    **{f"pages of {kind}": Target(_pages(kind), container_verdict(".png", "all")) for kind in ("TIFF", "GIF", "PNG")},
+    "pages of WebP": Target(_pages("WEBP"), container_verdict(".png", "all")),
     "tar": Target(_tar, container_verdict(".tar")),
     "zip": Target(_zip, container_verdict(".zip")),
     "TFRecord": Target(_tfrecord, container_verdict(".tfrecord"), "google_crc32c"),
@@ -259,6 +304,9 @@ DEEP: dict[str, Target] = {
     "TIFF": Target(_deep_tiffs, native_verdict, "tifffile"),
     "PNM": Target(_deep_pnms, native_verdict),
     "JPEG 2000": Target(_deep_jpeg2000, native_verdict),
+    "JPEG XL": Target(_jpegxls, native_verdict),
+    "HEIC": Target(_heics, native_verdict, "pillow_heif"),
+    "DICOM": Target(_dicoms, native_verdict, "pydicom"),
 }
 """Files of more than 8 bits a sample, under mode "native", which Pillow has no word about."""
 
@@ -277,4 +325,6 @@ TARGETS: dict[str, Target] = {
     "BMP": Target(_of("BMP", "RGB", "P", "1")),
     "PNM": Target(_of("PPM", "RGB", "L", "1")),
     "JPEG 2000": Target(lambda: _of("JPEG2000", "RGB", "L")() + _of("JPEG2000", "RGB", no_jp2=True)()),
+    "QOI": Target(_of("QOI", "RGB", "RGBA")),
+    "TGA": Target(lambda: _of("TGA", "RGB", "RGBA", "L", "P")() + _of("TGA", "RGB", compression="tga_rle")()),
 }

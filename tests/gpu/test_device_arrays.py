@@ -145,8 +145,16 @@ def test_what_no_kernel_does_is_done_on_the_host(launches: list[LaunchPlan]) -> 
 
 
 def test_other_types_are_failures(launches: list[LaunchPlan]) -> None:
-    with pytest.raises(AllImagesFailed, match="pixels of type int32 are not measured"):
-        run(on_device(np.ones((2, 5, 5, 3), np.int32)))
+    with pytest.raises(AllImagesFailed, match="pixels of type complex64 are not measured"):
+        run(on_device(np.ones((2, 5, 5, 3), np.complex64)))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64"])
+def test_integers_without_a_kernel_are_measured_on_the_cpu(dtype: str, launches: list[LaunchPlan]) -> None:
+    array = random((3, 7, 9, 3), "uint8").astype(dtype)
+    assert run(on_device(array)).totals["moments"] == run(array).totals["moments"]
+    assert launches == []
+    assert run(on_device(array)).runs[0]["images_by_decoder"] == {"none": 3}
 
 
 def test_images_on_both_sides_are_pooled_and_others_refused(launches: list[LaunchPlan]) -> None:

@@ -95,6 +95,7 @@ def gpu_engine(reducer: ShimReducer, statistics: tuple[str, ...]) -> GpuEngine:
         max_pixels=10**9,
         max_bytes=1 << 30,
         memory=1 << 26,
+        statistics=statistics,
     )
 
 
@@ -109,6 +110,42 @@ def test_the_gpu_engine(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice, 
     assert engine.report()["images_by_decoder"] == {"dali-cpu": 30}
     kernel = "joint_u8_c3" + "_cross" * ("covariance" in statistics) + "_histogram" * ("histogram" in statistics)
     assert {plan.kernel for plan in reducer.plans} == {kernel if len(statistics) > 1 else "moments_u8_c3"}
+
+
+@needs_compiler
+@pytest.mark.parametrize("unwritten", [False, True])
+def test_what_is_read_from_files(monkeypatch: pytest.MonkeyPatch, cpu_device: CpuDevice, unwritten: bool) -> None:
+    """Bytes, formats and hashes are those of the CPU engine, beside the numbers of the kernel for the moments."""
+    statistics = ("moments", "sizes", "duplicates")
+    images = photos_of(30)
+    images |= {"copy": images["photo003"], "grey": encoded(Image.new("L", (50, 40), 7))}
+    fake(
+        monkeypatch,
+        lambda number, decoded: [
+            np.full_like(x, POISON) if unwritten and i % 3 == 0 else x for i, x in enumerate(decoded)
+        ],
+    )
+    reducer = ShimReducer(cpu_device, statistics)
+    rows = rows_of(gpu_engine(reducer, statistics).outcomes(batch_of(images)))
+    assert_same(rows, rows_of(cpu_engine(statistics).outcomes(batch_of(images))))
+    assert {plan.kernel for plan in reducer.plans} == {"moments_u8_c3"}
+    assert rows.columns["sizes.bytes"].tolist() == [len(images[key]) for key in sorted(images)]
+    assert set(rows.columns["sizes.mode"].tolist()) == {b"RGB", b"L"}
+
+
+def test_sharpness_is_refused_by_name() -> None:
+    with stubbed_gpu(), pytest.raises(DeviceError, match="there is no CUDA kernel for the statistic 'sharpness'"):
+        gpustats.compute("photos", device="gpu", statistics=["sharpness"])
+
+
+def test_arrays_on_the_device_are_copied_for_their_hashes() -> None:
+    images = [np.full((4, 5, 3), value, np.uint8) for value in (1, 2, 1)]
+    stats = gpustats.compute(
+        [on_device(image) for image in images], device="cpu", duplicates=True, statistics=["sizes"], layout="HWC"
+    )
+    assert stats.duplicates is not None
+    assert list(stats.duplicates) == [("0", "2")]
+    assert stats.sizes.modes == {"uint8 x 3": 3}
 
 
 @needs_compiler

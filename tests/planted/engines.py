@@ -261,12 +261,6 @@ FAULTS = [
         _PLAN + "test_every_count_is_held_against_the_pixels",
     ),
     Fault(
-        "gpustats/cuda/outputs.py",
-        "most - seen[:, :, ::-1].argmax(axis=2), 0)",
-        "most - seen[:, :, ::-1].argmax(axis=2), most)",
-        _PLAN + "test_moments_follow_from_bins",
-    ),
-    Fault(
         "gpustats/engines/feed.py",
         "rest = _Rest(failures=list(batch.failures))",
         "rest = _Rest()",

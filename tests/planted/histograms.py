@@ -143,8 +143,8 @@ FAULTS = [
     Fault(_BINNING, "        if bins is not None:\n", "        if False:\n", _OPTIONS),
     Fault(
         "gpustats/engines/cpu.py",
-        "definition.nodata or definition.value_range or self._binning",
-        "definition.nodata or definition.value_range",
+        " or self._binning or",
+        " or",
         _FLOAT + "arrays_on_the_device",
     ),
     Fault(

@@ -20,6 +20,9 @@ _SAMPLE = "test_chunks.py::test_a_damaged_sample_costs_one_image"
 _REAL = "test_chunks.py::test_what_the_real_writers_wrote"
 _LARGER = "test_chunks.py::test_a_chunk_that_is_larger_than_the_index_says_or_than_allowed"
 
+_FILES = "test_vision.py::test_where_items_are_their_files"
+_MORE = "test_vision.py::test_where_items_are_more_than_their_files"
+
 FAULTS = [
     _fault("elements", "(_is_single(rest[0]) or max(map(_axes, first)) > 3)", "_is_single(rest[0])", _SEVERAL),
     _fault("elements", "(_is_single(rest[0]) or max(map(_axes, first)) > 3)", "max(map(_axes, first)) > 3", _SEVERAL),
@@ -33,7 +36,6 @@ FAULTS = [
     ),
     _fault("objects", "if self._prefix or not number:", "if not number:", _RAISES),
     _fault("objects", "self.notes.stopped = stopped", "pass", _RAISES),
-    _fault("notes", "self.stopped or other.stopped", "self.stopped", _RAISES),
     _fault(
         "objects", "            if number == 0:\n", "            if True:\n", "test_objects.py::test_what_is_not_read"
     ),
@@ -44,7 +46,6 @@ FAULTS = [
         "test_objects.py::test_a_dataset_that_changes_its_length",
     ),
     _fault("records/chunks", "    if at != end:", "    if False:", _SAMPLE),
-    _fault("records/chunks", "if not 0 <= begin <= end <= size:", "if not 0 <= begin <= end:", _SAMPLE),
     _fault("records/chunks", "unpack(data, size + 1)", "unpack(data, size)", _LARGER),
     _fault("records/chunks", "    if len(unpacked) > size:", "    if False:", _LARGER),
     _fault("records/chunks", "check_bytes(max(chunk.size, ", "check_bytes(min(chunk.size, ", _LARGER),
@@ -55,7 +56,6 @@ FAULTS = [
         "test_chunks.py::test_a_damaged_chunk_is_one_failure",
     ),
     _fault("records/chunk_values", 'order = "<" if name == "numpy" else ">"', 'order = "<"', _REAL),
-    _fault("records/chunk_values", "if array.size != math.prod(shape):", "if False:", _SAMPLE),
     _fault("records/chunk_values", "if width * height > 8 * len(data):", "if False:", _SAMPLE),
     _fault(
         "records/chunk_values",
@@ -75,4 +75,14 @@ FAULTS = [
         "if packed:",
         "test_chunks.py::test_a_cache_holds_some_shards_and_their_unpacked_form",
     ),
+    _fault("vision", " or transform_of(data)", "", _MORE),
+    _fault("vision", " or not _is_theirs(type(data).__getitem__)", "", _MORE),
+    _fault("vision", ' if _is_theirs(getattr(data, "loader", None)) else None', "", _MORE),
+    _fault("vision", " or len(found) != len(data)", "", _MORE),
+    _fault("vision", " or (label is not None and rest[:1] != [label])", "", _MORE),
+    _fault("vision", "{0, len(found) // 2, len(found) - 1}", "{0, len(found) - 1}", _MORE),
+    _fault("objects", "source.names_once = True", "pass", _FILES),
+    _fault("objects", "len(data) >= sys.maxsize", "False", "test_vision.py::test_datasets_that_never_end"),
+    _fault("kinds", ' and "videos" not in names', "", "test_vision.py::test_a_folder_of_lerobot"),
+    _fault("once", "notes.take_back()", "pass", "test_once.py::test_what_was_chosen_is_counted_once_too"),
 ]

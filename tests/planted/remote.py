@@ -67,4 +67,16 @@ FAULTS = [
         "",
         _TESTS + "test_a_body_that_is_too_large_is_not_read",
     ),
+    Fault(
+        "gpustats/sources/places/remote_folder.py",
+        "            if found:\n",
+        "            if False:\n",
+        "tests/sources/test_remote.py::test_names_in_the_listing_of_a_web_server",
+    ),
+    Fault(
+        "gpustats/sources/files/http.py",
+        'link.removeprefix("./")',
+        "link",
+        "tests/sources/test_remote.py::test_names_in_the_listing_of_a_web_server",
+    ),
 ]

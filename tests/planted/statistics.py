@@ -81,8 +81,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/moments.py",
-        "            and q <= s * top\n",
-        "",
+        "and q <= (lowest + highest) * s",
+        "and q <= 1e99 + (lowest + highest) * s",
         _TOTALS + "integers_that_contradict_one_another",
     ),
     Fault(
@@ -147,8 +147,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/saved.py",
-        "if type(value) is not int or value < 0:",
-        "if not isinstance(value, int) or value < 0:",
+        "type(value) is int and value >= 0)",
+        "isinstance(value, int) and value >= 0)",
         _TOTALS + "every_number_of_another_kind_is_noticed",
     ),
     Fault(
@@ -207,8 +207,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/base.py",
-        "return 1 << 32 if",
-        "return 1 << 33 if",
+        "else 1 << 32\n",
+        "else 1 << 33\n",
         _ROWS + "the_largest_image_cannot_overflow",
     ),
     Fault(
@@ -357,7 +357,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/covariance.py",
-        "if kind.is_float else None",
+        "if wide else None",
         "if False else None",
         _COVARIANCE + "floats_stop_the_run_before_any_counts",
     ),

@@ -32,7 +32,7 @@ from gpustats.decode.decoder import Decoder, whole_images_only
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 
-for plugin in ("Jpeg", "Png", "WebP", "Gif", "Tiff", "Bmp", "Ppm", "Jpeg2K", "Avif"):
+for plugin in ("Jpeg", "Png", "WebP", "Gif", "Tiff", "Bmp", "Ppm", "Jpeg2K", "Avif", "Qoi", "Tga"):
     importlib.import_module(f"PIL.{plugin}ImagePlugin")
 
 def memory(name):
@@ -91,6 +91,8 @@ def test_a_decoder_takes_no_more_than_it_asks_for() -> None:
         ("BMP", "RGB", {}),
         ("PPM", "RGB", {}),
         ("JPEG2000", "RGB", {}),
+        ("QOI", "RGB", {}),
+        ("TGA", "RGB", {"compression": "tga_rle"}),
         *([("AVIF", "RGB", {"speed": 10})] if features.check("avif") else []),
     ]
     for kind, (verdict, grown, asked) in zip(
@@ -124,6 +126,33 @@ def test_deep_images_take_no_more_than_they_ask_for() -> None:
         assert grown < asked + (3 << 20), (
             f"{kind}: {grown / array.size:.1f} bytes a sample, asked {asked / array.size:.1f}"
         )
+
+
+@needs_proc
+@pytest.mark.parametrize("mode", ["RGB", "native"])
+def test_what_packages_behind_extras_read_takes_no_more(mode: str) -> None:
+    for module in ("pillow_heif", "pydicom"):
+        pytest.importorskip(module)
+    from tests.decode.test_extras import dicom, heic, jpegxl
+
+    array = np.random.default_rng(0).integers(0, 256, (1300, 1200, 3), np.uint8)
+    deep = array[..., 0].astype(np.uint16) * 16
+    files = {
+        "HEIC": heic(array),
+        "JPEG XL": jpegxl(array, effort=2),
+        "JPEG XL, lossy": jpegxl(array, effort=2, lossless=False, distance=1.0),
+        "DICOM, RGB": dicom(array),
+    }
+    if mode == "native":
+        files |= {
+            "HEIC, 10 bits": heic(array.astype(np.uint16) * 257, "RGB;16"),
+            "DICOM": dicom(deep),
+            "DICOM, rescaled": dicom(deep, RescaleSlope="0.5", RescaleIntercept="3"),
+        }
+    for kind, (verdict, grown, asked) in zip(files, peaks(list(files.values()), mode), strict=True):
+        assert verdict == "good", kind
+        # The packages themselves take some megabytes when the first file comes.
+        assert grown < asked + (24 << 20), f"{kind}: {grown / 1e6:.0f} MB, asked {asked / 1e6:.0f}"
 
 
 def test_scans_are_counted_only_where_they_can_hurt() -> None:

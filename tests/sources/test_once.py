@@ -298,3 +298,17 @@ def test_the_key_that_a_checkpoint_keeps_is_the_first(photos: Path, tmp_path: Pa
     with pytest.raises(gpustats.DataError, match="repeats"):
         compute(table, checkpoint=tmp_path / "c", repeats="count")
     assert os.path.exists(tmp_path / "c")
+
+
+def test_what_was_chosen_is_counted_once_too(tmp_path: Path, photos: Path) -> None:
+    files = [f"photos/{name}" for name in names(photos)]
+    for number, rows in enumerate((files * 3, files[:5] + files[:2])):
+        with open(tmp_path / f"{number}.csv", "w", newline="") as file:
+            csv.writer(file).writerows([["path"], *([name] for name in rows)])
+    found = {"column 'path'": IMAGES}
+    both = [str(tmp_path / "0.csv"), str(tmp_path / "1.csv")]
+    for data in (tmp_path / "0.csv", both):
+        stats = gpustats.compute(data, progress=False)
+        assert (stats.n_images, stats.runs[0]["images_from"]) == (IMAGES, found)
+    again = gpustats.compute(both[0], repeats="count", progress=False)
+    assert again.runs[0]["images_from"] == {"column 'path'": 3 * IMAGES}

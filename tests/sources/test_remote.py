@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import http.server
 import itertools
+import json
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -241,3 +244,113 @@ def test_s3(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             assert "hunter2" not in stats.to_json()
     finally:
         moto.stop()
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_names_in_the_listing_of_a_web_server(quote: str, photos: Path, tmp_path: Path) -> None:
+    files = sorted(photos.rglob("*.jpg"))[:6]
+    names = ["it's.jpg", "a&b.jpg", "two words.jpg", "plain.jpg", "plus+.jpg", "in/side's.jpg"]
+    for file, name in zip(files, names, strict=True):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_bytes(file.read_bytes())
+    ways = {  # as nginx, Apache and others write links
+        "it's.jpg": "it's.jpg" if quote == '"' else "it&#39;s.jpg",
+        "a&b.jpg": "a&amp;b.jpg",
+        "two words.jpg": "/f/two%20words.jpg",
+        "plain.jpg": "./plain.jpg",
+        "plus+.jpg": "plus+.jpg",
+        "in": "in/",
+    }
+    pages = {
+        "/f/": "".join(f"<A class='x' HREF={quote}{way}{quote}>x</a>\n" for way in ["../", "?C=N;O=D", *ways.values()]),
+        "/f/in/": '<a href="side\'s.jpg">x</a>',
+    }
+
+    class Pages(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def list_directory(self, path: Any) -> Any:
+            body = pages[self.path].encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = Server(("127.0.0.1", 0), functools.partial(Pages, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/f"
+        assert integers(url) == integers(tmp_path / "f")
+        assert gpustats.inspect(url).images == len(names)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Hub(Handler):
+    """A stand-in for the dataset ``me/photos`` of a Hugging Face Hub: its tree, its files, and no failures."""
+
+    root: Path
+
+    def _said(self, answer: Any) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _entry(self, path: Path) -> dict[str, Any]:
+        name = path.relative_to(self.root).as_posix()
+        if path.is_dir():
+            return {"type": "directory", "path": name, "oid": "0" * 40, "size": 0}
+        return {"type": "file", "path": name, "oid": "0" * 40, "size": path.stat().st_size}
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        _, is_tree, below = url.path.partition("/api/datasets/me/photos/tree/main")
+        if is_tree:
+            self._said([self._entry(path) for path in sorted((self.root / unquote(below).strip("/")).iterdir())])
+        elif url.path.startswith("/api/datasets/me/photos"):
+            self._said({"id": "me/photos", "sha": "0" * 40, "siblings": []})
+        elif url.path.startswith("/datasets/me/photos/resolve/main/"):
+            data = (self.root / unquote(url.path).partition("/resolve/main/")[2]).read_bytes()
+            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+            part = data[int(first) : int(last) + 1 if last else None]
+            self.send_response(206 if "Range" in self.headers else 200)
+            self.send_header("Content-Length", str(len(part)))
+            if "Range" in self.headers:
+                self.send_header("Content-Range", f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}")
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(part)
+        else:
+            self.send_error(404)
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        names = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body)["paths"]
+        found = [self.root / name for name in ([names] if isinstance(names, str) else names)]
+        self._said([self._entry(path) for path in found if path.exists()])
+
+
+@pytest.mark.filterwarnings("default")  # of the package
+def test_hugging_face_hub(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    PACKERS["tar_gnu"](sorted(photos.rglob("*.jpg")), tmp_path)
+    shutil.copytree(photos, tmp_path / "train")
+    handler = type("H", (Hub,), {"root": tmp_path, "seen": [], "numbers": itertools.count()})
+    server = Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        storage = {"endpoint": f"http://127.0.0.1:{server.server_port}", "token": False}
+        for url in ("hf://datasets/me/photos/train", "hf://datasets/me/photos/a.tar"):
+            stats = gpustats.compute(url, storage_options=storage, progress=False)
+            assert stats.totals["moments"]["sum"] == gpustats.compute(photos, progress=False).totals["moments"]["sum"]
+    finally:
+        server.shutdown()
+        server.server_close()

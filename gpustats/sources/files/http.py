@@ -1,14 +1,18 @@
-"""A whole file from a web server in one request, with its size checked before its body is read."""
+"""Whole files and listings from a web server, each in one request; a size is checked before the body is read."""
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urlsplit
 
 from gpustats.sources.items import check_bytes
 
-__all__ = ["get", "has_session"]
+__all__ = ["get", "has_session", "links"]
 
 _CHUNK = 1 << 20
+_LONGEST = 1 << 28
+"""Bytes of a listing."""
 
 
 def has_session(system: Any) -> bool:
@@ -39,3 +43,41 @@ async def get(system: Any, url: str, max_bytes: int) -> bytes:
             data += chunk
             check_bytes(len(data), max_bytes)
         return bytes(data)
+
+
+async def links(system: Any, url: str) -> list[dict[str, Any]]:
+    """Return what the page of a folder links to, as entries of fsspec's ``ls``.
+
+    fsspec itself ends a link at the first quotation mark of either kind, and leaves ``&amp;`` in it: a file called
+    ``it's.jpg`` would be another one.
+
+    Parameters
+    ----------
+    system : fsspec file system
+        One that `has_session`.
+    url : str
+        Of the folder, with a slash at the end.
+    """
+    parser = _Links()
+    parser.feed((await get(system, url, _LONGEST)).decode("utf-8", "replace"))
+    parser.close()
+    server = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    found = {}
+    for link in parser.found:
+        if link.startswith("/"):
+            link = server + link
+        elif "://" not in link:
+            link = url + link.removeprefix("./")
+        found[link] = {"name": link, "size": None, "type": "directory" if link.endswith("/") else "file"}
+    return list(found.values())
+
+
+class _Links(HTMLParser):
+    """Collects the targets of links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]

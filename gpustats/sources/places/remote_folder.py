@@ -13,6 +13,7 @@ from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.errors import DataError
 from gpustats.failures import Failure, ImageError, printable
 from gpustats.sources.base import Entry, Part, Source
+from gpustats.sources.files.http import has_session, links
 from gpustats.sources.files.remote import RemoteFile
 from gpustats.sources.files.retry import Budget, retry
 from gpustats.sources.kinds import KINDS, kind_of, open_container, suffix, takes_of
@@ -100,7 +101,16 @@ class RemoteFolderSource(Source):
         if not folder and self._listed is not None:  # just before
             listed, self._listed = self._listed, None
             return listed
-        return retry(lambda: list(self._system.ls(f"{self._path}/{folder}", detail=True)), self._budget)
+        return retry(lambda: self._entries(f"{self._path}/{folder}"), self._budget)
+
+    def _entries(self, path: str) -> list[dict[str, Any]]:
+        if has_session(self._system):
+            from fsspec.asyn import sync
+
+            found: list[dict[str, Any]] = sync(self._system.loop, links, self._system, path)
+            if found:
+                return found
+        return list(self._system.ls(path, detail=True))
 
     def _below(
         self, folder: str, listing: Future[list[dict[str, Any]]], pool: Executor, skipped: Counter[str], depth: int

@@ -1,0 +1,62 @@
+"""An image as it came, for the statistics that look at all of it: its file, its size, and which of its pixels count."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Original", "Whole"]
+
+
+class Original(NamedTuple):
+    """What an image is before it is resized, cropped or masked.
+
+    Attributes
+    ----------
+    data : bytes, ndarray of uint8 or ndarray
+        The file; of an image that is no file, its pixels.
+    height, width : int
+        Its size, turned as EXIF says where that was asked for.
+    format : str
+        What the first bytes are those of: ``"JPEG"``, ``"PNG"`` and so on; empty for an image that is no file.
+    mode : str
+        Its channels as they are stored, as Pillow calls them: ``"RGB"``, ``"L"``, ``"P"``, ``"CMYK"``; for pixels their
+        type and number, ``"uint8 x 3"``; empty where it is not known.
+    """
+
+    data: Any
+    height: int
+    width: int
+    format: str = ""
+    mode: str = ""
+
+    @classmethod
+    def of_pixels(cls, pixels: NDArray[Any]) -> Original:
+        """Return what an array of shape (H, W) or (H, W, C) is."""
+        channels = pixels.shape[2] if pixels.ndim > 2 else 1
+        return cls(pixels, pixels.shape[0], pixels.shape[1], mode=f"{pixels.dtype.name} x {channels}")
+
+
+class Whole(NamedTuple):
+    """An image that is measured as a whole.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (H, W, C)
+        Its values, of any strides.
+    valid : ndarray of bool, shape (H, W, C), or None
+        Which of them count; None where all do.
+    original : Original or None
+        What it was before; None where it was never anything else.
+    """
+
+    pixels: NDArray[Any]
+    valid: NDArray[np.bool_] | None
+    original: Original | None
+
+    @property
+    def source(self) -> Original:
+        """What it was before."""
+        return self.original or Original.of_pixels(self.pixels)
