@@ -19,6 +19,7 @@ from gpustats.checkpoint import resume
 from gpustats.engines import device_arrays
 from gpustats.errors import MergeError, OptionError
 from gpustats.statistics import grouped, totals
+from gpustats.statistics.deep_histogram import read_sparse
 from gpustats.statistics.grouped import Grouped
 from gpustats.statistics.rows import Rows
 from gpustats.statistics.sparse import MOST, added, packed, unpacked
@@ -222,6 +223,7 @@ def test_too_many_are_no_wrong_number() -> None:
         b"\0",
         b"\x80",
         b"\x80\x00",
+        b"\x81\x00",
         b"\1\0",
         b"\0\0\1",
         b"\xff" * 10 + b"\1",
@@ -257,6 +259,23 @@ def test_damaged_counts_of_a_file_are_refused() -> None:
     for one in wrong:
         with pytest.raises(DataError):
             Totals.from_dict(data | {"histogram": one})
+
+
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [
+        ([4, 4], [1, 1]),
+        ([4, 3], [1, 1]),
+        ([-6, 3], [1, 1]),
+        ([4, 10], [1, 1]),
+        ([4, 5], [1, 0]),
+        ([4, 5], [1, MOST + 1]),
+    ],
+)
+def test_what_no_counts_can_be_is_refused(values: list[int], counts: list[int]) -> None:
+    assert len(read_sparse([[-5, 9]], [[1, MOST]], 1, -5, 9)) == 1
+    with pytest.raises(DataError, match="a histogram cannot have value"):
+        read_sparse([values], [counts], 1, -5, 9)
 
 
 def test_extremes_that_do_not_occur_are_refused() -> None:
@@ -340,7 +359,7 @@ def test_small_groups_are_few_bytes() -> None:
 
 
 def test_large_groups_are_packed_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grouped, "_BYTES_AT_HAND", 300_000)
+    monkeypatch.setattr(grouped, "_BYTES_AT_HAND", 150_000)
     held, whole = Grouped(NAMES), Totals(NAMES)
     rng = np.random.default_rng(0)
     for i in range(12):
@@ -348,7 +367,7 @@ def test_large_groups_are_packed_early(monkeypatch: pytest.MonkeyPatch) -> None:
         rows.groups[:] = [f"g{i % 6}"]  # type: ignore[index]
         held.fold(rows)
         whole.fold(rows)
-        assert sum(grouped._ragged_bytes(one) for one in held._at_hand.values()) <= 500_000
+        assert sum(grouped._ragged_bytes(one) for one in held._at_hand.values()) <= 300_000
     assert held.whole() == whole
 
 

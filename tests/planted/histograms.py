@@ -13,7 +13,7 @@ _DEEP_FILE = "gpustats/statistics/deep_histogram.py"
 _FLOAT_FILE = "gpustats/statistics/float_histogram.py"
 _BINNING = "gpustats/statistics/binning.py"
 _BYTES = _DEEP + "counts_come_back_from_their_bytes"
-_DAMAGED = _DEEP + "damaged_counts_of_a_file_are_refused"
+_LISTS = _DEEP + "what_no_counts_can_be_is_refused"
 _SIGNED = _DEEP + "signed_integers"
 _EDGES = _FLOAT + "values_on_and_beside_every_edge"
 _OPTIONS = _FLOAT + "wrong_options_are_an_error_before_the_first_image"
@@ -26,7 +26,7 @@ FAULTS = [
     Fault(_SPARSE_FILE, "while number > np.uint64(127):", "while number > np.uint64(255):", _BYTES),
     Fault(_SPARSE_FILE, "            skips = False\n        elif", "        elif", _BYTES),
     Fault(_SPARSE_FILE, "at == data.size or shift > 56", "at == data.size", _DEEP + "damaged_bytes_are_refused"),
-    Fault(_SPARSE_FILE, "number >= np.uint64(bins.size - value)", "False", _DEEP + "damaged_bytes_are_refused"),
+    Fault(_SPARSE_FILE, "if number == 0 or number >=", "if number >=", _DEEP + "damaged_bytes_are_refused"),
     Fault(_SPARSE_FILE, "_DAMAGED if skips else value", "value", _DEEP + "damaged_bytes_are_refused"),
     Fault(_SPARSE_FILE, "if shift and byte == 0:", "if False:", _DEEP + "damaged_bytes_are_refused"),
     Fault(
@@ -44,10 +44,10 @@ FAULTS = [
     ),
     Fault(_DEEP_FILE, "    counts[:] = 0\n", "", _DEEP + "every_number_against_numpy_and_scipy"),
     Fault(_DEEP_FILE, "row, first + channel] = packed", "row, channel] = packed", _DEEP + "every_layout_in_memory"),
-    Fault(_DEEP_FILE, "if not last < whole(place", "if not last <= whole(place", _DAMAGED),
-    Fault(_DEEP_FILE, '"values") <= high', '"values") <= high + 1', _DAMAGED),
-    Fault(_DEEP_FILE, "or not 0 < natural(number", "or not 0 <= natural(number", _DAMAGED),
-    Fault(_DEEP_FILE, '"counts") <= MOST', '"counts") <= 2 * MOST', _DAMAGED),
+    Fault(_DEEP_FILE, "if not last < whole(place", "if not last <= whole(place", _LISTS),
+    Fault(_DEEP_FILE, '"values") <= high', '"values") <= high + 1', _LISTS),
+    Fault(_DEEP_FILE, "or not 0 < natural(number", "or not 0 <= natural(number", _LISTS),
+    Fault(_DEEP_FILE, '"counts") <= MOST', '"counts") <= 2 * MOST', _LISTS),
     Fault(
         _DEEP_FILE,
         "        counted_by_value(self.kind, self.binning)\n",
