@@ -123,7 +123,6 @@ FAULTS = [
     Fault(_FLOAT_FILE, "exact - place < near or place + 1 - exact < near", "exact - place < near", _EDGES),
     Fault(_FLOAT_FILE, "exact - place < near or place + 1 - exact < near", "place + 1 - exact < near", _EDGES),
     Fault(_FLOAT_FILE, "near = 2e-15 *", "near = 0 *", _EDGES),
-    Fault(_FLOAT_FILE, "elif x >= low:  # not NaN", "else:", _FLOAT + "values_that_do_not_count"),
     Fault(_FLOAT_FILE, "if first != second:", "if False:", _FLOAT + "other_bins_are_not_pooled"),
     Fault(_FLOAT_FILE, "binning.bins / 2,", "binning.bins / 4,", _NUMBERS),
     Fault(_FLOAT_FILE, "middle = [math.nan, *", "middle = [binning.low, *", _NUMBERS),
