@@ -985,7 +985,7 @@ def test_inspect_a_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,other,kind\na.png,b.png,x\na.png,b.png,x\n")
     table = tmp_path / "t.csv"
     assert inspected(table, "--root", tmp_path / "one", "--group", "kind")["groups"] == {"x": 1}
-    assert inspected(table, "--root", tmp_path / "two", "--column", "other")["images_from"] == {"column 'other'": 2}
+    assert inspected(table, "--root", tmp_path / "two", "--column", "other")["images_from"] == {"column 'other'": 1}
     assert inspected(table, "--root", tmp_path / "one", "--repeats", "count")["images"] == 2
     assert inspected(table, "--root", tmp_path / "one", "--group-by", "kind")["group_from"] == "kind"
 
