@@ -44,7 +44,7 @@ def peek(data: bytes) -> tuple[str, int, int]:
 
 
 def stored_as(data: bytes) -> tuple[str, str]:
-    r"""Return the format of an encoded image, and the channels that it stores as Pillow calls them; "" for unknown ones.
+    r"""Return the format of an encoded image, and its channels as Pillow calls them; "" for unknown ones.
 
     >>> stored_as(b"P5 2 1 255\n\x00\x01" + bytes(20))
     ('PNM', 'L')
