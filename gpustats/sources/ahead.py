@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from gpustats.failures import ImageError
@@ -62,7 +63,7 @@ class _Requests:
 
     def __init__(self) -> None:
         self._slots = asyncio.Semaphore(REQUESTS)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[bytes]] = set()
         self._loop: Any = None
         self._pool: ThreadPoolExecutor | None = None
 
@@ -79,21 +80,23 @@ class _Requests:
 
     def _begin(self, files: list[RemoteFile], futures: list[Future[bytes]]) -> None:
         for file, future in zip(files, futures, strict=True):
-            task = self._loop.create_task(self._fetch(file, future))
+            task = self._loop.create_task(self._fetch(file))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._done, future))
 
-    async def _fetch(self, file: RemoteFile, future: Future[bytes]) -> None:
-        try:
-            async with self._slots:
-                data = await file.read()
-        except asyncio.CancelledError:
+    async def _fetch(self, file: RemoteFile) -> bytes:
+        async with self._slots:
+            return await file.read()
+
+    def _done(self, future: Future[bytes], task: asyncio.Task[bytes]) -> None:
+        """Hand over what became of a request, also of one that was cancelled before it began."""
+        self._tasks.discard(task)
+        if task.cancelled():
             future.set_exception(ImageError("unreadable", "the run was stopped"))
-            raise
-        except Exception as error:  # noqa: BLE001 - it is raised where the bytes are wanted
+        elif (error := task.exception()) is not None:
             future.set_exception(error)
         else:
-            future.set_result(data)
+            future.set_result(task.result())
 
     def cancel(self) -> None:
         """Give up what is not fetched yet."""

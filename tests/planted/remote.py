@@ -79,4 +79,10 @@ FAULTS = [
         "link",
         "tests/sources/test_remote.py::test_names_in_the_listing_of_a_web_server",
     ),
+    Fault(  # a request that was cancelled before it began is waited for
+        _AHEAD,
+        '            future.set_exception(ImageError("unreadable", "the run was stopped"))\n',
+        "            pass\n",
+        "tests/sources/test_ahead.py::test_requests_that_are_stopped_before_they_begin_are_waited_for_by_nobody",
+    ),
 ]

@@ -139,6 +139,28 @@ def test_a_run_that_is_stopped_asks_for_no_more(slow: Slow) -> None:
             assert isinstance(error, ImageError) or type(error).__name__ == "CancelledError"  # noqa: PT017
 
 
+def test_requests_that_are_stopped_before_they_begin_are_waited_for_by_nobody() -> None:
+    """A task that is cancelled before its first step never runs, and its bytes would never come."""
+    loop = asyncio.new_event_loop()
+    go = threading.Event()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        loop.call_soon_threadsafe(go.wait)
+        batches = fetched_ahead(grouped(files(Slow(loop), ["a", "b"])))
+        batch = next(batches)
+        assert isinstance(batch, Batch)
+        batches.close()
+        go.set()
+        for item in batch.items:
+            with pytest.raises(ImageError, match="the run was stopped"):
+                item._future.result(timeout=20)  # type: ignore[union-attr]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 def test_what_is_not_remote_passes(slow: Slow) -> None:
     part = Part("p", open_source, ("x",))
     entries = [("a", "", "a.jpg"), *files(slow, ["b"]), ("c", "", b"c"), part, Failure("d", "missing", "x")]
