@@ -14,8 +14,8 @@ FAULTS = [
     Fault(_AHEAD, " or held + weight > _AHEAD_BYTES", "", _TESTS + "test_large_files_are_not_all_held"),
     Fault(
         _AHEAD,
-        "            async with self._slots:\n",
-        "            if True:\n",
+        "        async with self._slots:\n",
+        "        if True:\n",
         _TESTS + "test_the_order_and_number_of_files",
     ),
     Fault(
