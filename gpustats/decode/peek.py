@@ -43,7 +43,7 @@ def peek(data: bytes) -> tuple[str, int, int]:
         raise verdict(kind, error, data) from None
 
 
-def stored_as(data: bytes) -> tuple[str, str]:
+def stored_as(data: bytes | memoryview) -> tuple[str, str]:
     r"""Return the format of an encoded image, and its channels as Pillow calls them; "" for unknown ones.
 
     >>> stored_as(b"P5 2 1 255\n\x00\x01" + bytes(20))
@@ -52,6 +52,7 @@ def stored_as(data: bytes) -> tuple[str, str]:
     header = jpeg_header(data)
     if header is not None:
         return "JPEG", _JPEG_MODES.get(header[2], "")
+    data = bytes(data)
     kind = sniff(data)
     return ("", "") if kind is None else (kind.name, _mode(kind, data))
 

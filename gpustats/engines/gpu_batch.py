@@ -87,10 +87,12 @@ class EncodedBatch:
         data = self.arena[start : start + int(self.sizes[index])].tobytes()
         return EncodedImage(self.keys[index], self.groups[index], data)
 
-    def files(self) -> Iterator[tuple[bytes, int, int]]:
-        """Yield bytes, height and width of each image, the bytes copied out of the arena."""
-        for i, (height, width) in enumerate(zip(self.heights.tolist(), self.widths.tolist(), strict=True)):
-            yield self.image(i).data, height, width
+    def files(self) -> Iterator[tuple[memoryview, int, int]]:
+        """Yield bytes, height and width of each image, the bytes where they are."""
+        arena = self.arena.data
+        spans = zip(self.starts.tolist(), self.sizes.tolist(), self.heights.tolist(), self.widths.tolist(), strict=True)
+        for start, size, height, width in spans:
+            yield arena[start : start + size], height, width
 
     def halves(self) -> list[EncodedBatch]:
         """Split in two."""

@@ -15,7 +15,7 @@ class Original(NamedTuple):
 
     Attributes
     ----------
-    data : bytes, ndarray of uint8 or ndarray
+    data : bytes, memoryview or ndarray
         The file; of an image that is no file, its pixels.
     height, width : int
         Its size, turned as EXIF says where that was asked for.
