@@ -334,7 +334,7 @@ def compute(
         isolate=isolate,
         gpu_options=gpu_options,
         masks=masks,
-        per_image=table_path is not None or grouping.asked or checkpoint is not None,
+        per_image=kept or grouping.asked,
     )
     options = SourceOptions.of(
         column=column,

@@ -25,7 +25,9 @@ def original(data: bytes | NDArray[np.uint8] | None, pixels: NDArray[Any]) -> Or
     return Original(data, pixels.shape[0], pixels.shape[1], *stored_as(data))
 
 
-def columns_of_files(statistics: Sequence[Statistic], files: Iterable[tuple[memoryview, int, int]], count: int) -> Columns:
+def columns_of_files(
+    statistics: Sequence[Statistic], files: Iterable[tuple[memoryview, int, int]], count: int
+) -> Columns:
     """Return the columns of the statistics that read files, of so many files with their heights and widths."""
     measured = [
         (s, {name: np.zeros((count, *column.shape), column.dtype) for name, column in s.columns().items()})

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gpustats.statistics.base import Column, Columns, Given, Kind, Number, Part, Statistic, View, over
 from gpustats.statistics.compiled import compiled
 from gpustats.statistics.exact import WHOLE, segment_sums
+from gpustats.statistics.histogram import powers_of_bins
 from gpustats.statistics.lanes import lanes_of
 
 if TYPE_CHECKING:
@@ -324,12 +325,7 @@ def sums_of_bins(
     """Add what the bins of a histogram tell, of shape (N, channels, 256); see `Given`."""
     place, channels = 0, bins.shape[1]
     for channel in range(channels):
-        first, second = np.uint64(0), np.uint64(0)
-        for value in range(256):
-            count = np.uint64(bins[row, channel, value])
-            first += count * np.uint64(value)
-            second += count * np.uint64(value * value)
-        total[row, channel], products[row, place] = first, second
+        _, total[row, channel], products[row, place] = powers_of_bins(bins[row, channel])
         place += channels - channel
 
 

@@ -35,6 +35,7 @@ from gpustats.statistics.exact import (
     segment_sums,
     squared_deviation,
 )
+from gpustats.statistics.histogram import powers_of_bins
 from gpustats.statistics.lanes import lanes_of
 from gpustats.wording import option
 
@@ -423,16 +424,11 @@ def row_of_bins(
     """Fill a row from the bins of a histogram, of shape (N, channels, 256); see `Given`."""
     for channel in range(bins.shape[1]):
         counts = bins[row, channel]
-        number, first, second = np.uint64(0), np.uint64(0), np.uint64(0)
+        n[row, channel], total[row, channel], squares[row, channel] = powers_of_bins(counts)
         lowest, highest = 255, 0
         for value in range(256):
-            count = np.uint64(counts[value])
-            number += count
-            first += count * np.uint64(value)
-            second += count * np.uint64(value * value)
-            if count > 0:
+            if counts[value] > 0:
                 lowest, highest = min(lowest, value), value
-        n[row, channel], total[row, channel], squares[row, channel] = number, first, second
         low[row, channel], high[row, channel] = lowest, highest
 
 

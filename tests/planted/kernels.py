@@ -119,8 +119,8 @@ FAULTS = [
     ),
     Fault(  # groups would have no bins
         "gpustats/api.py",
-        "table_path is not None or grouping.asked or",
-        "table_path is not None or",
+        "per_image=kept or grouping.asked",
+        "per_image=kept",
         _STATISTICS + "test_when_every_image_is_asked_for",
     ),
     Fault(  # a batch with an image that the CPU refuses is counted
