@@ -138,6 +138,8 @@ class Decoder:
         As given.
     value_range : int
         The value that the last image itself said to be 1.0, until `release`; 0 where it said none.
+    color_space : str
+        What the header of the last image said to be stored, where it was a JPEG whose header was read, until `release`.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class Decoder:
         self._mode = mode
         self._deep = mode == "native" or (deep and mode != "RGBA")
         self.value_range = 0
+        self.color_space = ""
         self._alpha_masks = alpha_masks
         self._nodata_tag = nodata_tag
         self._beside = beside + (_MASK_BYTES if alpha_masks or nodata_tag else 0) + 4 * (mode == "RGBA")
@@ -211,6 +214,7 @@ class Decoder:
         if header is None:
             return self._decode_by_format(data)
         height, width, color_space = header
+        self.color_space = color_space
         target = "GRAY" if color_space == "Gray" and self._mode != "RGB" else "RGB"
         channels = 1 if target == "GRAY" else 3
         size = height * width * channels
@@ -246,6 +250,7 @@ class Decoder:
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
         self.value_range = 0
+        self.color_space = ""
         if self._reserved:
             self._memory.release(self._reserved)
             self._reserved = self._file_alone = 0

@@ -187,7 +187,7 @@ class CpuEngine:
                             on_device.append((key, group, pixels))
                             continue
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
-                    came = original(data, pixels) if self._of_originals else None
+                    came = original(data, pixels, decoder.color_space) if self._of_originals else None
                     if self._prepares:
                         pixels = self._prepared(key, pixels)
                     rows.add(key, group, pixels, decoder.value_range, came)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Original", "Whole"]
+__all__ = ["Original", "Whole", "fill"]
 
 
 class Original(NamedTuple):
@@ -60,3 +61,9 @@ class Whole(NamedTuple):
     def source(self) -> Original:
         """What it was before."""
         return self.original or Original.of_pixels(self.pixels)
+
+
+def fill(columns: Mapping[str, NDArray[Any]], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write rows, each with a value for every column, from the first row on."""
+    for column, values in zip(columns.values(), zip(*rows, strict=True), strict=bool(rows)):
+        column[: len(rows)] = np.array(values, column.dtype)
