@@ -241,16 +241,25 @@ def markdown(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channel
 
 
 def _group_lines(groups: GroupTable) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        name, images, pixels, *numbers = cells
-        name = name if len(name) <= _NAME else name[: _NAME - 3] + "..."
-        return f"  {name:<{_NAME}}{images:>10}{pixels:>16}" + "".join(f"{number:>10}" for number in numbers)
+    """Return the groups, a line each; the pixels are left out where they do not fit, and long names are cut."""
+    names, images, pixels, *numbers = zip(groups.head, *groups.rows, strict=True)
 
-    lines = [line(groups.head), *map(line, groups.rows)]
+    def room(columns: Sequence[Sequence[str]]) -> int:
+        return WIDTH - 2 - sum(2 + max(map(len, column)) for column in columns)
+
+    columns = [images, pixels, *numbers]
+    if room(columns) < max(map(len, names)):
+        columns.remove(pixels)
+    size = max(min(room(columns), max(map(len, names))), _NAME)
+    cells = [[f"{cell:>{2 + max(map(len, column))}}" for cell in column] for column in columns]
+    lines = [
+        f"  {name if len(name) <= size else name[: size - 3] + '...':<{size}}" + "".join(line)
+        for name, *line in zip(names, *cells, strict=True)
+    ]
     return [*lines, f"  {groups.rest}"] if groups.rest else lines
 
 
-_NAME = 24  # characters that a name of a group has in a table
+_NAME = 12  # characters that a name of a group has at least
 
 
 def _span(low: int, high: int) -> str:
