@@ -417,7 +417,7 @@ FAULTS = [
         "places/folder",
         "self._done = end + 1",
         "self._done = end",
-        "test_paths.py::test_the_order_of_folders_and_files",
+        "test_paths.py::test_a_folder_of_names_of_any_bytes",
     ),
     _fault(
         "places/folder",
