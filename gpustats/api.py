@@ -67,6 +67,7 @@ def compute(
     crop_pct: float | None = None,
     interpolation: str | None = None,
     recipe: str | None = None,
+    fast: bool = False,
     exif: Literal["ignore", "turn"] = "ignore",
     nodata: float | tuple[float, ...] | Literal["tag"] | None = None,
     alpha: Literal["drop", "mask"] = "drop",
@@ -208,6 +209,10 @@ def compute(
         `resize`, `crop` and `interpolation` that published weights were evaluated with: ``"torchvision-imagenet"``
         (256, 224, bilinear), ``"timm-imagenet"`` (256, 224, bicubic), ``"clip"`` (224, 224, bicubic) or
         ``"inception"`` (341, 299, bicubic).
+    fast : bool
+        Decode JPEGs at a reduced scale before the resize: the smallest of 1/2, 1/4 and 1/8 that the resize does not
+        enlarge. The numbers differ a little from those of the whole decode, so the result says it, and cannot be merged
+        with others. Other formats, and JPEGs that Pillow decodes, are decoded whole.
     exif : {"ignore", "turn"}
         Whether to turn an image as its EXIF orientation says, before all else.
     nodata : float, tuple of float or "tag", optional
@@ -296,7 +301,7 @@ def compute(
     limit = FailureLimit(max_failures)
     sampling = Sampling(sample, tolerance, seed)
     by_tag = isinstance(nodata, str) and nodata == "tag"
-    transform = transform_of(resize, crop, crop_pct, interpolation, recipe)
+    transform = transform_of(resize, crop, crop_pct, interpolation, recipe, fast)
     masks = None if mask is None else Masks(mask, data)
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")

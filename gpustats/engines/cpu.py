@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.decode import decoder as decode
-from gpustats.decode.transform import Transform, turned
+from gpustats.decode.transform import Transform
 from gpustats.definition import RGB, Definition
 from gpustats.engines.base import Outcome
 from gpustats.engines.device_arrays import is_on_device
@@ -153,14 +153,15 @@ class CpuEngine:
             alpha_masks=self._definition.alpha == "mask",
             nodata_tag=self._definition.nodata_tag,
             deep=bool(self._definition.value_range),
+            turn=self._definition.exif_transpose,
             beside=0 if self._masks is None else self._masks.bytes_a_pixel,
         )
 
-    def _prepared(self, key: str, pixels: Pixels) -> Pixels:
+    def _prepared(self, key: str, pixels: Pixels, whole: tuple[int, int] | None) -> Pixels:
         """Return the pixels of an image without those that a mask leaves out, resized and cropped."""
         if self._masks is not None:
             pixels = self._masks.apply(key, pixels)
-        return self._resampler.apply(pixels, self._max_pixels)
+        return self._resampler.apply(pixels, self._max_pixels, whole)
 
     def measure(
         self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
@@ -187,9 +188,9 @@ class CpuEngine:
                             on_device.append((key, group, pixels))
                             continue
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
-                    came = original(data, pixels) if self._of_originals else None
+                    came = original(data, pixels, decoder.whole) if self._of_originals else None
                     if self._prepares:
-                        pixels = self._prepared(key, pixels)
+                        pixels = self._prepared(key, pixels, decoder.whole)
                     rows.add(key, group, pixels, decoder.value_range, came)
                     by_decoder[name] += 1
                 except ImageError as error:
@@ -232,6 +233,4 @@ class CpuEngine:
             order = option("color_order", self._definition.color_order)
             raise ImageError("unsupported", f"{order} is for arrays, and a decoder gives RGB")
         pixels, name = decoder.decode(data, ordinary)
-        if self._definition.exif_transpose:
-            pixels = turned(pixels, decode.exif_orientation(bytes(data), name == decode.PILLOW))
         return pixels, name, data

@@ -17,12 +17,18 @@ __all__ = ["columns_of_files", "original"]
 _NO_PIXELS = np.empty((0, 0, 0), np.uint8)
 
 
-def original(data: bytes | NDArray[np.uint8] | None, pixels: NDArray[Any]) -> Original:
-    """Return what an image is, from its file (None where it is none) and its decoded pixels."""
+def original(
+    data: bytes | NDArray[np.uint8] | None, pixels: NDArray[Any], whole: tuple[int, int] | None = None
+) -> Original:
+    """Return what an image is, from its file (None where it is none) and its decoded pixels.
+
+    `whole` is its height and width where it was decoded at a reduced scale.
+    """
     if data is None:
         return Original.of_pixels(pixels)
     data = data if isinstance(data, bytes) else bytes(data)
-    return Original(data, pixels.shape[0], pixels.shape[1], *stored_as(data))
+    height, width = whole or pixels.shape[:2]
+    return Original(data, height, width, *stored_as(data))
 
 
 def columns_of_files(
