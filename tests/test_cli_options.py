@@ -784,6 +784,15 @@ def test_sizes_that_are_none(folder: Path, given: str) -> None:
     assert "256x512" in done.err
 
 
+@case("compute", "--kinds")
+def test_kinds(tmp_path: Path) -> None:
+    photo().save(tmp_path / "a.png")
+    photo().convert("L").save(tmp_path / "b.png")
+    assert "the images differ" in invoke("compute", tmp_path, "--mode", "native", "--kinds", "one").err
+    data = compute(tmp_path, "--mode", "native", "--kinds", "separate")
+    assert {name: kind["images"] for name, kind in data["kinds"].items()} == {"uint8 x 1": 1, "uint8 x 3": 1}
+
+
 @case("compute", "--exif")
 def test_exif(tmp_path: Path) -> None:
     exif = Image.Exif()

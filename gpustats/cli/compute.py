@@ -10,7 +10,7 @@ import gpustats
 from gpustats.cli import options
 from gpustats.cli.output import FORMATS, Form, Shown, report
 from gpustats.decode.transform import INTERPOLATIONS, RECIPES
-from gpustats.definition import ALPHA, MODES, PAGES
+from gpustats.definition import ALPHA, KINDS, MODES, PAGES
 from gpustats.statistics import ALWAYS, STATISTICS
 
 __all__ = ["compute"]
@@ -62,6 +62,12 @@ __all__ = ["compute"]
     type=float,
     help="The pixel value that is shown as 1.0: 4095 for images of 12 bits. With it, images of more than 8 bits are "
     "measured as RGB, too.",
+)
+@click.option(
+    "--kinds",
+    type=click.Choice(KINDS),
+    default="one",
+    help="Where images differ in channels or depth: an error, or separate results for each kind.",
 )
 @click.option(
     "--on-error", type=click.Choice(["skip", "raise"]), default="skip", help="Leave a bad image out, or stop there."
