@@ -13,9 +13,15 @@ from gpustats.statistics.original import Original
 __all__ = ["original"]
 
 
-def original(data: bytes | NDArray[np.uint8] | None, pixels: NDArray[Any]) -> Original:
-    """Return what an image is, from its file (None where it is none) and its decoded pixels."""
+def original(
+    data: bytes | NDArray[np.uint8] | None, pixels: NDArray[Any], whole: tuple[int, int] | None = None
+) -> Original:
+    """Return what an image is, from its file (None where it is none) and its decoded pixels.
+
+    `whole` is its height and width where it was decoded at a reduced scale.
+    """
     if data is None:
         return Original.of_pixels(pixels)
     data = data if isinstance(data, bytes) else bytes(data)
-    return Original(data, pixels.shape[0], pixels.shape[1], *stored_as(data))
+    height, width = whole or pixels.shape[:2]
+    return Original(data, height, width, *stored_as(data))

@@ -122,6 +122,7 @@ def provenance(
     lines += [
         f"images from {places(run['images_from'])}" for run in runs[:1] if isinstance(run.get("images_from"), dict)
     ]
+    lines += [kinds_of(run) for run in runs[:1] if isinstance(run.get("kinds"), dict)]
     if len(runs) > 1:
         lines.append(f"pooled from {len(runs)} runs")
     if left_out:
@@ -136,6 +137,13 @@ def provenance(
     return lines
 
 
+def kinds_of(run: Mapping[str, Any]) -> str:
+    """Return of which kinds the images of a run were, of which a result has one."""
+    failed = run.get("images_failed")
+    more = f"; {failed:,} FAILED, of no kind" if isinstance(failed, int) and failed else ""
+    return f"one of the kinds {places(run['kinds'])}{more}"
+
+
 def places(images: Mapping[str, int]) -> str:
     """Return where images were found, with their numbers where there are several places."""
     names = [f"{printable(name)}" + (f" ({n:,})" if len(images) > 1 else "") for name, n in images.items()]
@@ -147,6 +155,7 @@ def table(
     rows: Sequence[tuple[str, Any, str]],
     channels: Sequence[str],
     groups: GroupTable | None = None,
+    title: str = "gpustats.Stats",
 ) -> str:
     """Return facts, numbers and groups.
 
@@ -160,8 +169,10 @@ def table(
         Names of the channels; of many, the first are shown.
     groups : GroupTable, optional
         Where the result has groups.
+    title : str
+        The first line.
     """
-    lines = ["gpustats.Stats"]
+    lines = [title]
     for fact in facts:
         lines += textwrap.wrap(
             fact, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False

@@ -55,6 +55,8 @@ class Kind:
     --------
     >>> Kind(1, "uint16").max_value, Kind(1, "uint16", 4095).max_value, Kind(1, "int16").max_value
     (65535, 4095, 0)
+    >>> Kind(3, "uint8").name, Kind(1, "uint16", 4095).name
+    ('uint8 x 3', 'uint16 x 1 to 4095')
     """
 
     channels: int
@@ -108,6 +110,11 @@ class Kind:
     def described(self) -> tuple[Any, ...]:
         """The arguments that make the kind again."""
         return (self.channels, self.dtype) + (() if self.value_range is None else (self.value_range,))
+
+    @property
+    def name(self) -> str:
+        """A short name that no other kind has: the type, the channels, and what is 1.0 where that is not the usual."""
+        return f"{self.dtype} x {self.channels}" + ("" if self.value_range is None else f" to {self.value_range!r}")
 
     def __str__(self) -> str:
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
