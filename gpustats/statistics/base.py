@@ -129,7 +129,7 @@ class Given(NamedTuple):
     Attributes
     ----------
     name : str
-        Of the other statistic.
+        Of the other statistic, which is filled before: one of pixels, or one that stands before it in the table.
     derive : callable
         Fills a row: ``derive(row, *columns of the other, *own columns)``.
     kernel : callable or None
