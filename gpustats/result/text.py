@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from gpustats.failures import FailureLog, printable
@@ -31,6 +32,7 @@ __all__ = [
 FAILURES_SHOWN = 5
 DUPLICATES_SHOWN = 3
 PLACES_SHOWN = 4
+REMARKS_SHOWN = 5
 WIDTH = 80
 
 _NAMES = 26  # columns that the names of the numbers take
@@ -40,6 +42,7 @@ _SKIPPED = {
     "non_image": ("file that is no image", "files that are no images"),
     "image": ("image of another extension", "images of another extension"),
     "folder": ("folder", ""),
+    "dropped_last": ("that did not fill a batch",) * 2,
     "repeated": ("named again", "named again"),
     "repeated_other_group": ("named again with another group (the first one counts)",) * 2,
     "hidden": ("hidden name", ""),
@@ -123,6 +126,8 @@ def provenance(
         f"images from {places(run['images_from'])}" for run in runs[:1] if isinstance(run.get("images_from"), dict)
     ]
     lines += [kinds_of(run) for run in runs[:1] if isinstance(run.get("kinds"), dict)]
+    remarks = (remark for run in runs if isinstance(run.get("remarks"), list) for remark in run["remarks"])
+    lines += [f"NOTE: {printable(str(remark))}" for remark in islice(dict.fromkeys(remarks), REMARKS_SHOWN)]
     if len(runs) > 1:
         lines.append(f"pooled from {len(runs)} runs")
     if left_out:

@@ -546,7 +546,7 @@ FAULTS = [
         "test_objects.py::test_batches_are_counted_image_by_image",
     ),
     _fault(
-        "objects",
+        "iterables",
         "                yield element\n                number += 1\n",
         "                yield element\n",
         "test_objects.py::test_datasets_with_an_index",
