@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Original", "Whole", "fill"]
+__all__ = ["Jpegs", "Original", "Whole"]
 
 
 class Original(NamedTuple):
@@ -63,7 +63,27 @@ class Whole(NamedTuple):
         return self.original or Original.of_pixels(self.pixels)
 
 
-def fill(columns: Mapping[str, NDArray[Any]], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Write rows, each with a value for every column, from the first row on."""
-    for column, values in zip(columns.values(), zip(*rows, strict=True), strict=bool(rows)):
-        column[: len(rows)] = np.array(values, column.dtype)
+class Jpegs(Protocol):
+    """JPEG files of 8 bits, grey or YCbCr, that are measured together.
+
+    Attributes
+    ----------
+    sizes : ndarray of int, shape (N,)
+        Bytes of each.
+    heights, widths : ndarray of uint64, shape (N,)
+    components : ndarray of uint8, shape (N,)
+        1 for grey, 3 for colour.
+    """
+
+    @property
+    def sizes(self) -> NDArray[Any]: ...
+    @property
+    def heights(self) -> NDArray[np.uint64]: ...
+    @property
+    def widths(self) -> NDArray[np.uint64]: ...
+    @property
+    def components(self) -> NDArray[np.uint8]: ...
+
+    def files(self) -> Iterator[memoryview]:
+        """Yield the bytes of each."""
+        ...
