@@ -239,7 +239,8 @@ def compute(
         table with a row for each box: once, with its first group, and the result says how many names were passed over
         (``stats.skipped["repeated"]``, or ``"repeated_other_group"`` where the group was another); or as often as it
         is named. Two names are one file where their folders, with links followed, and last parts are the same. What
-        is in the program already, such as arrays, counts as it is given.
+        is in the program already, such as arrays, counts as it is given; but a loader whose workers all yield the same
+        images is an error, unless this is ``"count"``.
     sample : int or float, optional
         Read only so many images, or each with this probability (a float up to 1.0), drawn at random. The result is an
         estimate, and says so: ``stats.estimate``, ``stats.stderr()``, ``stats.confidence_interval()``. What is listed
@@ -266,8 +267,8 @@ def compute(
         A `DataError`, where every image failed; it carries their failures. So does a wrong `column`, `feature`, `group`
         or `layout`.
     SourceStopped
-        A `DataError`, where a loader, a dataset or an iterable raised an error in the middle, or changed its length; it
-        carries the partial result.
+        A `DataError`, where a loader, a dataset or an iterable raised an error in the middle, or changed its length, or
+        where the workers of a loader do not share their work; it carries the partial result.
     DataError
         Where the data does not exist or holds no image, or does not use an option that was given; under
         ``on_error="raise"`` for the first image that fails;

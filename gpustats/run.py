@@ -69,6 +69,8 @@ class AllImagesFailed(_WithResult, DataError):
 class SourceStopped(_WithResult, DataError):
     """The loader, dataset or iterable that was given raised an error in the middle, which is the ``__cause__``.
 
+    Or its workers all yield the same images.
+
     Attributes
     ----------
     partial : Stats
@@ -312,10 +314,14 @@ class Run:
                 stacklevel=4,
             )
 
-    def _places(self) -> dict[str, dict[str, int]]:
-        """Return where images were found, if the source had to choose; the most frequent first."""
-        places = sorted(self._source.notes.images_from.items(), key=lambda place: (-place[1], place[0]))
-        return {"images_from": dict(places[:_PLACES_LISTED])} if places else {}
+    def _said(self) -> dict[str, Any]:
+        """Return where images were found, if the source had to choose, the most frequent first; and its remarks."""
+        notes = self._source.notes
+        places = sorted(notes.images_from.items(), key=lambda place: (-place[1], place[0]))
+        return {
+            **({"images_from": dict(places[:_PLACES_LISTED])} if places else {}),
+            **({"remarks": list(dict.fromkeys(notes.remarks))[:_PLACES_LISTED]} if notes.remarks else {}),
+        }
 
     def _widest(self) -> float:
         """Return the largest half-width of the intervals of mean and std; infinite while it is not known."""
@@ -350,7 +356,7 @@ class Run:
             "source": printable(self._source.label),
             "gpustats": __version__,
             **self._engine.report(),
-            **self._places(),
+            **self._said(),
             "seconds": round(time.monotonic() - self._started, 3),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from gpustats.failures import FailureLog, printable
@@ -31,6 +32,7 @@ __all__ = [
 FAILURES_SHOWN = 5
 DUPLICATES_SHOWN = 3
 PLACES_SHOWN = 4
+REMARKS_SHOWN = 5
 WIDTH = 80
 
 _NAMES = 26  # columns that the names of the numbers take
@@ -40,6 +42,7 @@ _SKIPPED = {
     "non_image": ("file that is no image", "files that are no images"),
     "image": ("image of another extension", "images of another extension"),
     "folder": ("folder", ""),
+    "dropped_last": ("that did not fill a batch",) * 2,
     "repeated": ("named again", "named again"),
     "repeated_other_group": ("named again with another group (the first one counts)",) * 2,
     "hidden": ("hidden name", ""),
@@ -123,6 +126,8 @@ def provenance(
         f"images from {places(run['images_from'])}" for run in runs[:1] if isinstance(run.get("images_from"), dict)
     ]
     lines += [kinds_of(run) for run in runs[:1] if isinstance(run.get("kinds"), dict)]
+    remarks = (remark for run in runs if isinstance(run.get("remarks"), list) for remark in run["remarks"])
+    lines += [f"NOTE: {printable(str(remark))}" for remark in islice(dict.fromkeys(remarks), REMARKS_SHOWN)]
     if len(runs) > 1:
         lines.append(f"pooled from {len(runs)} runs")
     if left_out:
@@ -252,16 +257,25 @@ def markdown(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channel
 
 
 def _group_lines(groups: GroupTable) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        name, images, pixels, *numbers = cells
-        name = name if len(name) <= _NAME else name[: _NAME - 3] + "..."
-        return f"  {name:<{_NAME}}{images:>10}{pixels:>16}" + "".join(f"{number:>10}" for number in numbers)
+    """Return the groups, a line each; the pixels are left out where they do not fit, and long names are cut."""
+    names, images, pixels, *numbers = zip(groups.head, *groups.rows, strict=True)
 
-    lines = [line(groups.head), *map(line, groups.rows)]
+    def room(columns: Sequence[Sequence[str]]) -> int:
+        return WIDTH - 2 - sum(2 + max(map(len, column)) for column in columns)
+
+    columns = [images, pixels, *numbers]
+    if room(columns) < max(map(len, names)):
+        columns.remove(pixels)
+    size = max(min(room(columns), max(map(len, names))), _NAME)
+    cells = [[f"{cell:>{2 + max(map(len, column))}}" for cell in column] for column in columns]
+    lines = [
+        f"  {name if len(name) <= size else name[: size - 3] + '...':<{size}}" + "".join(line)
+        for name, *line in zip(names, *cells, strict=True)
+    ]
     return [*lines, f"  {groups.rest}"] if groups.rest else lines
 
 
-_NAME = 24  # characters that a name of a group has in a table
+_NAME = 12  # characters that a name of a group has at least
 
 
 def _span(low: int, high: int) -> str:

@@ -16,7 +16,7 @@ from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.saved import finite, natural, whole
 from gpustats.statistics.binning import Binning
-from gpustats.statistics.original import Whole
+from gpustats.statistics.original import Jpegs, Whole
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
@@ -129,7 +129,7 @@ class Given(NamedTuple):
     Attributes
     ----------
     name : str
-        Of the other statistic.
+        Of the other statistic, which is filled before: one of pixels, or one that stands before it in the table.
     derive : callable
         Fills a row: ``derive(row, *columns of the other, *own columns)``.
     kernel : callable or None
@@ -318,6 +318,10 @@ class Statistic:
 
     def measure(self, image: Whole, row: int, columns: Columns) -> None:
         """Fill a row of the columns from an image as a whole; see `whole`."""
+        raise NotImplementedError
+
+    def of_jpegs(self, files: Jpegs) -> Columns:
+        """Return the columns of many JPEG files, as `measure` would fill them one by one; see `of_original`."""
         raise NotImplementedError
 
     def on_gpu(self, outputs: Outputs) -> Columns:
