@@ -133,22 +133,22 @@ class IsolatedEngine(CpuEngine):
             for process in [*self._processes.values()]:
                 process.end_if_stuck()
 
-    def measure(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
-    ) -> tuple[Outcome, Counter[str]]:
+    def _reduced(
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles
+    ) -> tuple[list[Rows], list[Failure], Counter[str]]:
         """Have the next samples of a batch measured by this thread's process."""
         failures, batch.failures = batch.failures, []
         message = self._message(batch, failures)
-        outcomes: list[Outcome] = []
+        parts: list[Rows] = []
         by_decoder: Counter[str] = Counter()
         for answer in self._answers(message, stop) if len(message) else ():
             if isinstance(answer, Failure):
                 failures.append(answer)
             else:
-                outcomes.append(answer.outcome)
+                parts.append(answer.outcome.rows)
+                failures += answer.outcome.failures
                 by_decoder += answer.by_decoder
-        failures += [failure for outcome in outcomes for failure in outcome.failures]
-        return Outcome(Rows.joined([outcome.rows for outcome in outcomes]), failures), by_decoder
+        return parts, failures, by_decoder
 
     def _answers(self, batch: Batch, stop: threading.Event) -> Iterator[Answer | Failure]:
         """Have a batch measured, in parts where a process dies of it or has not enough memory."""

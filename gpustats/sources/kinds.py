@@ -207,7 +207,7 @@ KINDS = {
     "several": Kind("lists of paths or of several of these", ("root", "suffixes", "repeats")),
     "object": Kind(
         "arrays, tensors and datasets that yield them",
-        ("layout", "color_order", "column", "group", "picked"),
+        ("layout", "color_order", "column", "group", "picked", "repeats"),
         images="an array; of an element the entry with an image: by a usual name (`image`, `images`, `img`; "
         "`pixel_values`; `input`, `inputs`), else the only one; of a pair the first",
         ask="two entries with equally good names, or none: `column=`",

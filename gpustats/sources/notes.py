@@ -31,6 +31,8 @@ class Notes:
         What there was to choose from, of the first container: name and type or shape.
     group_from : str or None
         The column or the like that names the group, of the first container.
+    remarks : list of str
+        Where what was read is not each image of the data once: a sampler, for example.
     stopped : DataError or None
         Why the source ended before its end; its ``__cause__`` is what the user's object raised.
     """
@@ -40,6 +42,7 @@ class Notes:
     kinds: Counter[str] = field(default_factory=Counter)
     there: dict[str, str] = field(default_factory=dict)
     group_from: str | None = None
+    remarks: list[str] = field(default_factory=list)
     stopped: DataError | None = None
     _last: str | None = None
 
@@ -67,6 +70,7 @@ class Notes:
         self.skipped.update(other.skipped)
         self.images_from.update(other.images_from)
         self.kinds.update(other.kinds)
+        self.remarks += other.remarks
         self.stopped = self.stopped or other.stopped
         self.offer(other.there, other.group_from)
 
@@ -74,4 +78,5 @@ class Notes:
         """Forget everything: the source is read again."""
         for counts in (self.skipped, self.images_from, self.kinds):
             counts.clear()
+        self.remarks.clear()
         self.there, self.group_from, self.stopped, self._last = {}, None, None, None

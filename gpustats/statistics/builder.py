@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from gpustats.statistics.original import Original, Whole
 from gpustats.statistics.rows import NO_ROWS, Rows, mixture
 from gpustats.wording import option
 
-__all__ = ["RowBuilder"]
+__all__ = ["RowBuilder", "RowBuilders"]
 
 _UINT8 = np.dtype(np.uint8)
 _MEASURED = {
@@ -28,6 +28,9 @@ _MEASURED = {
     **dict.fromkeys(("float16", "float32", "float64"), "float64"),
 }
 """What pixels of a type are measured as."""
+
+_OF_ONE_KIND = 8
+"""Images that there is room for at a time where kinds are separate: a batch may hold as many kinds as images."""
 
 
 class RowBuilder:
@@ -120,11 +123,23 @@ class RowBuilder:
         self._keys.append(key)
         self._groups.append(group)
 
-    def _measure(self, key: str, row: int, pixels: NDArray[Any], value_range: float, original: Original | None) -> None:
-        """Check an image, and fill its row."""
-        height, width, channels = pixels.shape
+    def kind_of(self, pixels: NDArray[Any], value_range: float = 0) -> Kind:
+        """Return what an image is measured as.
+
+        Raises
+        ------
+        ImageError
+            Where it cannot be measured.
+        """
+        channels = pixels.shape[2] if pixels.ndim > 2 else 1
         kind = Kind(channels, _measured_as(pixels), self._value_range or value_range or None)
         _check_range(kind)
+        return kind
+
+    def _measure(self, key: str, row: int, pixels: NDArray[Any], value_range: float, original: Original | None) -> None:
+        """Check an image, and fill its row."""
+        height, width, _ = pixels.shape
+        kind = self.kind_of(pixels, value_range)
         if row == 0:
             if kind != self._kind:
                 self._allocate(kind)
@@ -183,6 +198,11 @@ class RowBuilder:
             for channel, part in enumerate(parts):
                 kernel(part, values.shape[2] // len(parts), row, channel, *columns)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another image."""
+        return len(self._keys) == self._count
+
     def rows(self) -> Rows:
         """Return the rows of the images added so far."""
         done = len(self._keys)
@@ -194,6 +214,10 @@ class RowBuilder:
             for name, column in own.items()
         }
         return Rows(self._kind, self._keys, self._groups, self._size[0, :done], self._size[1, :done], columns)
+
+    def parts(self) -> list[Rows]:
+        """Return the same as `rows`, as `RowBuilders.parts` does."""
+        return [self.rows()]
 
     def _allocate(self, kind: Kind) -> None:
         statistics = for_kind(self._names, kind, self._binning)
@@ -216,6 +240,41 @@ class RowBuilder:
         if kind == Kind(kind.channels, "uint8") and not self._nodata:
             self._like = (kind.channels,)
             self._most_values = min(statistic.most_pixels for statistic in statistics)
+
+
+class RowBuilders:
+    """Reduces images of any kinds to rows of each.
+
+    Parameters
+    ----------
+    make : callable
+        Makes a `RowBuilder` for so many images.
+    """
+
+    def __init__(self, make: Callable[[int], RowBuilder]) -> None:
+        self._make = make
+        self._like = make(0)
+        self._of: dict[Kind, RowBuilder] = {}
+        self._done: list[Rows] = []
+
+    def add(
+        self, key: str, group: str, pixels: NDArray[Any], value_range: float = 0, original: Original | None = None
+    ) -> None:
+        """Measure one image, see `RowBuilder.add`."""
+        kind = self._like.kind_of(pixels, value_range)
+        builder = self._of.get(kind)
+        if builder is None:
+            builder = self._of[kind] = self._make(_OF_ONE_KIND)
+        builder.add(key, group, pixels, value_range, original)
+        if builder.is_full:
+            self._done.append(self._of.pop(kind).rows())
+
+    def parts(self) -> list[Rows]:
+        """Return the rows of the images added so far, those of one kind together."""
+        parts: dict[Kind | None, list[Rows]] = {}
+        for rows in (*self._done, *(builder.rows() for builder in self._of.values())):
+            parts.setdefault(rows.kind, []).append(rows)
+        return [Rows.joined(of_kind) for kind, of_kind in parts.items() if kind is not None]
 
 
 def _planes(pixels: NDArray[Any]) -> tuple[Sequence[NDArray[Any]], bool]:

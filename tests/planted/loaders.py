@@ -23,7 +23,57 @@ _LARGER = "test_chunks.py::test_a_chunk_that_is_larger_than_the_index_says_or_th
 _FILES = "test_vision.py::test_where_items_are_their_files"
 _MORE = "test_vision.py::test_where_items_are_more_than_their_files"
 
+_AGAIN = "test_repetition.py::"
+
 FAULTS = [
+    _fault(
+        "repetition",
+        "return self._whole_rounds(_SURE)",
+        "return False",
+        _AGAIN + "test_workers_that_do_not_share_their_work",
+    ),
+    _fault("repetition", "multiples and together", "False", _AGAIN + "test_workers_that_shuffle"),
+    _fault(
+        "repetition",
+        "min(counts) == self._workers and ",
+        "",
+        _AGAIN + "test_workers_that_share_their_work_and_have_equal_images",
+    ),
+    _fault(
+        "repetition",
+        " and len(self._counts) >= contents",
+        "",
+        _AGAIN + "test_workers_that_share_their_work_and_have_equal_images",
+    ),
+    _fault("repetition", "2 * self._mask + 1", "self._mask", _AGAIN + "test_a_sample_of_contents_is_compared"),
+    _fault("repetition", "self._look_at = 1 << 63", "pass", _AGAIN + "test_a_loop_that_may_be_endless"),
+    _fault(
+        "repetition",
+        "values[: len(values) // _PIECES * _PIECES]",
+        "values[: _PIECES * _PIECE]",
+        _AGAIN + "test_large_arrays_are_compared_in_pieces",
+    ),
+    _fault(
+        "iterables",
+        "if watch is not None and watch.at_the_end() and",
+        "if False and",
+        _AGAIN + "test_few_images_are_seen_at_the_end",
+    ),
+    _fault("iterables", "return not self.lists and (", "return (", _AGAIN + "test_what_is_not_compared"),
+    _fault("loaders", "return count % size", "return 0", _AGAIN + "test_images_that_a_loader_leaves_out"),
+    _fault("loaders", "extra = sampler.total_size - items", "extra = 0", _AGAIN + "test_samplers"),
+    _fault(
+        "loaders",
+        'getattr(sampler, "replacement", False)',
+        "False",
+        _AGAIN + "test_samplers",
+    ),
+    _fault(
+        "endless",
+        "return not data.nsamples > 0",
+        "return True",
+        "test_vision.py::test_datasets_that_never_end",
+    ),
     _fault("elements", "(_is_single(rest[0]) or max(map(_axes, first)) > 3)", "_is_single(rest[0])", _SEVERAL),
     _fault("elements", "(_is_single(rest[0]) or max(map(_axes, first)) > 3)", "max(map(_axes, first)) > 3", _SEVERAL),
     _fault("elements", " and len(set(map(_sort_of, element))) == 1", "", _SEVERAL),
@@ -34,13 +84,13 @@ FAULTS = [
         "",
         "test_elements.py::test_images_and_labels_in_whatever_they_are_nested",
     ),
-    _fault("objects", "if self._prefix or not number:", "if not number:", _RAISES),
-    _fault("objects", "self.notes.stopped = stopped", "pass", _RAISES),
+    _fault("iterables", "if self._prefix or not number:", "if not number:", _RAISES),
+    _fault("iterables", "self.notes.stopped = stopped", "pass", _RAISES),
     _fault(
-        "objects", "            if number == 0:\n", "            if True:\n", "test_objects.py::test_what_is_not_read"
+        "iterables", "            if number == 0:\n", "            if True:\n", "test_objects.py::test_what_is_not_read"
     ),
     _fault(
-        "objects",
+        "iterables",
         "if len(self._dataset) != length:",
         "if len(self._dataset) < length:",
         "test_objects.py::test_a_dataset_that_changes_its_length",
@@ -82,7 +132,7 @@ FAULTS = [
     _fault("vision", " or (label is not None and rest[:1] != [label])", "", _MORE),
     _fault("vision", "{0, len(found) // 2, len(found) - 1}", "{0, len(found) - 1}", _MORE),
     _fault("objects", "source.names_once = True", "pass", _FILES),
-    _fault("objects", "len(data) >= sys.maxsize", "False", "test_vision.py::test_datasets_that_never_end"),
+    _fault("endless", "len(data) >= sys.maxsize", "False", "test_vision.py::test_datasets_that_never_end"),
     _fault("kinds", ' and "videos" not in names', "", "test_vision.py::test_a_folder_of_lerobot"),
     _fault("once", "notes.take_back()", "pass", "test_once.py::test_what_was_chosen_is_counted_once_too"),
 ]

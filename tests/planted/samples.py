@@ -69,7 +69,7 @@ FAULTS = [
         "if len(found) > 1:",
         "if len(found) > 9:",
         "a_dataset_whose_elements_are_batches_is_refused",
-        "gpustats/sources/objects.py",
+        "gpustats/sources/iterables.py",
     ),
     _drawn(
         "even=all(sample.even and _alike",

@@ -191,8 +191,14 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/session.py",
-        "**columns_of_files(self._statistics, batch.files(), len(batch))",
+        "**self._of_files(batch)",
         "",
+        "tests/gpu/test_statistics.py::test_what_is_read_from_files",
+    ),
+    Fault(
+        "gpustats/statistics/sizes.py",
+        "files.components == 1",
+        "files.components == 3",
         "tests/gpu/test_statistics.py::test_what_is_read_from_files",
     ),
 ]

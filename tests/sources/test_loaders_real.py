@@ -193,6 +193,61 @@ def test_other_datasets_of_pytorch() -> None:
         compute(iter([(sizes, 3)]))
 
 
+def shared_work(torch: Any) -> Any:
+    class Tensors(torch.utils.data.IterableDataset):  # type: ignore[misc, name-defined]
+        def __init__(self, share: bool, shuffled: bool = False) -> None:
+            self.share, self.shuffled = share, shuffled
+
+        def __iter__(self) -> Iterator[Any]:
+            worker = torch.utils.data.get_worker_info()
+            places = list(range(COUNT))
+            if self.shuffled:
+                places = torch.randperm(COUNT).tolist()
+            if self.share:
+                places = places[worker.id :: worker.num_workers]
+            return (tensor(place) for place in places)
+
+    return Tensors
+
+
+@pytest.mark.parametrize("loader", ["torch.utils.data.DataLoader", "torchdata.stateful_dataloader.StatefulDataLoader"])
+def test_workers_that_do_not_share_their_work(loader: str) -> None:
+    torch = need("torch")
+    module, _, name = loader.rpartition(".")
+    make, dataset = getattr(need(module), name), shared_work(torch)
+    options: dict[str, Any] = {"num_workers": 2, "multiprocessing_context": "fork"}
+    check(make(dataset(share=True), batch_size=4, **options), place=None)
+    for shuffled, size in itertools.product((False, True), (4, 1, None)):
+        with pytest.raises(gpustats.SourceStopped, match="its 2 workers yield the same images"):
+            compute(make(dataset(share=False, shuffled=shuffled), batch_size=size, **options))
+    assert compute(make(dataset(share=False), batch_size=4, **options), repeats="count").n_images == 2 * COUNT
+
+
+def test_samplers_are_named() -> None:
+    data = need("torch.utils.data")
+    items = Items(tensor)
+
+    def remarks(**options: Any) -> Any:
+        return compute(data.DataLoader(items, **options)).runs[0].get("remarks", [])
+
+    assert remarks() == remarks(shuffle=True) == remarks(batch_size=None) == []
+    assert remarks(sampler=data.WeightedRandomSampler([1.0] * COUNT, 30)) == [
+        "WeightedRandomSampler: 30 draws with replacement from 12 items"
+    ]
+    assert remarks(sampler=data.RandomSampler(items, replacement=True)) == [
+        "RandomSampler: 12 draws with replacement from 12 items"
+    ]
+    assert remarks(sampler=data.SubsetRandomSampler([1, 2])) == ["SubsetRandomSampler: 2 of 12 items"]
+    share = "DistributedSampler: {} of 12 items, the share of rank 0 of 5"
+    assert remarks(sampler=data.DistributedSampler(items, 5, 0)) == [
+        share.format(3) + "; 3 items of all shares are there twice, to fill them"
+    ]
+    assert remarks(sampler=data.DistributedSampler(items, 5, 0, drop_last=True)) == [
+        share.format(2) + "; 2 items are in no share"
+    ]
+    assert compute(data.DataLoader(items, batch_size=5, drop_last=True)).skipped == {"dropped_last": 2}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for number, image in enumerate(IMAGES):
@@ -252,6 +307,19 @@ def test_webdataset(tmp_path: Path) -> None:
         compute(pipe().repeat())
     check(itertools.islice(pipe().decode("pil").repeat(), COUNT))
 
+    def drawn(**options: Any) -> Any:
+        return webdataset.WebDataset(str(tmp_path / "a.tar"), shardshuffle=False, **options).decode("torchrgb8")
+
+    for endless in (drawn(resampled=True), webdataset.WebLoader(drawn(resampled=True).to_tuple("png"))):
+        with pytest.raises(gpustats.DataError, match="never ends; give a part of it"):
+            compute(endless)
+    stats = compute(drawn(resampled=True).with_epoch(30))
+    assert stats.n_images == 30
+    assert stats.runs[0]["remarks"][0] == "ResampledShards: shards are drawn with replacement"
+    alone = drawn(workersplitter=None).to_tuple("png", "cls")
+    with pytest.raises(gpustats.SourceStopped, match="its 2 workers yield the same images"):
+        compute(webdataset.WebLoader(alone.shuffle(10).batched(4), batch_size=None, num_workers=2))
+
 
 def test_grain() -> None:
     grain = need("grain")
@@ -260,6 +328,10 @@ def test_grain() -> None:
         check(data, place="entry 'image'")
     sampler = grain.samplers.IndexSampler(COUNT, shard_options=grain.sharding.NoSharding(), num_epochs=1)
     check(grain.DataLoader(data_source=list(IMAGES), sampler=sampler, operations=[grain.transforms.Batch(5)]))
+    for data in (items.batch(5, drop_remainder=True), items.batch(5, drop_remainder=True).map(lambda batch: batch)):
+        assert compute(data).skipped == {"dropped_last": 2}
+    remainder = compute(items.to_iter_dataset().batch(5, drop_remainder=True))
+    assert "up to 4" in remainder.runs[0]["remarks"][0]
     with pytest.raises(gpustats.DataError, match="RepeatMapDataset never ends"):
         compute(items.repeat())
 
@@ -284,6 +356,8 @@ def test_tensorflow_and_keras(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(gpustats.DataError, match="never ends; give a part of it"):
             compute(endless)
     assert compute(pairs.repeat().take(30)).n_images == 30
+    assert "no image came only once" in compute(pairs.repeat(2)).runs[0]["remarks"][0]
+    assert compute(pairs.batch(5, drop_remainder=True).prefetch(2)).skipped == {"dropped_last": 2}
 
     class Batches(keras.utils.PyDataset):  # type: ignore[misc, name-defined]
         def __len__(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -136,14 +137,32 @@ def test_datasets_that_never_end() -> None:
     def of(module: str, **members: Any) -> Any:
         return type("Forever", (Forever,), {"__module__": f"{module}.x", **members})()
 
+    def pipe(repetitions: int = 1, nsamples: int = -1, first: Any = None) -> Any:
+        return of("webdataset", repetitions=repetitions, nsamples=nsamples, pipeline=[] if first is None else [first])
+
+    drawn = SimpleNamespace(nshards=sys.maxsize)
+    loader = type("DataLoader", (Forever,), {"__module__": "torch.x", "dataset": pipe(first=drawn), "num_workers": 0})()
+    loader.dataset.__class__.__name__ = "IterableDataset"
     for data in (
         of("tensorflow", cardinality=lambda self: -1),
         of("grain", __len__=lambda self: sys.maxsize),
-        of("webdataset", repetitions=sys.maxsize),
+        pipe(sys.maxsize),
+        pipe(first=drawn),
+        pipe(first=loader),
+        loader,
     ):
-        with pytest.raises(gpustats.DataError, match=r"Forever never ends; give a part of it: itertools.islice"):
+        with pytest.raises(gpustats.DataError, match=r" never ends; give a part of it: itertools.islice"):
             gpustats.compute(data)
-    for data in (of("tensorflow", cardinality=lambda self: -2), of("tensorflow"), of("grain"), of("webdataset")):
+    for data in (
+        of("tensorflow", cardinality=lambda self: -2),
+        of("tensorflow"),
+        of("grain"),
+        of("webdataset"),
+        pipe(),
+        pipe(sys.maxsize, nsamples=5),
+        pipe(first=drawn, nsamples=5),
+        pipe(first=loader, nsamples=5),
+    ):
         with pytest.raises(AssertionError, match="it is not read"):
             gpustats.compute(data)
 
