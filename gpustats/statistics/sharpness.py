@@ -108,6 +108,12 @@ class Sharpness(Statistic):
         """Return the variance of the Laplacian of each image, null where no place counts."""
         return {"sharpness": (np.ma.array(_variance(columns), mask=columns["n"] == 0), 2)}
 
+    def facts(self, part: Part, unit: Fraction) -> list[str]:
+        """Say how sharp images are on average."""
+        (average,) = self.numbers
+        value = float(average.evaluate(self.view(part), unit))
+        return [f"sharpness: {value:.4g} (variance of the Laplacian, average of images)"]
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a total: one number for all channels."""
         return ()

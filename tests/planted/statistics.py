@@ -98,13 +98,13 @@ FAULTS = [
         _TOTALS + "moments_that_contradict_one_another",
     ),
     Fault(
-        "gpustats/statistics/moments.py",
+        "gpustats/statistics/sums.py",
         "_STEPS_U8 = 8192",
         "_STEPS_U8 = 8300",
         _ARITHMETIC + "lanes_of_8_bit_squares_do_not_overflow",
     ),
     Fault(
-        "gpustats/statistics/moments.py",
+        "gpustats/statistics/sums.py",
         "_STEPS_U16 = 16384",
         "_STEPS_U16 = 16385",
         _ARITHMETIC + "lanes_of_16_bit_values_do_not_overflow",

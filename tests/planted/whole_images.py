@@ -172,7 +172,7 @@ FAULTS = [
         _OF_DUPLICATES + "results_are_pooled",
     ),
     Fault(
-        "gpustats/statistics/moments.py",
+        "gpustats/statistics/sums.py",
         "lowest, highest = min(lowest, value), value",
         "lowest, highest = min(lowest, value), max(highest, count)",
         "tests/test_given.py::test_moments_and_squares_come_from_the_bins",
