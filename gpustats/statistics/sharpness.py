@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, over
 from gpustats.statistics.compiled import at_first, compiled, compiled_after
 from gpustats.statistics.exact import FRACTION_BITS, WHOLE, fixed_point_segments, segment_sums, squared_deviation
-from gpustats.statistics.lanes import split
 from gpustats.statistics.original import Whole
+from gpustats.statistics.planes import split
 
 __all__ = ["Sharpness", "laplacian", "plain_laplacian"]
 

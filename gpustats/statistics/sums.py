@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from gpustats.statistics.compiled import compiled, compiled_after
 from gpustats.statistics.counting import count_row
-from gpustats.statistics.histogram import powers_of_bins
 from gpustats.statistics.lanes import lanes_of
 
 __all__ = ["moments_u8", "moments_u16", "row_u8", "row_u16", "rows_of_bins"]
@@ -140,11 +139,17 @@ def rows_of_bins(
     for row in range(start, stop):
         for channel in range(bins.shape[1]):
             counts = bins[row, channel]
-            n[row, channel], total[row, channel], squares[row, channel] = powers_of_bins(counts)
+            number, first, second = np.uint64(0), np.uint64(0), np.uint64(0)
             lowest, highest = 255, 0
+            for value in range(256):
+                count = np.uint64(counts[value])
+                number += count
+                first += count * np.uint64(value)
+                second += count * np.uint64(value * value)
             for value in range(256):
                 if counts[value] > 0:
                     lowest, highest = min(lowest, value), value
+            n[row, channel], total[row, channel], squares[row, channel] = number, first, second
             low[row, channel], high[row, channel] = lowest, highest
 
 

@@ -332,13 +332,13 @@ FAULTS = [
         _COVARIANCE + "every_length_and_start",
     ),
     Fault(
-        "gpustats/statistics/lanes.py",
+        "gpustats/statistics/planes.py",
         "            place += channels\n",
         "            place += np.uint64(1)\n",
         _COVARIANCE + "every_length_and_start",
     ),
     Fault(
-        "gpustats/statistics/lanes.py",
+        "gpustats/statistics/planes.py",
         "    if pixels.itemsize > 1:\n        split_any(pixels, planes)\n",
         "    if pixels.itemsize > 1:\n        split_3(pixels, planes)\n",
         _COVARIANCE + "every_length_and_start",

@@ -29,6 +29,12 @@ FAULTS = [
         "    if len(together) == len(b[0]):",
         _OF_SIZES + "counts_add_up_in_any_order",
     ),
+    Fault(
+        _COUNTED,
+        " | (segments[1:] != segments[:-1])",
+        "",
+        _OF_SIZES + "counts_of_segments",
+    ),
     Fault(_COUNTED, "or 0 in counts ", "", _OF_SIZES + "damaged_counts"),
     Fault(_COUNTED, "any(a >= b for", "any(a > b for", _OF_SIZES + "damaged_counts"),
     Fault(
@@ -103,8 +109,8 @@ FAULTS = [
     Fault(_SIZES, "np.minimum(width, height)", "height", _OF_SIZES + "sizes_of_files"),
     Fault(
         _SIZES,
-        "files = [row for row in range(start, stop) if exact[row]]",
-        "files = [row for row in range(start, stop)]",
+        "files = np.flatnonzero(size)",
+        "files = np.arange(len(size))",
         _OF_SIZES + "arrays_have_no_bytes",
     ),
     Fault(_SIZES, "else a[name] or b[name]", "else a[name]", _OF_SIZES + "files_and_arrays_together"),
