@@ -187,7 +187,7 @@ FAULTS = [
         "gpustats/statistics/covariance.py",
         "            place += channels - channel\n",
         "            place += 1\n",
-        "tests/test_given.py::test_moments_and_squares_come_from_the_bins",
+        "tests/test_covariance.py::test_every_shape_against_integers",
     ),
     Fault(
         "gpustats/statistics/covariance.py",
