@@ -42,6 +42,14 @@ def folder(tmp_path: Path) -> Path:
 FAILED = pytest.mark.filterwarnings("ignore::gpustats.ImagesFailedWarning")
 
 
+def test_modes_of_jpegs(tmp_path: Path) -> None:
+    """As their headers say, whatever they are decoded to."""
+    for mode in ("L", "RGB", "CMYK"):
+        Image.new(mode, (40, 30), 7 if mode == "L" else (7,) * len(mode)).save(tmp_path / f"{mode}.jpg")
+    sizes = compute(tmp_path, workers=1).sizes
+    assert (sizes.modes, sizes.formats) == ({"L": 1, "RGB": 1, "CMYK": 1}, {"JPEG": 3})
+
+
 @FAILED
 @pytest.mark.parametrize("options", [{}, {"workers": 1, "isolate": True}, {"resize": 8, "crop": 4}], ids=str)
 def test_sizes_of_files(folder: Path, options: dict[str, Any]) -> None:

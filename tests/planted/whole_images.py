@@ -259,6 +259,6 @@ FAULTS = [
         "gpustats/decode/decoder.py",
         "        self.color_space = color_space\n",
         '        self.color_space = "YCbCr"\n',
-        _OF_SIZES + "sizes_of_files",
+        _OF_SIZES + "modes_of_jpegs",
     ),
 ]
