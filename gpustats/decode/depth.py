@@ -17,7 +17,6 @@ from gpustats.failures import ImageError
 __all__ = [
     "BIG_ENDIAN_BIGTIFF",
     "TiffTags",
-    "avif_misfit",
     "gdal_nodata",
     "jpeg2000_components",
     "jpeg2000_misfit",
@@ -28,6 +27,7 @@ __all__ = [
     "tiff_misfit",
     "tiff_pieces",
     "tiff_tags",
+    "too_deep",
 ]
 
 BIG_ENDIAN_BIGTIFF = b"MM\0+"
@@ -48,7 +48,7 @@ _COLOURS: dict[int | None, int] = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 _KINDS_OF_SAMPLES = {2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
 
 
-def _bits(count: object) -> str:
+def too_deep(count: object) -> str:
     return f"{count} bits a sample; only 8 can be read"
 
 
@@ -59,12 +59,12 @@ def _bands(count: int) -> str:
 def jpeg_misfit(data: bytes) -> str | None:
     """Look at the precision in the frame header (ITU-T T.81, B.2.2); lossless files have 2 to 16 bits."""
     precision = jpeg_precision(data)
-    return None if precision in (0, 8) else _bits(precision)
+    return None if precision in (0, 8) else too_deep(precision)
 
 
 def png_misfit(data: bytes) -> str | None:
     """Look at the bit depth in IHDR. Smaller depths are scaled to 8 bits, which is exact."""
-    return _bits(16) if data[12:16] == b"IHDR" and data[24:25] == b"\x10" else None
+    return too_deep(16) if data[12:16] == b"IHDR" and data[24:25] == b"\x10" else None
 
 
 def pnm_misfit(data: bytes) -> str | None:
@@ -101,16 +101,8 @@ def jpeg2000_misfit(data: bytes) -> str | None:
     if any(depth < 0 for depth in depths):
         return "signed integers; only unsigned ones can be read"
     if depths - {8}:
-        return _bits(max(depths))
+        return too_deep(max(depths))
     return _bands(len(components)) if len(components) > 4 else None
-
-
-def avif_misfit(data: bytes) -> str | None:
-    """Look at the AV1 configuration of the first item (AV1 in ISOBMFF, section 2.3.3)."""
-    start = data.find(b"av1C")
-    if start < 0 or len(data) < start + 7 or not data[start + 6] & 0x40:
-        return None
-    return _bits(12 if data[start + 6] & 0x20 else 10)
 
 
 class TiffTags(NamedTuple):
@@ -152,7 +144,7 @@ def tiff_misfit(data: bytes) -> str | None:
         if kind in _KINDS_OF_SAMPLES:
             return f"{_KINDS_OF_SAMPLES[kind]}; only unsigned integers can be read"
     if set(tags.bits) - {1, 2, 4, 8}:
-        return _bits(max(tags.bits))
+        return too_deep(max(tags.bits))
     colours = _COLOURS.get(tags.photometric)
     if colours is None:
         return None

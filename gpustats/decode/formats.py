@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gpustats.decode.avif import avif_misfit, deep_avif
 from gpustats.decode.deep import Deep, deep_jpeg2000, deep_png, deep_pnm, deep_tiff
 from gpustats.decode.depth import (
-    avif_misfit,
     jpeg2000_misfit,
     jpeg_misfit,
     png_misfit,
@@ -179,6 +179,7 @@ FORMATS = {
             "PIL.AvifImagePlugin.AvifImageFile",
             peak_bytes=16,
             misfit=avif_misfit,
+            deep=deep_avif,
         ),
         Format(
             "JPEG 2000",
