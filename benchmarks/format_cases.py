@@ -85,17 +85,21 @@ def _of_ppm(data: bytes) -> NDArray[Any]:
 
 _JPEG_2000 = partial(imagecodecs.jpeg2k_decode, numthreads=1)
 
-CASES = (
-    Case("JPEG", "jpg", _with_pillow("JPEG", quality=90), lambda data: simplejpeg.decode_jpeg(data, "RGB")),
-    Case("PNG", "png", _with_pillow("PNG"), imagecodecs.spng_decode),
-    Case("WebP", "webp", _with_pillow("WebP", quality=80), imagecodecs.webp_decode),
-    Case("TIFF", "tiff", _with_pillow("TIFF", compression="tiff_lzw"), imagecodecs.tiff_decode),
-    Case("JPEG 2000", "jp2", _with_pillow("JPEG2000"), _JPEG_2000),
-    Case("PNG 16 bits", "png", imagecodecs.png_encode, imagecodecs.png_decode, 16),
-    Case("TIFF 16 bits", "tiff", _tiff, imagecodecs.tiff_decode, 16, "tifffile"),
-    Case("PNM 16 bits", "ppm", _ppm, _of_ppm, 16),
-    Case("JPEG 2000 16 bits", "jp2", partial(imagecodecs.jpeg2k_encode, level=0), _JPEG_2000, 16),
-)
+CASES = {
+    case.name: case
+    for case in (
+        Case("JPEG", "jpg", _with_pillow("JPEG", quality=90), lambda data: simplejpeg.decode_jpeg(data, "RGB")),
+        Case("PNG", "png", _with_pillow("PNG"), imagecodecs.spng_decode),
+        Case("WebP", "webp", _with_pillow("WebP", quality=80), imagecodecs.webp_decode),
+        Case("TIFF", "tiff", _with_pillow("TIFF", compression="tiff_lzw"), imagecodecs.tiff_decode),
+        Case("JPEG 2000", "jp2", _with_pillow("JPEG2000"), _JPEG_2000),
+        Case("PNG 16 bits", "png", imagecodecs.png_encode, imagecodecs.png_decode, 16),
+        Case("TIFF 16 bits", "tiff", _tiff, imagecodecs.tiff_decode, 16, "tifffile"),
+        Case("PNM 16 bits", "ppm", _ppm, _of_ppm, 16),
+        Case("JPEG 2000 16 bits", "jp2", partial(imagecodecs.jpeg2k_encode, level=0), _JPEG_2000, 16),
+    )
+}
+"""By their names."""
 
 
 def others(case: Case, paths: list[str], workers: int) -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:

@@ -25,7 +25,7 @@ from benchmarks.timing import interleaved, ratio, summary
 from gpustats.datasets.demo import natural_image
 from gpustats.limits.machine import usable_cpus
 
-__all__ = ["report", "run"]
+__all__ = ["report", "run", "write"]
 
 _SIZES = ((32, 32), (375, 500), (1500, 2000), (4320, 7680))
 _MEGAPIXELS = 30  # a set
@@ -55,7 +55,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9) -> dict[s
     rounds = 1 if tiny else rounds
     rows = []
     skipped: dict[str, str] = {}
-    for case in CASES:
+    for case in CASES.values():
         if case.needs and not importlib.util.find_spec(case.needs):
             skipped[case.name] = f"{case.needs} is not installed"
             continue
@@ -63,7 +63,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9) -> dict[s
             files = 4 if tiny else min(max(_MEGAPIXELS * 1_000_000 // (height * width), 2 * workers), 4000)
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary, "images")
-                _write(folder, case, height, width, files)
+                write(folder, case, height, width, files)
                 works = _works(folder, case, workers)
                 skipped |= {f"{case.name} with {name}": reason for name, reason in _check(case, works).items()}
                 of_size = min(rounds, _ROUNDS_OF_LARGE) if height * width > _LARGE else rounds
@@ -81,13 +81,14 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9) -> dict[s
     return {"threads": workers, "rounds": rounds, "rows": rows, "skipped": skipped}
 
 
-def _write(folder: Path, case: Case, height: int, width: int, files: int) -> None:
+def write(folder: Path, case: Case, height: int, width: int, files: int) -> None:
+    """Make a set of files of one format and size, many names of a few images."""
     rng = np.random.default_rng(height)
     originals = folder.with_name("originals")
-    originals.mkdir()
+    originals.mkdir(exist_ok=True)
     paths = []
     for i in range(min(_ORIGINALS, files, max(_MEGAPIXELS * 1_000_000 // (height * width), 1))):
-        paths.append(originals / f"{i}.{case.ending}")
+        paths.append(originals / f"{width}x{height}_{i}.{case.ending}")
         paths[-1].write_bytes(case.write(case.pixels(natural_image(rng, height, width), rng)))
     link_images(folder, paths, files)
 

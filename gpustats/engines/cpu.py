@@ -91,7 +91,8 @@ class CpuEngine:
         self._of_originals = of_originals(definition.statistics)
         host_only = definition.nodata or definition.value_range or self._binning or self._of_originals
         self._only_on_host = self._prepares or bool(host_only)
-        self._workers = workers
+        self._workers = self._threads = workers
+        self._at_once = 0  # images for which a worker takes several batches where one has fewer
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
         self._memory = MemoryBudget(memory, workers)
@@ -112,7 +113,7 @@ class CpuEngine:
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield outcomes of batches and parts of them, in the order in which workers finish."""
         results: Mailbox[tuple[Outcome, Counter[str]] | BaseException] = Mailbox(
-            self._workers, 64 * self._workers, _WAITING_BYTES
+            self._threads, 64 * self._threads, _WAITING_BYTES
         )
         pool = Pool(batches)
         stop = threading.Event()
@@ -122,7 +123,7 @@ class CpuEngine:
             files = SmallFiles()
             batch: SharedBatch | None = None
             try:
-                while not stop.is_set() and (batch := batch or pool.take()) is not None:
+                while not stop.is_set() and (batch := batch or pool.take(self._at_once)) is not None:
                     parts, failures, by_decoder = self._reduced(batch, decoder, stop, files)
                     for outcome in outcomes_of(parts if self._separate else [Rows.joined(parts)], failures):
                         results.send((outcome, by_decoder), outcome.rows.ragged_bytes)
@@ -131,7 +132,7 @@ class CpuEngine:
                 results.send(error)
             results.leave()
 
-        threads = [threading.Thread(target=work, name=f"gpustats-cpu-{i}", daemon=True) for i in range(self._workers)]
+        threads = [threading.Thread(target=work, name=f"gpustats-cpu-{i}", daemon=True) for i in range(self._threads)]
         with decode.whole_images_only():
             for thread in threads:
                 thread.start()
@@ -202,7 +203,7 @@ class CpuEngine:
                             on_device.append((key, group, pixels))
                             continue
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
-                    came = original(data, pixels, decoder.whole) if self._of_originals else None
+                    came = original(data, pixels, decoder.whole, decoder.color_space) if self._of_originals else None
                     if self._prepares:
                         pixels = self._prepared(key, pixels, decoder.whole)
                     rows.add(key, group, pixels, decoder.value_range, came)
