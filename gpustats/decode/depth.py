@@ -36,6 +36,7 @@ BIG_ENDIAN_BIGTIFF = b"MM\0+"
 _SUBFILE, _SHORT = 254, 3
 _NO_PAGE = 1 | 4
 """A smaller copy of another image, or a mask of one."""
+_PNM = re.compile(rb"P[2356]" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d+)" * 3 + rb"(?!\w)")
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 277, 338, 339
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
@@ -69,10 +70,10 @@ def png_misfit(data: bytes) -> str | None:
 
 def pnm_misfit(data: bytes) -> str | None:
     """Look at the maximum value, the fourth word of the header of PGM and PPM."""
-    words = re.sub(rb"#[^\r\n]*", b" ", data[:4096]).split(maxsplit=4)
-    if len(words) < 4 or words[0] not in (b"P2", b"P3", b"P5", b"P6") or not words[3].isdigit():
+    header = _PNM.match(data, 0, 4096)
+    if header is None:
         return None
-    maximum = int(words[3])
+    maximum = int(header[3])
     return f"values up to {maximum}; only values up to 255 can be read" if maximum > 255 else None
 
 
@@ -120,6 +121,8 @@ class TiffTags(NamedTuple):
         What the samples are that are no colours.
     largest_piece : int
         Pixels of a tile.
+    directory : mapping of int to object
+        All tags, as Pillow reads them.
     """
 
     height: int
@@ -130,6 +133,7 @@ class TiffTags(NamedTuple):
     photometric: int | None
     extra: tuple[int, ...]
     largest_piece: int
+    directory: Any
 
 
 def tiff_misfit(data: bytes) -> str | None:
@@ -166,18 +170,20 @@ def tiff_tags(data: bytes) -> TiffTags:
         photometric=photometric,
         extra=_numbers(tags.get(_EXTRA_SAMPLES, ())),
         largest_piece=int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_HEIGHT, 0)),
+        directory=tags,
     )
 
 
-def tiff_pieces(data: bytes) -> tuple[int, list[tuple[int, int]]]:
-    """Return the compression of the first image of a TIFF, and where its strips or tiles start and end."""
-    tags = _directory(data)
+def tiff_pieces(directory: Any) -> tuple[int, list[tuple[int, int]]]:
+    """Return the compression of an image of a TIFF, and where its strips or tiles start and end."""
     pieces = [
         (start, start + length)
         for starts, lengths in _PIECES
-        for start, length in zip(_numbers(tags.get(starts, ())), _numbers(tags.get(lengths, ())), strict=False)
+        for start, length in zip(
+            _numbers(directory.get(starts, ())), _numbers(directory.get(lengths, ())), strict=False
+        )
     ]
-    return tags.get(_COMPRESSION, 1), pieces
+    return directory.get(_COMPRESSION, 1), pieces
 
 
 def tiff_directories(data: bytes, most: int) -> tuple[list[int], int, str | None]:
