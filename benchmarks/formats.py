@@ -7,6 +7,7 @@ taken within a round.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import gpustats
 from benchmarks.files import image_paths, link_images
@@ -55,18 +57,21 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9) -> dict[s
     rounds = 1 if tiny else rounds
     rows = []
     skipped: dict[str, str] = {}
+    cases = []
     for case in CASES.values():
         if case.needs and not importlib.util.find_spec(case.needs):
             skipped[case.name] = f"{case.needs} is not installed"
-            continue
-        for height, width in _SIZES[:1] if tiny else _SIZES:
-            files = 4 if tiny else min(max(_MEGAPIXELS * 1_000_000 // (height * width), 2 * workers), 4000)
+        else:
+            cases.append(case)
+    for height, width in _SIZES[:1] if tiny else _SIZES:  # images of one size are made once, and written in each format
+        files = 4 if tiny else min(max(_MEGAPIXELS * 1_000_000 // (height * width), 2 * workers), 4000)
+        of_size = min(rounds, _ROUNDS_OF_LARGE) if height * width > _LARGE else rounds
+        for case in cases:
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary, "images")
                 write(folder, case, height, width, files)
                 works = _works(folder, case, workers)
                 skipped |= {f"{case.name} with {name}": reason for name, reason in _check(case, works).items()}
-                of_size = min(rounds, _ROUNDS_OF_LARGE) if height * width > _LARGE else rounds
                 times = interleaved({key: work for key, (work, _) in works.items()}, of_size)
             rows.append(
                 {
@@ -78,18 +83,27 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9) -> dict[s
                     "faster_than": {key: ratio(seconds, times[OURS]) for key, seconds in times.items()},
                 }
             )
+    names = list(CASES)
+    rows.sort(key=lambda row: names.index(row["format"]))
     return {"threads": workers, "rounds": rounds, "rows": rows, "skipped": skipped}
+
+
+@functools.lru_cache(maxsize=1)
+def _images(height: int, width: int, count: int) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(height)
+    return [natural_image(rng, height, width) for _ in range(count)]
 
 
 def write(folder: Path, case: Case, height: int, width: int, files: int) -> None:
     """Make a set of files of one format and size, many names of a few images."""
-    rng = np.random.default_rng(height)
+    rng = np.random.default_rng(width)
     originals = folder.with_name("originals")
     originals.mkdir(exist_ok=True)
     paths = []
-    for i in range(min(_ORIGINALS, files, max(_MEGAPIXELS * 1_000_000 // (height * width), 1))):
+    count = min(_ORIGINALS, files, max(_MEGAPIXELS * 1_000_000 // (height * width), 1))
+    for i, image in enumerate(_images(height, width, count)):
         paths.append(originals / f"{width}x{height}_{i}.{case.ending}")
-        paths[-1].write_bytes(case.write(case.pixels(natural_image(rng, height, width), rng)))
+        paths[-1].write_bytes(case.write(case.pixels(image, rng)))
     link_images(folder, paths, files)
 
 
