@@ -28,6 +28,7 @@ SUITES = {
     "sources": "benchmarks.sources",
     "robust": "benchmarks.robust",
     "formats": "benchmarks.formats",
+    "processes": "benchmarks.processes",
     "recipe": "benchmarks.recipe",
     "remote": "benchmarks.remote",
     "host": "benchmarks.host",

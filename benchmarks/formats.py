@@ -29,7 +29,7 @@ from benchmarks.timing import interleaved, ratio, summary
 from gpustats.datasets.demo import natural_image
 from gpustats.limits.machine import usable_cpus
 
-__all__ = ["report", "run"]
+__all__ = ["report", "run", "write"]
 
 _FORMATS: dict[str, tuple[dict[str, Any], Callable[[bytes], Any]]] = {
     "JPEG": ({"quality": 90}, lambda data: simplejpeg.decode_jpeg(data, "RGB")),
@@ -65,7 +65,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9) -> dict[s
             for height, width in _SIZES[:1] if tiny else _SIZES:
                 folder = Path(temporary, f"{name}-{width}x{height}")
                 files = 4 if tiny else min(max(_MEGAPIXELS * 1_000_000 // (height * width), 2 * workers), 4000)
-                _write(folder, name, height, width, files)
+                write(folder, name, height, width, files)
                 works = _works(folder, name, workers)
                 _check(folder, works)
                 times = interleaved({key: work for key, (work, _) in works.items()}, 1 if tiny else rounds)
@@ -82,7 +82,8 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9) -> dict[s
     return {"threads": workers, "rounds": 1 if tiny else rounds, "rows": rows}
 
 
-def _write(folder: Path, name: str, height: int, width: int, files: int) -> None:
+def write(folder: Path, name: str, height: int, width: int, files: int) -> None:
+    """Make a set of files of one format and size, many names of a few images."""
     rng = np.random.default_rng(height)
     originals = folder.with_name("originals")
     originals.mkdir(exist_ok=True)

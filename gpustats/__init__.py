@@ -21,6 +21,7 @@ from gpustats.errors import (
 )
 from gpustats.failures import Failure
 from gpustats.install import __version__
+from gpustats.result.kinds import Kinds
 from gpustats.result.stats import Stats, merge
 from gpustats.run import AllImagesFailed, Interrupted, SourceStopped, TooManyFailures
 
@@ -45,6 +46,7 @@ __all__ = [
     "ImagesFailedWarning",
     "Inspection",
     "Interrupted",
+    "Kinds",
     "MergeError",
     "OptionError",
     "SourceStopped",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from gpustats.decode.transform import transform_of
-from gpustats.definition import ALPHA, MODES, PAGES, RGB, Definition
+from gpustats.definition import ALPHA, KINDS, MODES, PAGES, RGB, Definition
 from gpustats.engines.device import open_engine
 from gpustats.engines.masks import Masks
 from gpustats.errors import OptionError
@@ -41,6 +41,7 @@ def compute(
     bins: int | None = None,
     mode: Literal["RGB", "L", "RGBA", "native"] = "RGB",
     value_range: float | None = None,
+    kinds: Literal["one", "separate"] = "one",
     pages: Literal["first", "all"] = "first",
     on_error: Literal["skip", "raise"] = "skip",
     max_failures: float | None = None,
@@ -67,6 +68,7 @@ def compute(
     crop_pct: float | None = None,
     interpolation: str | None = None,
     recipe: str | None = None,
+    fast: bool = False,
     exif: Literal["ignore", "turn"] = "ignore",
     nodata: float | tuple[float, ...] | Literal["tag"] | None = None,
     alpha: Literal["drop", "mask"] = "drop",
@@ -118,6 +120,10 @@ def compute(
         bits are taken as they are. An image with a larger value fails as ``unsupported``, and so does one whose type
         cannot hold this value. Where it is given, the modes ``"RGB"`` and ``"L"`` measure images of more than 8 bits,
         too, at their depth. It changes the scale and no integer; results with different ones cannot be merged.
+    kinds : {"one", "separate"}
+        What happens where images differ in channels, type or the value that is 1.0. ``"one"`` is an error that names
+        two of them; ``"separate"`` gives a result for each kind, as `gpustats.Kinds`, a mapping of their names to
+        `Stats`. It is not for `per_image`, `color_order`, `sample`, `tolerance` and `isolate`.
     pages : {"first", "all"}
         Which pages count of a file of several: a TIFF, an animation as GIF, WebP, APNG or AVIF. ``"all"`` measures each
         as an image with a key of its own (``scan.tif/0``, ``scan.tif/1``); a damaged one is one failure. Overviews and
@@ -208,6 +214,10 @@ def compute(
         `resize`, `crop` and `interpolation` that published weights were evaluated with: ``"torchvision-imagenet"``
         (256, 224, bilinear), ``"timm-imagenet"`` (256, 224, bicubic), ``"clip"`` (224, 224, bicubic) or
         ``"inception"`` (341, 299, bicubic).
+    fast : bool
+        Decode JPEGs at a reduced scale before the resize: the smallest of 1/2, 1/4 and 1/8 that the resize does not
+        enlarge. The numbers differ a little from those of the whole decode, so the result says it, and cannot be merged
+        with others. Other formats, and JPEGs that Pillow decodes, are decoded whole.
     exif : {"ignore", "turn"}
         Whether to turn an image as its EXIF orientation says, before all else.
     nodata : float, tuple of float or "tag", optional
@@ -248,7 +258,8 @@ def compute(
     -------
     Stats
         Mean and std under every definition, as float64 arrays of shape (C,), on [0, 1] with the integers behind
-        them. Values of float images are taken as they are, and ``stats.exact`` is False.
+        them. Values of float images are taken as they are, and ``stats.exact`` is False. Under ``kinds="separate"`` it
+        is `Kinds`, also as the partial result of an error.
 
     Raises
     ------
@@ -288,6 +299,14 @@ def compute(
     [1.0, 0.0, 0.2]
     """
     _check_options(workers, on_error, changed, exif, mode)
+    separate = _separate(
+        kinds,
+        isolate=isolate,
+        per_image=per_image not in (None, False),
+        color_order=color_order is not None,
+        sample=sample is not None,
+        tolerance=tolerance is not None,
+    )
     if pages not in PAGES:
         raise OptionError(f"{named('pages')} should be 'first' or 'all', got {pages!r}")
     if pages == "all" and (isolate or mask is not None):
@@ -297,7 +316,7 @@ def compute(
     limit = FailureLimit(max_failures)
     sampling = Sampling(sample, tolerance, seed)
     by_tag = isinstance(nodata, str) and nodata == "tag"
-    transform = transform_of(resize, crop, crop_pct, interpolation, recipe)
+    transform = transform_of(resize, crop, crop_pct, interpolation, recipe, fast)
     masks = None if mask is None else Masks(mask, data)
     if by_tag and mode == "L":
         raise OptionError(f"{option('nodata', 'tag')} compares what is stored, and {option('mode', mode)} changes it")
@@ -336,6 +355,7 @@ def compute(
         gpu_options=gpu_options,
         masks=masks,
         per_image=kept or grouping.asked,
+        separate=separate,
     )
     options = SourceOptions.of(
         column=column,
@@ -379,9 +399,10 @@ def compute(
             stop_at_first=on_error == "raise",
             advance=stack.enter_context(reported(progress, source)),
             on_failure=on_failure,
-            grouped=grouping.totals(definition.statistics),
+            grouped=lambda: grouping.totals(definition.statistics),
             group_of=grouping.function,
-            contents=Contents() if DuplicateHashes.name in rows.statistics else None,
+            contents=lambda: Contents() if DuplicateHashes.name in rows.statistics else None,
+            separate=separate,
             sinks=[] if table is None else [table],
         ).stats()
         return stats if table is None else replace(stats, image_table=table.arrow())
@@ -398,6 +419,26 @@ def _check_options(workers: int | None, on_error: str, changed: str, exif: str, 
         raise OptionError(f"{named('changed')} should be 'mtime' or 'hash', got {changed!r}")
     if exif not in ("ignore", "turn"):
         raise OptionError(f"{named('exif')} should be 'ignore' or 'turn', got {exif!r}")
+
+
+def _separate(kinds: str, **others: bool) -> bool:
+    """Return whether kinds are separate; `others` says which options are given that do not go with it."""
+    if kinds not in KINDS:
+        raise OptionError(f"{named('kinds')} should be 'one' or 'separate', got {kinds!r}")
+    for name, given in others.items():
+        if given and kinds == "separate":
+            raise OptionError(f"{option('kinds', kinds)} is not for {named(name)}, which {_OF_ONE_KIND[name]}")
+    return kinds == "separate"
+
+
+_OF_ONE_KIND = {
+    "isolate": "has processes that measure one kind",
+    "per_image": "writes one table, with columns for the channels of one kind",
+    "color_order": "names the channels of one kind",
+    "sample": "is drawn from all kinds together",
+    "tolerance": "is for the mean and std of one kind",
+}
+"""Why options do not go with ``kinds="separate"``."""
 
 
 def _check_masking(alpha: str, mode: str, masks: bool, resizes: bool, isolate: bool, checkpoint: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpustats.errors import DataError
 
-__all__ = ["ALPHA", "MODES", "PAGES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
+__all__ = ["ALPHA", "KINDS", "MODES", "PAGES", "RGB", "UNNAMED", "Definition", "channel_names", "color_order"]
 
 RGB = "RGB"
 """The colour order that decoders give."""
@@ -27,6 +27,10 @@ PAGES = ("first", "all")
 
 ALPHA = ("drop", "mask")
 """What is done with the alpha of encoded images."""
+
+KINDS = ("one", "separate")
+"""Whether all images must be of one kind, or each kind has a result of its own. It changes no number, so it is no field
+of `Definition`."""
 
 UNNAMED = "unnamed"
 """The colour order of arrays whose channels have no letter."""

@@ -7,8 +7,8 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from gpustats.errors import DataError, DeviceLost, GpustatsError, ImagesFailedWa
 from gpustats.failures import Failure, FailureLimit, FailureLog, printable
 from gpustats.install import __version__
 from gpustats.limits.interrupts import orderly_interrupts, whole_step
+from gpustats.result.kinds import Kinds
 from gpustats.result.stats import Stats
 from gpustats.result.text import skipped
 from gpustats.sources import Source
@@ -149,6 +150,16 @@ def nothing_read(source: Source, failures: FailureLog, partial: Stats) -> DataEr
     return AllImagesFailed(text, partial)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """What the rows of images are folded into: of all, or of one kind where kinds are separate."""
+
+    totals: Totals
+    grouped: Grouped | None
+    contents: Contents | None
+    buffer: RowBuffer
+
+
 class Run:
     """Reads a source with an engine, once.
 
@@ -168,16 +179,18 @@ class Run:
         Called with the number of images done since the last call.
     on_failure : sequence of callable
         Called with every failure as it happens.
-    grouped : Grouped, optional
-        Takes the rows by group, and is part of the result.
+    grouped : callable
+        Makes what takes the rows by group and is part of a result; None where nothing does.
     group_of : callable, optional
         Says the group of a key, in place of the source.
     order : str, optional
         The order of the channels of arrays, where the user gave one.
-    contents : Contents, optional
-        Takes the hashes, and finds the duplicates of the result.
+    contents : callable
+        Makes what takes the hashes and finds the duplicates of a result; None where nothing does.
     sinks : sequence of Sink
         Take the rows, in addition to the totals of the result.
+    separate : bool
+        Whether each kind of images has a result of its own; if not, images of different kinds are an error.
     """
 
     def __init__(
@@ -190,11 +203,12 @@ class Run:
         stop_at_first: bool,
         advance: Callable[[int], None],
         on_failure: Sequence[Callable[[Failure], None]] = (),
-        grouped: Grouped | None = None,
+        grouped: Callable[[], Grouped | None] = lambda: None,
         group_of: Callable[[str], object] | None = None,
         order: str | None = None,
-        contents: Contents | None = None,
+        contents: Callable[[], Contents | None] = lambda: None,
         sinks: Sequence[Sink] = (),
+        separate: bool = False,
     ) -> None:
         self._source = source
         self._engine = engine
@@ -205,15 +219,21 @@ class Run:
         self._advance = advance
         self._failures = FailureLog()
         self._on_failure = (self._failures.add, *on_failure)
-        self._totals = Totals(definition.statistics)
         self._grouped = grouped
         self._group_of = group_of
         self._contents = contents
-        self._buffer = RowBuffer(self._totals, *(sink for sink in (grouped, contents) if sink is not None), *sinks)
+        self._sinks = sinks
+        self._separate = separate
+        self._tallies: dict[Kind | None, _Tally] = {} if separate else {None: self._tally()}
         self._started = time.monotonic()
 
+    def _tally(self) -> _Tally:
+        totals, grouped, contents = Totals(self._definition.statistics), self._grouped(), self._contents()
+        sinks = (sink for sink in (grouped, contents) if sink is not None)
+        return _Tally(totals, grouped, contents, RowBuffer(totals, *sinks, *self._sinks))
+
     def stats(self) -> Stats:
-        """Read everything and return the result.
+        """Read everything and return the result, which is `Kinds` where these are separate.
 
         Raises
         ------
@@ -232,7 +252,7 @@ class Run:
                             with whole_step():
                                 self._account(outcome)
                     with whole_step():
-                        self._buffer.flush()
+                        self._flush()
             except KeyboardInterrupt:
                 raise Interrupted(self._result(complete=False)) from None
             except DeviceLost as error:
@@ -249,14 +269,26 @@ class Run:
         if self._group_of is not None:
             rows, failures = regrouped(outcome.rows, self._group_of)
             outcome = Outcome(rows, outcome.failures + failures)
-        self._buffer.add(outcome.rows)
+        if len(outcome.rows):
+            kind = outcome.rows.kind if self._separate else None
+            if kind not in self._tallies:
+                self._tallies[kind] = self._tally()
+            self._tallies[kind].buffer.add(outcome.rows)
         for failure in outcome.failures:
             for sink in self._on_failure:
                 sink(failure)
             if self._stop_at_first:
                 raise DataError(str(failure))
-        self._check_limit(self._totals.images + len(self._buffer), final=False)
+        self._check_limit(self._read(), final=False)
         self._advance(len(outcome.rows) + len(outcome.failures))
+
+    def _read(self) -> int:
+        """Return how many images were read so far."""
+        return sum(tally.totals.images + len(tally.buffer) for tally in self._tallies.values())
+
+    def _flush(self) -> None:
+        for tally in self._tallies.values():
+            tally.buffer.flush()
 
     def _check_limit(self, read: int, final: bool) -> None:
         failed = len(self._failures)
@@ -269,7 +301,7 @@ class Run:
 
     def _judge(self) -> None:
         """Say what is to be said about a whole run."""
-        read, failed = self._totals.images, len(self._failures)
+        read, failed = self._read(), len(self._failures)
         if not read:
             raise nothing_read(self._source, self._failures, self._result(complete=True))
         self._check_limit(read, final=True)
@@ -309,25 +341,38 @@ class Run:
         return Estimate(**facts)
 
     def _result(self, complete: bool) -> Stats:
-        self._buffer.flush()
-        by_decoder = self._engine.report().get("images_by_decoder", {})
-        decoded = sum(n for name, n in by_decoder.items() if name != "none")
-        run: dict[str, Any] = {
+        self._flush()
+        if not self._separate:
+            return self._stats(self._tallies[None], complete, self._report())
+        found = {tally.totals.kind.name: tally for tally in self._tallies.values() if tally.totals.kind}
+        images = {name: found[name].totals.images for name in sorted(found)}
+        report = {**self._report(), "kinds": images, "images_failed": len(self._failures)}
+        results = {name: self._stats(found[name], complete, report) for name in images}
+        kinds = Kinds(results, self._failures, dict(self._source.skipped), complete)
+        return cast(Stats, kinds)  # the only place where a result is none, and one that asked for it
+
+    def _report(self) -> dict[str, Any]:
+        return {
             "source": printable(self._source.label),
             "gpustats": __version__,
             **self._engine.report(),
             **self._said(),
             "seconds": round(time.monotonic() - self._started, 3),
         }
-        order = order_of(self._totals.kind, self._order, decoded, self._definition.mode)
+
+    def _stats(self, tally: _Tally, complete: bool, report: dict[str, Any]) -> Stats:
+        by_decoder = report.get("images_by_decoder", {})
+        decoded = sum(n for name, n in by_decoder.items() if name != "none")
+        order = order_of(tally.totals.kind, self._order, decoded, self._definition.mode)
         return Stats(
-            self._totals,
+            tally.totals,
             definition=replace(self._definition, color_order=order),
-            failures=self._failures,
-            skipped=dict(self._source.skipped),
-            runs=(run,),
+            # What belongs to no kind is told of all kinds together.
+            failures=FailureLog() if self._separate else self._failures,
+            skipped={} if self._separate else dict(self._source.skipped),
+            runs=(report,),
             complete=complete,
-            grouped=self._grouped,
+            grouped=tally.grouped,
             estimate=self._estimate(),
-            duplicates=None if self._contents is None else self._contents.duplicates(),
+            duplicates=None if tally.contents is None else tally.contents.duplicates(),
         )

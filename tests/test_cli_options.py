@@ -765,12 +765,32 @@ def test_resize_and_crop(tmp_path: Path) -> None:
     assert done("--recipe", "clip") == "resize 224 bicubic, center crop 224x224: 224x224"
 
 
+@case("compute", "--fast")
+def test_fast(tmp_path: Path) -> None:
+    photo(300, 400).save(tmp_path / "a.jpg")
+    whole, fast = (compute(tmp_path, "--resize", 30, *options) for options in ([], ["--fast"]))
+    assert fast["definition"]["transform"] == f"JPEG at reduced scale, {whole['definition']['transform']}"
+    assert fast["totals"]["moments"] != whole["totals"]["moments"]
+    done = invoke("compute", tmp_path, "--fast")
+    assert done.code == 2
+    assert "--fast decodes JPEGs at a scale near that of a resize; give --resize, too" in done.err
+
+
 @pytest.mark.parametrize("given", ["3x", "x3", "1x2x3", "-4", "big", "2.5"])
 def test_sizes_that_are_none(folder: Path, given: str) -> None:
     done = invoke("compute", folder, f"--resize={given}")
     assert done.code == 2
     assert "--resize" in done.err
     assert "256x512" in done.err
+
+
+@case("compute", "--kinds")
+def test_kinds(tmp_path: Path) -> None:
+    photo().save(tmp_path / "a.png")
+    photo().convert("L").save(tmp_path / "b.png")
+    assert "the images differ" in invoke("compute", tmp_path, "--mode", "native", "--kinds", "one").err
+    data = compute(tmp_path, "--mode", "native", "--kinds", "separate")
+    assert {name: kind["images"] for name, kind in data["kinds"].items()} == {"uint8 x 1": 1, "uint8 x 3": 1}
 
 
 @case("compute", "--exif")

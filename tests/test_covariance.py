@@ -14,8 +14,7 @@ from PIL import Image
 
 import gpustats
 from gpustats import DataError, Stats
-from gpustats.statistics.covariance import products_u8, products_u16
-from gpustats.statistics.lanes import lanes_of
+from gpustats.statistics.covariance import cross_products
 from gpustats.statistics.totals import RowBuffer, Totals
 from tests import model
 from tests.images import photo
@@ -23,7 +22,6 @@ from tests.rows import built
 
 NAMES = ("moments", "covariance")
 SHAPES = [(1, 1), (1, 2), (1, 3), (3, 1), (1, 17), (13, 1), (3, 5), (9, 15), (1, 200), (33, 31)]
-KERNELS: dict[type, Any] = {np.uint8: products_u8, np.uint16: products_u16}
 DTYPES = [np.uint8, np.uint16]
 
 
@@ -41,12 +39,17 @@ def images_of(channels: int, dtype: type, seed: int = 0) -> list[np.ndarray]:
     return [*noise, together, np.full((5, 9, channels), top, dtype), np.zeros((2, 2, channels), dtype)]
 
 
-def sums(pixels: np.ndarray, channels: int) -> tuple[list[int], list[int]]:
+def between(pixels: np.ndarray, channels: int) -> list[int]:
     """Return what the kernel writes over what was there."""
-    total = np.full(channels, 99, np.uint64)
     products = np.full(channels * (channels + 1) // 2, 99, np.uint64)
-    KERNELS[pixels.dtype.type](pixels, channels, total, products)
-    return total.tolist(), products.tolist()
+    cross_products(pixels, channels, products)
+    return products.tolist()
+
+
+def expected_between(products: Any) -> list[int]:
+    """Return the products of two channels in their order, from a matrix of all."""
+    channels = len(products)
+    return [int(products[i][j]) if i < j else 0 for i in range(channels) for j in range(i, channels)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -63,57 +66,37 @@ def test_every_shape_against_integers(channels: int, dtype: type) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7, 13, 40])
 def test_every_length_and_start(channels: int, dtype: type) -> None:
-    """Ends of every length: the last lanes may not look past the last pixel."""
+    """Ends of every length, and around what is taken at once."""
     top = int(np.iinfo(dtype).max)
-    buffer = np.random.default_rng(channels).integers(0, top + 1, 17 + 900 * channels).astype(dtype)
-    step = 4 * lanes_of(channels, 96, 1) // channels
-    for pixels in [1, 2, 3, *range(step - 2, step + 3), *range(2 * step - 1, 2 * step + 3), 300, 511]:
+    buffer = np.random.default_rng(channels).integers(0, top + 1, (2100 + 17) * channels).astype(dtype)
+    for pixels in [*range(1, 70), 300, *range(1022, 1027), *range(2047, 2051)]:
         part = buffer[pixels % 17 :][: pixels * channels]
         wide = part.reshape(-1, channels).astype(np.uint64)
-        products = wide.T @ wide
-        expected = [int(products[i, j]) for i in range(channels) for j in range(i, channels)]
-        assert sums(part, channels) == (wide.sum(axis=0).tolist(), expected), pixels
+        assert between(part, channels) == expected_between(wide.T @ wide), pixels
 
 
-def test_no_lane_looks_past_the_end() -> None:
-    """What lies behind the pixels is 255; it would count."""
+def test_no_value_behind_the_pixels_counts() -> None:
     for channels in (2, 3, 5):
-        step = 4 * lanes_of(channels, 96, 1)
-        for pixels in range(step // channels - 1, step // channels + 3):
+        for pixels in (1, 31, 33, 1023, 1024, 1025):
             buffer = np.full(pixels * channels + 4096, 255, np.uint8)
             buffer[: pixels * channels] = 1
-            expected = [pixels] * (channels * (channels + 1) // 2)
-            assert sums(buffer[: pixels * channels], channels) == ([pixels] * channels, expected)
+            assert between(buffer[: pixels * channels], channels) == expected_between([[pixels] * channels] * channels)
 
 
-# A step takes four rows of lanes. Lanes are emptied every 16,384 steps; products of 255 would overflow one of 32 bits
-# at 16,513.
-STEPS = [16383, 16384, 16385, 16512, 16513, 16514, 2 * 16384, 2 * 16384 + 1, 2 * 16513]
+@pytest.mark.parametrize("channels", [2, 3, 5])
+def test_products_of_8_bits_do_not_overflow(channels: int) -> None:
+    """Beyond 2**32 every channel has a level of its own."""
+    levels, pixels = [255, 254, 253, 252, 3][:channels], 70_001
+    assert pixels * 253 * 252 > 2**32
+    expected = [[pixels * x * y for y in levels] for x in levels]
+    assert between(np.tile(np.array(levels, np.uint8), pixels), channels) == expected_between(expected)
 
 
-@pytest.mark.parametrize("steps", STEPS)
-@pytest.mark.parametrize("channels", [1, 3, 5])
-def test_lanes_of_products_do_not_overflow(channels: int, steps: int) -> None:
-    """White images as long as this many steps, and one pixel less and more."""
-    assert 16512 * 4 * 255**2 < 2**32 <= 16513 * 4 * 255**2
-    step = 4 * lanes_of(channels, 96, 1) // channels
-    for pixels in (steps * step - 1, steps * step, steps * step + 1):
-        expected = [pixels * 255**2] * (channels * (channels + 1) // 2)
-        assert sums(np.full(pixels * channels, 255, np.uint8), channels) == ([pixels * 255] * channels, expected)
-
-
-def test_lanes_are_emptied_into_the_products_of_their_own_channels() -> None:
-    """Beyond one flush every channel has a level of its own."""
-    levels, pixels = [255, 254, 3], 16384 * 128 + 777
-    expected = [pixels * levels[i] * levels[j] for i in range(3) for j in range(i, 3)]
-    found = sums(np.tile(np.array(levels, np.uint8), pixels), 3)
-    assert found == ([pixels * x for x in levels], expected)
-
-
-def test_products_of_16_bits_need_64() -> None:
+@pytest.mark.parametrize("channels", [2, 3])
+def test_products_of_16_bits_need_64(channels: int) -> None:
     pixels = 1_000_001
-    found = sums(np.full(2 * pixels, 65535, np.uint16), 2)
-    assert found == ([pixels * 65535] * 2, [pixels * 65535**2] * 3)
+    expected = [[pixels * 65535**2] * channels] * channels
+    assert between(np.full(channels * pixels, 65535, np.uint16), channels) == expected_between(expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -286,13 +286,32 @@ def test_they_are_shown(folder: Path) -> None:
     stats = compute(folder, group_by="folder")
     lines = repr(stats).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("  group by folder"))
-    head = ["group", "by", "folder", "images", "pixels", "mean", "R", "mean", "G", "mean", "B", "std", "R", "std", "G"]
-    assert lines[start].split()[:15] == head
+    head = [
+        "group",
+        "by",
+        "folder",
+        "images",
+        "mean",
+        "R",
+        "mean",
+        "G",
+        "mean",
+        "B",
+        "std",
+        "R",
+        "std",
+        "G",
+        "std",
+        "B",
+    ]
+    assert lines[start].split() == head
     assert [line.split()[:2] for line in lines[start + 1 :]] == [["a", "3"], ["(no", "group)"], ["b", "1"]]
     group = stats.groups["b"]
     numbers = [f"{value:.5g}" for value in (*group.mean, *group.std)]
-    assert lines[-1].split() == ["b", "1", f"{group.n_pixels}", *numbers]
-    assert max(map(len, lines)) <= 120
+    assert lines[-1].split() == ["b", "1", *numbers]
+    assert max(map(len, lines)) <= 80
+    grey = repr(compute(folder, group_by="folder", mode="L")).splitlines()
+    assert grey[start].split() == ["group", "by", "folder", "images", "pixels", "mean", "L", "std", "L"]
     html = stats._repr_html_()
     assert "<th>group by folder</th>" in html
     assert "<th style='text-align:left'>(no group)</th><td>2</td>" in html
@@ -308,12 +327,15 @@ def test_many_groups_and_hostile_names_are_shown_on_a_screen() -> None:
     assert rows[0].split() == ["g7", "2", "8"]
     assert rows[1].split()[0] == "<b>\\x1b[2J"
     assert rows[-1] == "  ... and 12 more: stats.groups"
-    assert "mean 0" not in text, "more than four channels are too wide"
+    assert "mean 0" not in text, "more than three channels are too wide"
     assert "&lt;b&gt;" in html
     assert "<b>\\x1b" not in html
     assert "... and 12 more: stats.groups<" in html
     long = compute([(np.zeros((2, 2, 1), np.uint8), "x" * 60)], group_by="label", layout="HWC")
-    assert "  " + "x" * 21 + "...  " in repr(long)
+    assert "  " + "x" * 60 + "  " not in repr(long)
+    assert re.search(r"^  x{20,}\.\.\.  ", repr(long), re.MULTILINE)
+    wide = [(np.full((999, 999, 3), 55, np.uint8), "x" * 60)]
+    assert max(map(len, repr(compute(wide, group_by="label", layout="HWC")).splitlines())) <= 80
 
 
 def test_the_command_line(folder: Path) -> None:

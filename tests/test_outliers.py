@@ -152,7 +152,12 @@ def test_files_that_are_no_table(tmp_path: Path) -> None:
     stats = compute(images()[:2])
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-    for name, message in [("x.parquet", "cannot be read"), ("gone.parquet", "cannot be read")]:
+    made = r"x\.parquet: no table of images \(.*\); per_image of compute writes one"
+    for name, message in [
+        ("x.parquet", made),
+        ("gone.parquet", r"gone\.parquet: cannot be read: No such file"),
+        (".", "Is a"),
+    ]:
         with pytest.raises(DataError, match=message):
             stats.outliers(1, tmp_path / name)
     with pytest.raises(DataError, match="this is no table of images: it has the columns a, b"):

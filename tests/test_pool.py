@@ -44,6 +44,27 @@ def test_whole_batches_come_first_then_halves_of_the_largest() -> None:
     assert sorted([*keys(pool.take()), *keys(pool.take())]) == ["5", "6"], "halves are halved again, to the last sample"
 
 
+def test_batches_are_taken_together_until_there_are_enough_samples() -> None:
+    first, second = (Failure(name, "truncated", "it ends early") for name in ("first", "second"))
+    pool = Pool(iter([batch(0, 2, first), batch(2, 0, second), batch(2, 3), batch(5, 3), batch(8, 1)]))
+    several = pool.take(5)
+    assert keys(several) == ["0", "1", "2", "3", "4"]
+    assert several is not None
+    assert several.failures == [first, second]
+    assert keys(pool.take(3)) == ["5", "6", "7"], "one that has enough is enough"
+    assert keys(pool.take(5)) == ["8"], "there are no more"
+    assert (keys(pool.take(5)), keys(several)) == (["2", "3", "4"], ["0", "1"]), "halves, as before"
+
+
+def test_a_batch_without_samples_is_taken_alone() -> None:
+    failure = Failure("shard", "truncated", "it ends early")
+    pool = Pool(iter([batch(0, 2), batch(2, 0, failure)]))
+    pool.take()
+    empty = pool.take()
+    assert empty is not None
+    assert (keys(empty), empty.failures) == ([], [failure])
+
+
 def test_nothing_is_left_or_taken_twice_under_many_threads() -> None:
     pool = Pool(iter([batch(100 * i, i % 17) for i in range(300)]))
     seen: list[str] = []

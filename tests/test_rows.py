@@ -215,7 +215,7 @@ def test_images_that_differ_are_named_in_any_order() -> None:
             (kind_a, key_a), (kind_b, key_b) = sorted([(words[id(a)], "a\\n"), (words[id(b)], "b")])
             message = (
                 f"the images differ: {key_a} has {kind_a}, {key_b} has {kind_b}; "
-                "these cannot be pooled, compute them separately"
+                "these cannot be pooled, compute them separately (kinds='separate')"
             )
             with pytest.raises(DataError) as caught:
                 builder.add("b", "", b)

@@ -17,7 +17,7 @@ import numpy as np
 
 from gpustats.checkpoint.journal import Block, Entry, Journal, encoded
 from gpustats.definition import Definition
-from gpustats.engines.base import Engine, Outcome
+from gpustats.engines.base import Engine, Outcome, outcomes_of
 from gpustats.failures import Failure
 from gpustats.install import __version__
 from gpustats.limits.interrupts import whole_step
@@ -25,7 +25,7 @@ from gpustats.sources import Batch
 from gpustats.sources.files import public_url
 from gpustats.sources.files.names import sizes_and_times
 from gpustats.sources.items import Item, Stamp, content_stamp, stamp
-from gpustats.statistics.rows import NO_ROWS, Rows
+from gpustats.statistics.rows import Rows
 
 __all__ = ["Resumed", "describe"]
 
@@ -310,6 +310,4 @@ def _outcomes(found: Sequence[tuple[str, str, Entry]]) -> Iterator[Outcome]:
         for form, part in by_form.items()
         if form is not None
     ]
-    for rows in parts or [NO_ROWS]:
-        yield Outcome(rows, failures)
-        failures = []
+    return outcomes_of(parts, failures)

@@ -15,6 +15,7 @@ import click
 
 from gpustats.errors import DataError, DeviceLost, GpustatsError, ImagesFailedWarning, OptionError
 from gpustats.result import exports
+from gpustats.result.kinds import Kinds
 from gpustats.result.saving import descriptor_of
 from gpustats.result.stats import Stats
 from gpustats.run import Interrupted, TooManyFailures
@@ -31,6 +32,7 @@ __all__ = [
     "alone",
     "fail",
     "lose_output",
+    "print_kinds",
     "print_table",
     "report",
     "say",
@@ -122,9 +124,10 @@ class Shown:
             Stats().scaled(self.scale)
 
 
-def report(compute: Callable[[], Stats], shown: Shown, quiet: bool) -> NoReturn:
+def report(compute: Callable[[], Stats | Kinds], shown: Shown, quiet: bool) -> NoReturn:
     """Compute, write the result and end the program with the exit code that says how the run ended."""
     code = 0
+    stats: Stats | Kinds
     try:
         shown.check()
         with warnings.catch_warnings():
@@ -156,15 +159,32 @@ def print_table(text: str, stats: Stats, shown: Shown = Shown()) -> None:
         return
     show(text)
     if stats.n_images:
-        show(f"\n{_pasted(stats, shown)}")
+        try:
+            show(f"\n{_pasted(stats, shown)}")
+        except GpustatsError as error:
+            fail(error)
+
+
+def print_kinds(kinds: Kinds, shown: Shown = Shown()) -> None:
+    """Print the results of several kinds one after the other, as `print_table` does."""
+    if shown.form == "csv" or shown.form == "markdown":
+        show(kinds.table(shown.form))
+        return
+    show(kinds.to_text())
+    problems = []
+    for name, stats in kinds.items():
+        show(f"\n[{name}]\n{stats.to_text()}")
+        try:
+            show(f"\n{_pasted(stats, shown)}")
+        except GpustatsError as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        fail("; ".join(problems))
 
 
 def _pasted(stats: Stats, shown: Shown) -> str:
     if shown.export or shown.scale is not None or shown.bgr:
-        try:
-            return stats.export(shown.export or "torchvision", scale=shown.scale, bgr=shown.bgr)
-        except GpustatsError as error:
-            fail(error)
+        return stats.export(shown.export or "torchvision", scale=shown.scale, bgr=shown.bgr)
     unit = stats.scaled(1)
     if "covariance" not in unit.numbers():
         return unit.normalize_line()
@@ -176,7 +196,7 @@ def alone(path: str | None) -> bool:
     return path is not None and (path == "-" or descriptor_of(path) == _STDOUT)
 
 
-def write(stats: Stats, shown: Shown) -> None:
+def write(stats: Stats | Kinds, shown: Shown) -> None:
     """Print the table and save the result to a file, or write the result alone to standard output.
 
     A result that cannot be saved is printed all the same.
@@ -191,13 +211,15 @@ def write(stats: Stats, shown: Shown) -> None:
             problem = error
     if alone(shown.json) or shown.form == "json":
         show(stats.to_json())
+    elif isinstance(stats, Kinds):
+        print_kinds(stats, shown)
     else:
         print_table(stats.to_text(), stats, shown)  # the failures are listed on standard error
     if problem is not None:
         fail(problem)
 
 
-def _list_failures(stats: Stats, quiet: bool) -> None:
+def _list_failures(stats: Stats | Kinds, quiet: bool) -> None:
     for failure in list(stats.failures)[:FAILURES_SHOWN]:
         say(f"failed: {failure}", quiet)
     if len(stats.failures) > FAILURES_SHOWN:

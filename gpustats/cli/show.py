@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from gpustats.cli.output import fail, print_table
+from gpustats.cli.output import fail, print_kinds, print_table
 from gpustats.errors import GpustatsError
-from gpustats.result.stats import Stats
+from gpustats.result.kinds import Kinds, load_any
 
 __all__ = ["show"]
 
@@ -23,7 +23,10 @@ def show(file: Path) -> None:
     Exit codes: 0 it was shown, 1 error, 2 wrong usage.
     """
     try:
-        stats = Stats.load(file)
+        stats = load_any(file)
     except GpustatsError as error:
         fail(error)
-    print_table(repr(stats), stats)
+    if isinstance(stats, Kinds):
+        print_kinds(stats)
+    else:
+        print_table(repr(stats), stats)

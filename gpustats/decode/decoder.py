@@ -13,7 +13,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,7 +32,7 @@ from gpustats.decode.libtiff import silent_libtiff
 from gpustats.decode.modes import check_array, image_pixels, in_mode, opaque
 from gpustats.decode.pillow import check_scan, check_tiles, exif_orientation, open_image, too_large_tiles, verdict
 from gpustats.decode.plain import Plain
-from gpustats.decode.transform import Transform, masked
+from gpustats.decode.transform import Transform, is_sideways, masked, turned
 from gpustats.failures import ImageError
 from gpustats.limits.memory import MemoryBudget
 from gpustats.wording import option
@@ -41,17 +41,18 @@ __all__ = [
     "IMAGECODECS",
     "NUMPY",
     "PILLOW",
+    "REDUCED",
     "SIMPLEJPEG",
     "Decoder",
     "check_array",
     "check_size",
-    "exif_orientation",
     "jpeg_header",
     "versions",
     "whole_images_only",
 ]
 
 SIMPLEJPEG = "simplejpeg"
+REDUCED = "simplejpeg at reduced scale"
 IMAGECODECS = "imagecodecs"
 NUMPY = "numpy"
 PILLOW = "pillow"
@@ -131,6 +132,8 @@ class Decoder:
         Bytes a pixel that are needed for its mask, beside the image.
     deep : bool
         Whether images of more than 8 bits are decoded under the modes ``"RGB"`` and ``"L"``, too, at their depth.
+    turn : bool
+        Whether pixels come out turned as EXIF says.
 
     Attributes
     ----------
@@ -138,6 +141,10 @@ class Decoder:
         As given.
     value_range : int
         The value that the last image itself said to be 1.0, until `release`; 0 where it said none.
+    color_space : str
+        What the header of the last image said to be stored, where it was a JPEG whose header was read, until `release`.
+    whole : tuple of int, or None
+        Height and width of the last image, where it came out at a reduced scale, until `release`.
     """
 
     def __init__(
@@ -151,17 +158,21 @@ class Decoder:
         nodata_tag: bool = False,
         beside: int = 0,
         deep: bool = False,
+        turn: bool = False,
     ) -> None:
         self._mode = mode
         self._deep = mode == "native" or (deep and mode != "RGBA")
         self.value_range = 0
+        self.color_space = ""
+        self.whole: tuple[int, int] | None = None
+        self._turn = turn
         self._alpha_masks = alpha_masks
         self._nodata_tag = nodata_tag
         self._beside = beside + (_MASK_BYTES if alpha_masks or nodata_tag else 0) + 4 * (mode == "RGBA")
         self.max_pixels = max_pixels
         self._memory = memory
         self._transform = transform
-        self._as_is = mode == "RGB" and transform == _NO_TRANSFORM and not self._beside
+        self._as_is = mode == "RGB" and transform == _NO_TRANSFORM and not self._beside and not turn
         self._reserved = 0
         self._file_alone = 0
         self._buffer: NDArray[np.uint8] = np.empty(1 << 20, np.uint8)
@@ -196,7 +207,7 @@ class Decoder:
             uint8, C-contiguous, RGB or grey; under other modes also other integers and floats, of any channels and
             strides. Overwritten by the next call.
         decoder : str
-            Which decoder made them: `SIMPLEJPEG`, `IMAGECODECS`, `NUMPY` (16-bit PNM) or `PILLOW`.
+            Which decoder made them: `SIMPLEJPEG`, `REDUCED`, `IMAGECODECS`, `NUMPY` (16-bit PNM) or `PILLOW`.
 
         Raises
         ------
@@ -207,18 +218,31 @@ class Decoder:
             return pixels, SIMPLEJPEG
         if not isinstance(data, bytes):
             data = bytes(data)
+        pixels, decoder = self._decode(data)
+        if not self._turn:
+            return pixels, decoder
+        orientation = exif_orientation(data, decoder == PILLOW)
+        if self.whole and is_sideways(orientation):
+            self.whole = self.whole[::-1]
+        return turned(pixels, orientation), decoder
+
+    def _decode(self, data: bytes) -> tuple[NDArray[Any], str]:
         header = jpeg_header(data)
         if header is None:
             return self._decode_by_format(data)
         height, width, color_space = header
+        self.color_space = color_space
         target = "GRAY" if color_space == "Gray" and self._mode != "RGB" else "RGB"
         channels = 1 if target == "GRAY" else 3
-        size = height * width * channels
         check_size(height, width, self.max_pixels)
-        later = 0 if self._as_is else self._later(height, width)
+        by = self._reduction(data, height, width) if self._transform.fast else 1
+        high, wide = (height, width) if by == 1 else (-(-height // by), -(-width // by))
+        size = high * wide * channels
+        later = 0 if self._as_is else self._later(high, wide)
         if max(size, later // 3) > self._buffer.nbytes or may_hide_scans(data, height * width):
-            each = channels + (self._mode == "L") + _COEFFICIENT_BYTES * jpeg_scans(data, height * width)
-            self._admit(max(height * width * each, later))
+            each = channels + (self._mode == "L")
+            coefficients = _COEFFICIENT_BYTES * height * width * jpeg_scans(data, height * width)
+            self._admit(max(high * wide * each + coefficients, later))
         # Of files with another precision, libjpeg gives only lossless ones that are stored in the colours asked for.
         as_stored = color_space == "RGB" or target == "GRAY"
         if color_space in ("CMYK", "YCCK") or (as_stored and jpeg_precision(data) != 8):
@@ -227,10 +251,22 @@ class Decoder:
             self._buffer = np.empty(size, np.uint8)
         try:
             buffer = self._buffer if size <= self._buffer.nbytes else np.empty(size, np.uint8)
-            return in_mode(simplejpeg.decode_jpeg(data, target, buffer=buffer), self._mode), SIMPLEJPEG
+            if by == 1:
+                return in_mode(simplejpeg.decode_jpeg(data, target, buffer=buffer), self._mode), SIMPLEJPEG
+            pixels = simplejpeg.decode_jpeg(data, target, min_height=high, min_width=wide, buffer=buffer)
+            self.whole = height, width
+            return in_mode(pixels, self._mode), REDUCED
         except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed: Pillow decides
             buffer = self._buffer  # a large one is given back before Pillow takes as much
             return self._decode_by_format(data)
+
+    def _reduction(self, data: bytes, height: int, width: int) -> int:
+        """Return what the sides of a JPEG are divided by."""
+        if self._turn and len(set(self._transform.resize)) == 2:  # it may not fit sideways as it does upright
+            with suppress(ImageError):  # what cannot be read is told once the pixels could
+                if is_sideways(exif_orientation(data, by_pillow=False)):
+                    return self._transform.reduction(width, height)
+        return self._transform.reduction(height, width)
 
     def _decode_ordinary(self, data: bytes | NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8] | None:
         """Return the pixels of a small ordinary JPEG, None for what has to be looked at more closely."""
@@ -246,6 +282,8 @@ class Decoder:
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
         self.value_range = 0
+        self.color_space = ""
+        self.whole = None
         if self._reserved:
             self._memory.release(self._reserved)
             self._reserved = self._file_alone = 0

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gpustats.failures import Failure
 from gpustats.sources import Batch
-from gpustats.statistics.rows import Rows
+from gpustats.statistics.rows import NO_ROWS, Rows
 
-__all__ = ["Engine", "Outcome"]
+__all__ = ["Engine", "Outcome", "outcomes_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of some samples: rows of those that were measured, failures of the rest."""
+    """What became of some samples: rows of those that were measured, of one kind, and failures of the rest."""
 
     rows: Rows
     failures: list[Failure] = field(default_factory=list)
+
+
+def outcomes_of(parts: Sequence[Rows], failures: list[Failure]) -> Iterator[Outcome]:
+    """Yield an outcome for each part, the first with the failures; one without rows where there is no part."""
+    for rows in parts or [NO_ROWS]:
+        yield Outcome(rows, failures)
+        failures = []
 
 
 class Engine(Protocol):

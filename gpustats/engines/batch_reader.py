@@ -11,7 +11,7 @@ from typing import Any
 
 from numba import types
 
-from gpustats.engines.screen import SHORTEST, jpeg_size
+from gpustats.engines.screen import SHORTEST, ordinary_jpeg
 from gpustats.statistics.compiled import compiled
 
 __all__ = [
@@ -59,8 +59,8 @@ def read_files(names_at, name_starts, first, arena, state, limits, taken, rows):
         What the batch holds, which grows, and what it may hold; see `COUNT` and `MAX_IMAGES`.
     taken : ndarray of bool, shape (N,)
         Gets whether a file is in the batch. What is not there is for the CPU.
-    rows : ndarray of int64, shape (M, 4)
-        Gets start, size, height and width of each image in the batch.
+    rows : ndarray of int64, shape (M, 5)
+        Gets start, size, height, width and components of each image in the batch.
 
     Returns
     -------
@@ -88,10 +88,10 @@ def read_files(names_at, name_starts, first, arena, state, limits, taken, rows):
         _close(file)
         if got != size:  # no JPEG, or a file that has just become shorter
             continue
-        height, width = jpeg_size(arena, start, start + size)
+        height, width, components = ordinary_jpeg(arena, start, start + size)
         if not _fits(height, width, limits):
             continue
-        if not _add(start, size, height, width, state, limits, rows):
+        if not _add(start, size, height, width, components, state, limits, rows):
             return i
         taken[i] = True
     return len(name_starts)
@@ -119,7 +119,7 @@ def read_small(names_at, name_starts, arena, spans):  # type: ignore[no-untyped-
         fits = 0 < size <= len(arena) - used and _lseek(file, 0, _FROM_START) == 0
         if fits and _fill(file, arena.ctypes.data + used, size) == size:
             spans[i, 0], spans[i, 1] = used, used + size
-            spans[i, 2], spans[i, 3] = jpeg_size(arena, used, used + size)
+            spans[i, 2], spans[i, 3], _ = ordinary_jpeg(arena, used, used + size)
             used += size
         _close(file)
 
@@ -134,13 +134,13 @@ def place(data, arena, state, limits, rows):  # type: ignore[no-untyped-def]
         1 where it is in the batch now, 0 where there is no room, -1 where the CPU should decode it.
     """
     size = len(data)
-    height, width = jpeg_size(data, 0, size)
+    height, width, components = ordinary_jpeg(data, 0, size)
     if not _fits(height, width, limits):
         return -1
     start = state[USED]
     if state[COUNT] >= limits[MAX_IMAGES] or start + size > limits[MAX_BYTES]:
         return 0
-    if not _add(start, size, height, width, state, limits, rows):
+    if not _add(start, size, height, width, components, state, limits, rows):
         return 0
     arena[start : start + size] = data
     return 1
@@ -152,12 +152,13 @@ def _fits(height, width, limits):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _add(start, size, height, width, state, limits, rows):  # type: ignore[no-untyped-def]
+def _add(start, size, height, width, components, state, limits, rows):  # type: ignore[no-untyped-def]
     """Count an image in; a batch of one may have more pixels than others."""
     count, pixels = state[COUNT], state[PIXELS] + height * width
     if count and pixels > limits[MAX_PIXELS]:
         return False
-    rows[count, 0], rows[count, 1], rows[count, 2], rows[count, 3] = start, size, height, width
+    rows[count, 0], rows[count, 1] = start, size
+    rows[count, 2], rows[count, 3], rows[count, 4] = height, width, components
     state[COUNT], state[USED], state[PIXELS] = count + 1, start + size, pixels
     return True
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.decode import decoder as decode
-from gpustats.decode.transform import Transform, turned
+from gpustats.decode.transform import Transform
 from gpustats.definition import RGB, Definition
-from gpustats.engines.base import Outcome
+from gpustats.engines.base import Outcome, outcomes_of
 from gpustats.engines.device_arrays import is_on_device
 from gpustats.engines.device_arrays import measure as measure_on_device
 from gpustats.engines.mailbox import Mailbox
@@ -30,7 +30,7 @@ from gpustats.sources import Batch, load
 from gpustats.sources.items import Item, Pixels
 from gpustats.statistics import of_originals
 from gpustats.statistics.binning import binning_of
-from gpustats.statistics.builder import RowBuilder
+from gpustats.statistics.builder import RowBuilder, RowBuilders
 from gpustats.statistics.rows import Rows
 from gpustats.wording import option
 
@@ -65,6 +65,8 @@ class CpuEngine:
         Why it is the CPU, for the provenance.
     masks : Masks, optional
         Which pixels count.
+    separate : bool
+        Whether images of different kinds have rows of their own; if not, they are an error.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class CpuEngine:
         tell_after: float | None = None,
         gpu_not_used: str | None = None,
         masks: Masks | None = None,
+        separate: bool = False,
     ) -> None:
+        self._separate = separate
         self._definition = definition
         self._transform = Transform.parse(definition.transform)
         self._masks = masks
@@ -87,7 +91,8 @@ class CpuEngine:
         self._of_originals = of_originals(definition.statistics)
         host_only = definition.nodata or definition.value_range or self._binning or self._of_originals
         self._only_on_host = self._prepares or bool(host_only)
-        self._workers = workers
+        self._workers = self._threads = workers
+        self._at_once = 0  # images for which a worker takes several batches where one has fewer
         self._max_pixels = max_pixels
         self.max_bytes = min(8 * max_pixels + (1 << 20), memory)  # 8 bytes a pixel: the widest uncompressed format
         self._memory = MemoryBudget(memory, workers)
@@ -108,7 +113,7 @@ class CpuEngine:
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield outcomes of batches and parts of them, in the order in which workers finish."""
         results: Mailbox[tuple[Outcome, Counter[str]] | BaseException] = Mailbox(
-            self._workers, 64 * self._workers, _WAITING_BYTES
+            self._threads, 64 * self._threads, _WAITING_BYTES
         )
         pool = Pool(batches)
         stop = threading.Event()
@@ -118,14 +123,16 @@ class CpuEngine:
             files = SmallFiles()
             batch: SharedBatch | None = None
             try:
-                while not stop.is_set() and (batch := batch or pool.take()) is not None:
-                    result = self.measure(batch, decoder, stop, files)
-                    results.send(result, result[0].rows.ragged_bytes)
+                while not stop.is_set() and (batch := batch or pool.take(self._at_once)) is not None:
+                    parts, failures, by_decoder = self._reduced(batch, decoder, stop, files)
+                    for outcome in outcomes_of(parts if self._separate else [Rows.joined(parts)], failures):
+                        results.send((outcome, by_decoder), outcome.rows.ragged_bytes)
+                        by_decoder = Counter()
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
                 results.send(error)
             results.leave()
 
-        threads = [threading.Thread(target=work, name=f"gpustats-cpu-{i}", daemon=True) for i in range(self._workers)]
+        threads = [threading.Thread(target=work, name=f"gpustats-cpu-{i}", daemon=True) for i in range(self._threads)]
         with decode.whole_images_only():
             for thread in threads:
                 thread.start()
@@ -153,31 +160,40 @@ class CpuEngine:
             alpha_masks=self._definition.alpha == "mask",
             nodata_tag=self._definition.nodata_tag,
             deep=bool(self._definition.value_range),
+            turn=self._definition.exif_transpose,
             beside=0 if self._masks is None else self._masks.bytes_a_pixel,
         )
 
-    def _prepared(self, key: str, pixels: Pixels) -> Pixels:
+    def _prepared(self, key: str, pixels: Pixels, whole: tuple[int, int] | None) -> Pixels:
         """Return the pixels of an image without those that a mask leaves out, resized and cropped."""
         if self._masks is not None:
             pixels = self._masks.apply(key, pixels)
-        return self._resampler.apply(pixels, self._max_pixels)
+        return self._resampler.apply(pixels, self._max_pixels, whole)
 
     def measure(
         self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
     ) -> tuple[Outcome, Counter[str]]:
         """Decode and reduce samples of a batch that several workers share, until it is time to report.
 
-        `stop` ends it after the current image.
+        `stop` ends it after the current image. All images are of one kind.
         """
+        parts, failures, by_decoder = self._reduced(batch, decoder, stop, files or SmallFiles())
+        return Outcome(Rows.joined(parts), failures), by_decoder
+
+    def _builder(self, count: int) -> RowBuilder:
         definition = self._definition
-        rows = RowBuilder(
-            len(batch), definition.statistics, definition.nodata, definition.value_range, binning=self._binning
+        return RowBuilder(
+            count, definition.statistics, definition.nodata, definition.value_range, binning=self._binning
         )
+
+    def _reduced(
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles
+    ) -> tuple[list[Rows], list[Failure], Counter[str]]:
+        rows = RowBuilders(self._builder) if self._separate else self._builder(len(batch))
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
         until = time.monotonic() + self._tell_after
-        files = files or SmallFiles()
         with closing(files.samples(batch)) as samples:
             for (key, group, item), found in samples:
                 try:
@@ -187,9 +203,9 @@ class CpuEngine:
                             on_device.append((key, group, pixels))
                             continue
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
-                    came = original(data, pixels) if self._of_originals else None
+                    came = original(data, pixels, decoder.whole, decoder.color_space) if self._of_originals else None
                     if self._prepares:
-                        pixels = self._prepared(key, pixels)
+                        pixels = self._prepared(key, pixels, decoder.whole)
                     rows.add(key, group, pixels, decoder.value_range, came)
                     by_decoder[name] += 1
                 except ImageError as error:
@@ -201,7 +217,7 @@ class CpuEngine:
                 if time.monotonic() > until or stop.is_set():
                     break
         if not on_device:
-            return Outcome(rows.rows(), failures), by_decoder
+            return rows.parts(), failures, by_decoder
         parts, bad, others = measure_on_device(on_device, self._definition.statistics)
         for key, group, image in others:
             try:
@@ -209,7 +225,7 @@ class CpuEngine:
             except ImageError as error:
                 bad.append(Failure(key, error.reason, str(error)))
         by_decoder["none"] += len(on_device) - len(bad)
-        return Outcome(Rows.joined([rows.rows(), *parts]), failures + bad), by_decoder
+        return [*rows.parts(), *parts], failures + bad, by_decoder
 
     def _pixels(
         self,
@@ -232,6 +248,4 @@ class CpuEngine:
             order = option("color_order", self._definition.color_order)
             raise ImageError("unsupported", f"{order} is for arrays, and a decoder gives RGB")
         pixels, name = decoder.decode(data, ordinary)
-        if self._definition.exif_transpose:
-            pixels = turned(pixels, decode.exif_orientation(bytes(data), name == decode.PILLOW))
         return pixels, name, data

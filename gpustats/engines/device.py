@@ -39,6 +39,7 @@ def open_engine(
     gpu_options: Mapping[str, int | float] | None = None,
     masks: Masks | None = None,
     per_image: bool = True,
+    separate: bool = False,
 ) -> Engine:
     """Return the engine for a device.
 
@@ -65,6 +66,8 @@ def open_engine(
     per_image : bool
         Whether the rows of images are used one by one, as by groups, a table or a checkpoint; if not, the GPU adds up
         the bins of a batch.
+    separate : bool
+        Whether images of different kinds have rows of their own; if not, they are an error.
 
     Raises
     ------
@@ -92,7 +95,15 @@ def open_engine(
     if device != "cpu":
         device_id = int(match[1] or 0) if match else 0
         gpu = _open_gpu(
-            device_id, definition, threads, max_pixels, in_flight, gpu_options, per_image, required=match is not None
+            device_id,
+            definition,
+            threads,
+            max_pixels,
+            in_flight,
+            gpu_options,
+            per_image,
+            separate,
+            required=match is not None,
         )
         if not isinstance(gpu, str):
             return gpu
@@ -103,7 +114,13 @@ def open_engine(
     from gpustats.engines.cpu import CpuEngine
 
     return CpuEngine(
-        definition, workers=threads, max_pixels=max_pixels, memory=in_flight, masks=masks, gpu_not_used=problem
+        definition,
+        workers=threads,
+        max_pixels=max_pixels,
+        memory=in_flight,
+        masks=masks,
+        gpu_not_used=problem,
+        separate=separate,
     )
 
 
@@ -174,6 +191,7 @@ def _open_gpu(
     memory: int,
     options: Mapping[str, int | float] | None,
     per_image: bool,
+    separate: bool,
     *,
     required: bool,
 ) -> Engine | str:
@@ -193,7 +211,13 @@ def _open_gpu(
         return f"CUDA device {device_id} cannot be opened: {first_line(error)}"
     tuning = choose(name, workers, options)
     ahead = memory // 4
-    cpu = CpuEngine(definition, workers=tuning.cpu_workers or workers, max_pixels=max_pixels, memory=memory - ahead)
+    cpu = CpuEngine(
+        definition,
+        workers=tuning.cpu_workers or workers,
+        max_pixels=max_pixels,
+        memory=memory - ahead,
+        separate=separate,
+    )
     engine = GpuEngine(
         tuning=tuning,
         cpu=cpu,

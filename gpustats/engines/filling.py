@@ -68,7 +68,7 @@ class Filling:
 
     def take(self) -> EncodedBatch:
         """Return the batch and begin another."""
-        starts, sizes, heights, widths = self._rows[: len(self)].T
+        starts, sizes, heights, widths, components = self._rows[: len(self)].T
         batch = EncodedBatch(
             self._memory(),
             self._keys,
@@ -77,6 +77,7 @@ class Filling:
             sizes.astype(np.int32),
             heights.astype(np.uint64),
             widths.astype(np.uint64),
+            components.astype(np.uint8),
         )
         self._start()
         return batch
@@ -86,7 +87,7 @@ class Filling:
         self._keys: list[str] = []
         self._groups: list[str] = []
         self._state = np.zeros(3, np.int64)
-        self._rows = np.empty((self._rows_at_most, 4), np.int64)
+        self._rows = np.empty((self._rows_at_most, 5), np.int64)
 
     def _memory(self) -> NDArray[np.uint8]:
         if self._arena is None:

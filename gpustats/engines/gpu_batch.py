@@ -45,6 +45,8 @@ class EncodedBatch:
         Where the bytes of each image are in the arena.
     heights, widths : ndarray of uint64, shape (N,)
         As their headers say.
+    components : ndarray of uint8, shape (N,)
+        The same: 1 for grey, 3 for colour.
     whole : bool
         Whether no other batch is in the same arena.
     """
@@ -56,13 +58,14 @@ class EncodedBatch:
     sizes: NDArray[np.int32]
     heights: NDArray[np.uint64]
     widths: NDArray[np.uint64]
+    components: NDArray[np.uint8]
     whole: bool = True
 
     @classmethod
-    def of(cls, images: Sequence[EncodedImage], sizes: Sequence[tuple[int, int]]) -> EncodedBatch:
-        """Return a batch of images in memory and their heights and widths."""
+    def of(cls, images: Sequence[EncodedImage], headers: Sequence[tuple[int, int, int]]) -> EncodedBatch:
+        """Return a batch of images in memory and their heights, widths and components."""
         arena, starts, lengths = in_arena([image.data for image in images])
-        heights, widths = np.array(sizes, np.uint64).reshape(-1, 2).T
+        heights, widths, components = np.array(headers, np.uint64).reshape(-1, 3).T
         return cls(
             arena,
             [image.key for image in images],
@@ -71,6 +74,7 @@ class EncodedBatch:
             lengths,
             heights,
             widths,
+            components.astype(np.uint8),
         )
 
     def __len__(self) -> int:
@@ -87,12 +91,11 @@ class EncodedBatch:
         data = self.arena[start : start + int(self.sizes[index])].tobytes()
         return EncodedImage(self.keys[index], self.groups[index], data)
 
-    def files(self) -> Iterator[tuple[memoryview, int, int]]:
-        """Yield bytes, height and width of each image, the bytes where they are."""
+    def files(self) -> Iterator[memoryview]:
+        """Yield the bytes of each image where they are."""
         arena = self.arena.data
-        spans = zip(self.starts.tolist(), self.sizes.tolist(), self.heights.tolist(), self.widths.tolist(), strict=True)
-        for start, size, height, width in spans:
-            yield arena[start : start + size], height, width
+        for start, size in zip(self.starts.tolist(), self.sizes.tolist(), strict=True):
+            yield arena[start : start + size]
 
     def halves(self) -> list[EncodedBatch]:
         """Split in two."""
@@ -106,6 +109,7 @@ class EncodedBatch:
                 self.sizes[part],
                 self.heights[part],
                 self.widths[part],
+                self.components[part],
                 whole=False,
             )
             for part in (slice(middle), slice(middle, None))

@@ -7,116 +7,35 @@ the machine, is the one that failed. So is a batch with an image that needs more
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from gpustats.decode import decoder as decode
 from gpustats.definition import Definition
 from gpustats.engines.base import Outcome
-from gpustats.engines.cpu import _DEFAULT, CpuEngine
+from gpustats.engines.cpu import _DEFAULT, _PATIENCE, CpuEngine
+from gpustats.engines.process import Crashed, Lost, Process
 from gpustats.engines.shared_batches import SharedBatch
 from gpustats.engines.small_files import SmallFiles
-from gpustats.engines.worker import receive, send
-from gpustats.errors import DataError, DeviceError
+from gpustats.engines.worker import Answer
 from gpustats.failures import Failure, ImageError
 from gpustats.sources import Batch, load
-from gpustats.sources.items import Item, travels
+from gpustats.sources.items import travels
 from gpustats.statistics.rows import Rows
-from gpustats.wording import option, options_of
 
 __all__ = ["IsolatedEngine"]
 
-_PATIENCE = 600.0  # seconds for a message: 16 images of the largest size take less
-_AT_ONCE = 16  # images a message: after a crash they are done again one by one, while everything else waits
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from gpustats.engines.worker import main; main()"
-
-
-_Answer = tuple[Outcome, bool, Counter[str]]
-
-
-class _Crashed(Exception):
-    """A process ended without an answer."""
-
-
-class _Process:
-    """A decoder process and the pipes to it. It answers after `prepare`."""
-
-    def __init__(self) -> None:
-        own_group: dict[str, Any] = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined, unused-ignore]
-            if sys.platform == "win32"
-            else {"start_new_session": True}
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(path=[p for p in sys.path if isinstance(p, str)])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            **own_group,
-        )
-        self._timed_out = False
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests, self._replies = self._process.stdin, self._process.stdout
-
-    def prepare(self, definition: Definition, max_pixels: int, limit: int) -> None:
-        """Wait until the process runs, and send it what to measure."""
-        try:
-            self._ask((definition, max_pixels, limit, options_of()))
-        except _Crashed as crash:
-            raise DeviceError(
-                f"{option('isolate', True)}: a decoder process could not be started: it {crash}"
-            ) from None
-
-    def measure(self, memory: int, batch: Batch) -> _Answer:
-        """Return the outcome, whether an image was refused for its memory, and the decoders used."""
-        answer: _Answer | DataError = self._ask((memory, batch.keys, batch.groups, batch.items))
-        if isinstance(answer, DataError):
-            raise answer
-        return answer
-
-    def kill(self) -> None:
-        """End the process now."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._requests, self._replies):
-            with suppress(OSError):
-                pipe.close()
-
-    def end(self) -> None:
-        """End the process from another thread than the one that talks to it, which then sees it crash."""
-        self._process.kill()
-
-    def _ask(self, message: Any) -> Any:
-        timer = threading.Timer(_PATIENCE, self._give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            send(self._requests, message)  # type: ignore[arg-type]  # a binary pipe
-            return receive(self._replies)  # type: ignore[arg-type]
-        except (EOFError, OSError):
-            raise _Crashed(self._fate()) from None
-        finally:
-            timer.cancel()
-
-    def _give_up(self) -> None:
-        self._timed_out = True
-        self._process.kill()
-
-    def _fate(self) -> str:
-        code = self._process.wait()
-        if self._timed_out:
-            return f"did not answer in {_PATIENCE:.0f} s"
-        if code < 0:
-            with suppress(ValueError):
-                name = signal.Signals(-code).name
-                return f"was ended by {name}" + (", perhaps because memory ran out" if name == "SIGKILL" else "")
-        return f"ended with exit code {code}"
+_THREADS = 2  # a process: while it works on the message of one, the other makes the next and takes the last answer
+_SECONDS = 0.02  # a message: handing it over takes a hundredth of this, and at the end little is left to wait for
+_AT_FIRST, _AT_MOST = 4, 256  # images a message
+_BYTES = 4 << 20  # a message, of what is in memory; only the last image of it may exceed this
+_AT_STAKE = 16  # images of a message that is not taken apart further before each is done alone, while all others wait
+_LOOK = 1.0  # seconds between two looks for processes that are stuck
 
 
 class _Gate:
@@ -174,9 +93,12 @@ class IsolatedEngine(CpuEngine):
 
     def __init__(self, definition: Definition = _DEFAULT, *, workers: int, max_pixels: int, memory: int) -> None:
         super().__init__(definition, workers=workers, max_pixels=max_pixels, memory=memory)
+        self._threads = _THREADS * workers
         self._total = memory
         self._gate = _Gate()
-        self._processes: dict[threading.Thread, _Process] = {}
+        self._at_once = _AT_FIRST
+        self._seats: dict[threading.Thread, int] = {}
+        self._processes: dict[int, Process] = {}  # by seat
         self._starting = threading.Lock()
 
     def report(self) -> dict[str, Any]:
@@ -189,80 +111,123 @@ class IsolatedEngine(CpuEngine):
 
     def outcomes(self, batches: Iterator[Batch]) -> Generator[Outcome, None, None]:
         """Yield outcomes of parts of batches, in the order in which workers finish."""
+        over = threading.Event()
+        threading.Thread(target=self._watch, args=(over,), name="gpustats-watch", daemon=True).start()
         try:
             yield from super().outcomes(batches)
         finally:
+            over.set()
             with self._starting:  # after this no thread starts one, for the run is over
-                left = dict(self._processes)
+                left, self._processes = self._processes, {}
+                threads, self._seats = self._seats, {}
             for process in left.values():
                 process.end()
-            for thread, process in left.items():
-                thread.join(1.0)
+            deadline = time.monotonic() + _PATIENCE
+            for thread in threads:
+                thread.join(max(deadline - time.monotonic(), 0))
+            for process in left.values():
                 process.kill()
 
-    def measure(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
-    ) -> tuple[Outcome, Counter[str]]:
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(_LOOK):
+            for process in [*self._processes.values()]:
+                process.end_if_stuck()
+
+    def _reduced(
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles
+    ) -> tuple[list[Rows], list[Failure], Counter[str]]:
         """Have the next samples of a batch measured by this thread's process."""
         failures, batch.failures = batch.failures, []
-        whole = self._readable(batch.first(_AT_ONCE), failures)
-        outcomes: list[Outcome] = []
+        message = self._message(batch, failures)
+        parts: list[Rows] = []
         by_decoder: Counter[str] = Counter()
-        if len(whole):
-            with self._gate.together():
-                answer = self._try(self._total // self._workers, whole, stop)
-            if not isinstance(answer, str) and not answer[1]:
-                outcomes.append(answer[0])
-                by_decoder += answer[2]
+        for answer in self._answers(message, stop) if len(message) else ():
+            if isinstance(answer, Failure):
+                failures.append(answer)
             else:
-                for single in _each(whole):
-                    if stop.is_set():
-                        break
-                    with self._gate.alone():
-                        answer = self._try(self._total, single, stop)
-                    if not isinstance(answer, str):
-                        outcomes.append(answer[0])
-                        by_decoder += answer[2]
-                    elif not stop.is_set():
-                        message = f"the decoder crashed: its process {answer}"
-                        failures.append(Failure(single.keys[0], "corrupt", message))
-        failures += [failure for outcome in outcomes for failure in outcome.failures]
-        return Outcome(Rows.joined([outcome.rows for outcome in outcomes]), failures), by_decoder
+                parts.append(answer.outcome.rows)
+                failures += answer.outcome.failures
+                by_decoder += answer.by_decoder
+        return parts, failures, by_decoder
 
-    def _try(self, memory: int, batch: Batch, stop: threading.Event) -> _Answer | str:
+    def _answers(self, batch: Batch, stop: threading.Event) -> Iterator[Answer | Failure]:
+        """Have a batch measured, in parts where a process dies of it or has not enough memory."""
+        with self._gate.together():
+            answer = self._try(self._total // self._workers, batch, stop)
+        if isinstance(answer, Answer) and not answer.refused:
+            fitting = int(_SECONDS / max(answer.seconds, 1e-6) * len(batch))
+            self._at_once = max(1, min(fitting, 2 * self._at_once, _AT_MOST))
+            yield answer
+        elif len(batch) > _AT_STAKE:
+            for part in _parts(batch, _AT_STAKE):
+                if not stop.is_set():
+                    yield from self._answers(part, stop)
+        else:
+            for single in _parts(batch, 1):
+                if not stop.is_set():
+                    yield from self._alone(single, stop)
+
+    def _alone(self, single: Batch, stop: threading.Event) -> Iterator[Answer | Failure]:
+        """Have one image measured while all others wait."""
+        with self._gate.alone():
+            answer = self._try(self._total, single, stop)
+        if isinstance(answer, Answer):
+            yield answer
+        elif not stop.is_set():
+            yield Failure(single.keys[0], "corrupt", f"the decoder crashed: its process {answer}")
+
+    def _try(self, memory: int, batch: Batch, stop: threading.Event) -> Answer | str:
         """Return the answer of this thread's process; what became of the process where it crashed."""
-        thread = threading.current_thread()
-        process = self._processes.get(thread)
-        if process is None:
-            with self._starting:
-                if stop.is_set():
-                    return "was not started"
-                process = self._processes[thread] = _Process()
-            process.prepare(self._definition, self._max_pixels, self._total)
-        try:
-            return process.measure(memory, batch)
-        except _Crashed as crash:
-            process.kill()
-            del self._processes[thread]
-            return str(crash)
-
-    def _readable(self, batch: Batch, failures: list[Failure]) -> Batch:
-        """Read what only this process can read: functions, and views of its memory."""
-        if all(map(travels, batch.items)):
-            return Batch(batch.keys, batch.groups, batch.items)
-        keys: list[str] = []
-        groups: list[str] = []
-        items: list[Item] = []
-        for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
+        while (process := self._process(stop)) is not None:
             try:
-                items.append(item if travels(item) else load(item, self.max_bytes))
-                keys.append(key)
-                groups.append(group)
+                return process.measure(memory, batch)
+            except Crashed as crash:
+                with self._starting:
+                    if self._processes.get(self._seat()) is process:
+                        del self._processes[self._seat()]
+                process.kill()
+                if not isinstance(crash, Lost):
+                    return str(crash)
+        return "was not started"
+
+    def _process(self, stop: threading.Event) -> Process | None:
+        """Return this thread's process, a new one where there is none; None where the run is over."""
+        with self._starting:
+            if stop.is_set():
+                return None
+            seat = self._seat()
+            if seat not in self._processes:
+                self._processes[seat] = Process(self._definition, self._max_pixels, self._total)
+            return self._processes[seat]
+
+    def _seat(self) -> int:
+        return self._seats.setdefault(threading.current_thread(), len(self._seats) % self._workers)
+
+    def _message(self, batch: SharedBatch, failures: list[Failure]) -> Batch:
+        """Take the next images; read what only this process can read: functions, and views of its memory."""
+        messages = round(len(batch) / self._at_once) or 1
+        samples = batch.take(math.ceil(len(batch) / messages))
+        message = Batch([], [], [])
+        held = done = 0
+        for key, group, item in samples:
+            if held > _BYTES:
+                break
+            done += 1
+            try:
+                found = item if travels(item) else load(item, self.max_bytes)
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
-        return Batch(keys, groups, items)
+                continue
+            if not isinstance(found, str):
+                held += len(found) if isinstance(found, bytes) else getattr(found, "nbytes", 0)
+            message.keys.append(key)
+            message.groups.append(group)
+            message.items.append(found)
+        batch.samples.extendleft(reversed(samples[done:]))
+        return message
 
 
-def _each(batch: Batch) -> Iterator[Batch]:
-    for key, group, item in zip(batch.keys, batch.groups, batch.items, strict=True):
-        yield Batch([key], [group], [item])
+def _parts(batch: Batch, size: int) -> Iterator[Batch]:
+    for start in range(0, len(batch), size):
+        part = slice(start, start + size)
+        yield Batch(batch.keys[part], batch.groups[part], batch.items[part])

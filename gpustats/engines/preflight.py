@@ -32,7 +32,7 @@ def example_images() -> EncodedBatch:
         color = "GRAY" if kind == "Gray" else "RGB"
         data = simplejpeg.encode_jpeg(pixels, quality=95, colorspace=color, colorsubsampling=kind)
         images.append(EncodedImage(f"test image {kind}", "", data))
-    return EncodedBatch.of(images, [(height, width) for height, width, _ in _SIZES])
+    return EncodedBatch.of(images, [(height, width, 1 if kind == "Gray" else 3) for height, width, kind in _SIZES])
 
 
 def try_gpu(build: Callable[[Callable[[], dali.Fed]], Any], reducer: BatchReducer) -> str | None:

@@ -67,10 +67,13 @@ class _Weights(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _weights(size: int, to: int, interpolation: str, start: int, stop: int) -> _Weights:
-    """Return the weights of pixels `start` to `stop` of a line that is resized from one number of pixels to another."""
+def _weights(size: int, extent: float, to: int, interpolation: str, start: int, stop: int) -> _Weights:
+    """Return the weights of pixels `start` to `stop` of a line that is resized from one number of pixels to another.
+
+    The line is `extent` long; its last pixel may count in part.
+    """
     function, reach = _FILTERS[interpolation]
-    scale = size / to
+    scale = extent / to
     widening = max(scale, 1.0)
     reach *= widening
     center = (np.arange(start, stop) + 0.5) * scale
@@ -106,26 +109,30 @@ class Resampler:
         self._left = _FEW_IMAGES if _SAME_ROUNDING else sys.maxsize
         self._passes: dict[tuple[int, ...], _Passes | None] = {}
 
-    def apply(self, pixels: NDArray[Any], max_pixels: int) -> NDArray[Any]:
+    def apply(self, pixels: NDArray[Any], max_pixels: int, whole: tuple[int, int] | None = None) -> NDArray[Any]:
         """Return what `Transform.apply` does."""
-        if not self._possible or self._left > 0 or not self._fits(pixels, max_pixels):
+        if not self._possible or self._left > 0 or not self._fits(pixels, max_pixels, whole):
             self._left -= 1  # threads may miss one another's; it is no exact limit
-            return self._transform.apply(pixels, max_pixels)
-        if pixels.shape in self._passes:
-            passes = self._passes[pixels.shape]
-            return self._transform.apply(pixels, max_pixels) if passes is None else self._cropped(pixels, passes)
-        expected = self._transform.apply(pixels, max_pixels)
-        same = [np.array_equal(self._cropped(pixels, passes), expected) for passes in (_rows_first, _columns_first)]
+            return self._transform.apply(pixels, max_pixels, whole)
+        size = pixels.shape if whole is None else (*pixels.shape, *whole)
+        if size in self._passes:
+            passes = self._passes[size]
+            if passes is None:
+                return self._transform.apply(pixels, max_pixels, whole)
+            return self._cropped(pixels, passes, whole)
+        expected = self._transform.apply(pixels, max_pixels, whole)
+        orders = (_rows_first, _columns_first)
+        same = [np.array_equal(self._cropped(pixels, passes, whole), expected) for passes in orders]
         if sum(same) < 2 and len(self._passes) < _MOST_SIZES:  # an image of one colour tells nothing
-            self._passes[pixels.shape] = _rows_first if same[0] else _columns_first if same[1] else None
+            self._passes[size] = _rows_first if same[0] else _columns_first if same[1] else None
         return expected
 
-    def _fits(self, pixels: NDArray[Any], max_pixels: int) -> bool:
+    def _fits(self, pixels: NDArray[Any], max_pixels: int, whole: tuple[int, int] | None) -> bool:
         """Say whether an image is of the ordinary kind, and neither too large nor too small."""
         if type(pixels) is not np.ndarray or pixels.dtype != np.uint8 or pixels.shape[2:] not in ((1,), (3,)):
             return False
         height, width = pixels.shape[:2]
-        high, wide = self._transform.size(height, width)
+        high, wide = self._transform.size(*(whole or (height, width)))
         crop_high, crop_wide = self._transform.crop
         return (
             (high, wide) != (height, width)
@@ -134,13 +141,14 @@ class Resampler:
             and max(height * width, high * wide) <= min(max_pixels, _MOST_PIXELS)
         )
 
-    def _cropped(self, pixels: NDArray[np.uint8], passes: _Passes) -> NDArray[np.uint8]:
+    def _cropped(self, pixels: NDArray[np.uint8], passes: _Passes, whole: tuple[int, int] | None) -> NDArray[np.uint8]:
         height, width, channels = pixels.shape
-        high, wide = self._transform.size(height, width)
+        high, wide = self._transform.size(*(whole or (height, width)))
+        tall, broad = self._transform.extent(pixels, whole)
         crop_high, crop_wide = self._transform.crop
         top, left = round((high - crop_high) / 2), round((wide - crop_wide) / 2)
-        across = _weights(width, wide, self._transform.interpolation, left, left + crop_wide)
-        down = _weights(height, high, self._transform.interpolation, top, top + crop_high)
+        across = _weights(width, broad, wide, self._transform.interpolation, left, left + crop_wide)
+        down = _weights(height, tall, high, self._transform.interpolation, top, top + crop_high)
         if not (pixels.flags.c_contiguous and pixels.flags.writeable):  # numba would compile it again for others
             pixels = np.array(pixels, order="C")
         return passes(pixels.reshape(height, width * channels), across, down, channels)

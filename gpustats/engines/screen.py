@@ -12,7 +12,7 @@ import numpy as np
 from gpustats.decode.headers import MAX_SCANS, SCAN_WORK, SHORTEST_SCAN
 from gpustats.statistics.compiled import compiled
 
-__all__ = ["SHORTEST", "jpeg_size", "screen"]
+__all__ = ["SHORTEST", "ordinary_jpeg", "screen"]
 
 SHORTEST = 64
 """Bytes that a file must have to be looked at; the smallest JPEGs take more than a hundred."""
@@ -25,21 +25,21 @@ def screen(data: bytes, max_pixels: int) -> tuple[int, int] | None:
     """
     if len(data) < SHORTEST:
         return None
-    height, width = jpeg_size(np.frombuffer(data, np.uint8), 0, len(data))
+    height, width, _ = ordinary_jpeg(np.frombuffer(data, np.uint8), 0, len(data))
     return (height, width) if 0 < height * width <= max_pixels else None
 
 
 @compiled
-def jpeg_size(data, start, end):  # type: ignore[no-untyped-def]
-    """Return height and width of an ordinary JPEG in ``data[start:end]``, zeros for everything else.
+def ordinary_jpeg(data, start, end):  # type: ignore[no-untyped-def]
+    """Return height, width and components of an ordinary JPEG in ``data[start:end]``, zeros for everything else.
 
     Walks the marker segments up to the first scan (ITU-T T.81, annex B). What decoders forgive, such as fill bytes
     before a marker, is not ordinary.
     """
     if end - start < SHORTEST or data[start] != 0xFF or data[start + 1] != 0xD8:
-        return 0, 0
+        return 0, 0, 0
     if data[end - 2] != 0xFF or data[end - 1] != 0xD9:
-        return 0, 0
+        return 0, 0, 0
     height = width = components = 0
     progressive = False
     transform = -1
@@ -49,33 +49,33 @@ def jpeg_size(data, start, end):  # type: ignore[no-untyped-def]
         length = _word(data, position + 2)
         body, after = position + 4, position + 2 + length
         if length < 2 or after > end or marker < 0xC0 or 0xD0 <= marker <= 0xD9 or marker == 0xFF:
-            return 0, 0
+            return 0, 0, 0
         if marker <= 0xC2:  # baseline, extended sequential, progressive; table B.1
             components = data[body + 5] if length >= 11 else 0
             if height or (components != 1 and components != 3) or length != 8 + 3 * components or data[body] != 8:
-                return 0, 0
+                return 0, 0, 0
             height, width = _word(data, body + 1), _word(data, body + 3)
             progressive = marker == 0xC2
             if not _known_sampling(data, body + 6, components):
-                return 0, 0
+                return 0, 0, 0
             if components == 3 and data[body + 6] == 82 and data[body + 9] == 71 and data[body + 12] == 66:
-                return 0, 0  # the components are called "RGB": libjpeg takes them at their word
+                return 0, 0, 0  # the components are called "RGB": libjpeg takes them at their word
         elif marker <= 0xCF and marker != 0xC4 and marker != 0xC8 and marker != 0xCC:  # another coding process
-            return 0, 0
+            return 0, 0, 0
         elif marker == 0xEE and length >= 14:
             if data[body] == 65 and data[body + 1] == 100 and data[body + 2] == 111 and data[body + 3] == 98:
                 transform = data[body + 11]
         elif marker == 0xDA:
             scanned = data[body] if length >= 3 else 0
             if not (height and width) or not 1 <= scanned <= components or length != 6 + 2 * scanned:
-                return 0, 0
+                return 0, 0, 0
             if components == 3 and transform != -1 and transform != 1:  # Adobe's marker says that it is no YCbCr
-                return 0, 0
-            if progressive or scanned < components:
-                return _without_too_many_scans(data, after, end, height, width)
-            return height, width
+                return 0, 0, 0
+            if (progressive or scanned < components) and _too_many_scans(data, after, end, height * width):
+                return 0, 0, 0
+            return height, width, components
         position = after
-    return 0, 0
+    return 0, 0, 0
 
 
 @compiled
@@ -94,15 +94,12 @@ def _known_sampling(data, at, components):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _without_too_many_scans(data, start, end, height, width):  # type: ignore[no-untyped-def]
-    """Return height and width, zeros where a small file would keep a decoder busy, see `gpustats.decode.headers`."""
-    pixels = height * width
+def _too_many_scans(data, start, end, pixels):  # type: ignore[no-untyped-def]
+    """Return whether a small file would keep a decoder busy, see `gpustats.decode.headers`."""
     if pixels * ((end - start) // SHORTEST_SCAN) <= SCAN_WORK:
-        return height, width
+        return False
     scans = 1
     for i in range(start, end - 1):
         if data[i] == 0xFF and data[i + 1] == 0xDA:
             scans += 1
-    if scans > MAX_SCANS and scans * pixels > SCAN_WORK:
-        return 0, 0
-    return height, width
+    return scans > MAX_SCANS and scans * pixels > SCAN_WORK

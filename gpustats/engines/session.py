@@ -17,7 +17,6 @@ from gpustats.engines import dali
 from gpustats.engines.base import Outcome
 from gpustats.engines.feed import Stopped
 from gpustats.engines.gpu_batch import CHANNELS, KIND, POISON, BatchReducer, EncodedBatch, EncodedImage, PendingBatch
-from gpustats.engines.originals import columns_of_files
 from gpustats.engines.spot_check import SpotCheck
 from gpustats.errors import GpustatsError
 from gpustats.statistics.base import Columns, Part, Statistic
@@ -317,8 +316,13 @@ class Session:
             self._reducing.popleft()
             self._counters.batches += 1
             return
-        columns = {**columns, **columns_of_files(self._statistics, batch.files(), len(batch))}
+        columns = {**columns, **self._of_files(batch)}
         self._finish(batch, _rows(batch, columns, good, pending.folded(~good)), good)
+
+    def _of_files(self, batch: EncodedBatch) -> Columns:
+        """Return the columns of the statistics that read files."""
+        readers = [s for s in self._statistics if s.of_original]
+        return {f"{s.name}.{name}": column for s in readers for name, column in s.of_jpegs(batch).items()}
 
     def _finish(self, batch: EncodedBatch, rows: Rows, good: NDArray[np.bool_]) -> None:
         """Emit the rows of the oldest batch in reduction. All that can fail comes before it leaves the books, so that

@@ -36,9 +36,10 @@ class SharedBatch:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def first(self, count: int) -> Batch:
-        """Take `count` samples from the front, or what is left, as a batch."""
-        return _batch(self.take(count))
+    def add(self, batch: Batch) -> None:
+        """Add a batch, before other workers know of this one."""
+        self.samples.extend(zip(batch.keys, batch.groups, batch.items, strict=True))
+        self.failures.extend(batch.failures)
 
     def take(self, count: int) -> list[Sample]:
         """Take `count` samples from the front, or what is left."""
@@ -75,12 +76,16 @@ class Pool:
         self._lock = threading.Lock()
         self._taken: list[SharedBatch] = []
 
-    def take(self) -> SharedBatch | None:
-        """Return samples to measure; None where all are taken."""
+    def take(self, count: int = 0) -> SharedBatch | None:
+        """Return samples to measure: a batch, or as many as have `count`; None where all are taken."""
         batch = next(self._batches, None)
+        shared = None if batch is None else SharedBatch(batch)
+        while shared is not None and len(shared) < count and (batch := next(self._batches, None)) is not None:
+            shared.add(batch)
         with self._lock:
             self._taken = [taken for taken in self._taken if len(taken)]
-            shared = SharedBatch(batch) if batch is not None else self._half()
+            if shared is None:
+                shared = self._half()
             if shared is not None:
                 self._taken.append(shared)
             return shared

@@ -12,13 +12,40 @@ import signal
 import struct
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-__all__ = ["main", "receive", "send"]
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from gpustats.engines.base import Outcome
+
+__all__ = ["Answer", "main", "receive", "send"]
 
 _LENGTH = struct.Struct("<Q")
+
+
+class Answer(NamedTuple):
+    """What became of a message.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        Rows and failures.
+    refused : int
+        Images that failed because they need more memory than the message allows.
+    by_decoder : Counter of str
+        Images by decoder.
+    seconds : float
+        How long it took.
+    """
+
+    outcome: Outcome
+    refused: int
+    by_decoder: Counter[str]
+    seconds: float
 
 
 def send(pipe: BinaryIO, message: Any) -> None:
@@ -52,6 +79,7 @@ def main() -> None:
     from gpustats.decode import decoder as decode
     from gpustats.engines.cpu import CpuEngine
     from gpustats.engines.shared_batches import SharedBatch
+    from gpustats.engines.small_files import SmallFiles
     from gpustats.errors import DataError
     from gpustats.limits.memory import MemoryBudget
     from gpustats.sources import Batch
@@ -60,18 +88,27 @@ def main() -> None:
     try:
         definition, max_pixels, limit, options = receive(requests)
         engine = CpuEngine(definition, workers=1, max_pixels=max_pixels, memory=limit, tell_after=math.inf)
+        budget = MemoryBudget(limit, workers=1)
+        decoder = engine.decoder(budget)
+        files = SmallFiles()
         never = threading.Event()
         with decode.whole_images_only(), spoken(options):
             send(replies, "ready")
             while True:
                 memory, keys, groups, items = receive(requests)
-                budget = MemoryBudget(memory, workers=1)
+                started = time.monotonic()
+                if memory != limit:
+                    limit = memory
+                    budget = MemoryBudget(limit, workers=1)
+                    decoder = engine.decoder(budget)
+                refused = budget.refused
                 batch = SharedBatch(Batch(keys, groups, items))
                 try:
-                    outcome, used = engine.measure(batch, engine.decoder(budget), never)
+                    outcome, used = engine.measure(batch, decoder, never, files)
                 except DataError as error:  # images that cannot be pooled end the run, not this process
                     send(replies, error)
                 else:
-                    send(replies, (outcome, budget.refused > 0, used))
+                    send(replies, Answer(outcome, budget.refused - refused, used, time.monotonic() - started))
+                    del outcome  # not held while the next ones are made
     except (EOFError, BrokenPipeError):
         os._exit(0)

@@ -19,7 +19,7 @@ NO_GROUP = "(no group)"
 SHOWN = 10
 """Groups that a table shows, those with the most images."""
 
-_TABLE_CHANNELS = 4
+_TABLE_CHANNELS = 3
 
 
 class Groups(Mapping[str, Any]):

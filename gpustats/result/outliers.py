@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gpustats.errors import DataError, OptionError
+from gpustats.errors import DataError, OptionError, first_line
 from gpustats.failures import printable
 from gpustats.install import pip_install
 from gpustats.result.text import WIDTH
+from gpustats.wording import named
 
 __all__ = ["Odd", "Outliers", "outliers"]
 
@@ -217,12 +218,15 @@ def _of_file(path: str) -> Iterator[Any]:
     except ImportError:
         raise DataError(f"reading a table of images needs the package pyarrow: {pip_install('parquet')}") from None
     try:
-        if path.lower().endswith(".csv"):
-            types = dict.fromkeys(_TEXTS, pyarrow.string())
-            options = pyarrow.csv.ConvertOptions(column_types=types)
-            yield from pyarrow.csv.open_csv(path, convert_options=options)
-        else:
-            with open(path, "rb") as file:
+        with open(path, "rb") as file:
+            if path.lower().endswith(".csv"):
+                types = dict.fromkeys(_TEXTS, pyarrow.string())
+                options = pyarrow.csv.ConvertOptions(column_types=types)
+                yield from pyarrow.csv.open_csv(file, convert_options=options)
+            else:
                 yield from pyarrow.parquet.ParquetFile(file).iter_batches(_ROWS)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{printable(path)}: the table of images cannot be read: {error}") from None
+    except OSError as error:
+        raise DataError(f"{printable(path)}: cannot be read: {error.strerror or first_line(error)}") from None
+    except pyarrow.ArrowException as error:
+        made_by = f"{named('per_image')} of compute writes one"
+        raise DataError(f"{printable(path)}: no table of images ({first_line(error)}); {made_by}") from None

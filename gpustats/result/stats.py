@@ -504,7 +504,7 @@ class Stats(Derived):
         DataError
             Where the file is missing, no result of gpustats, of a newer version, or damaged.
         """
-        return cls(**stored.load(path))
+        return stored.load(path, cls.from_dict)
 
     @classmethod
     def from_dict(cls, data: Any) -> Stats:

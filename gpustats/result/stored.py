@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gpustats.definition import Definition
 from gpustats.errors import DataError
@@ -20,10 +20,13 @@ from gpustats.saved import checksum, natural
 from gpustats.statistics.duplicates import Duplicates
 from gpustats.statistics.totals import Totals
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "chunks", "load", "plain", "read", "to_dict"]
+__all__ = ["FORMAT", "FORMAT_OF_KINDS", "FORMAT_VERSION", "check_format", "chunks", "load", "plain", "read", "to_dict"]
 
 FORMAT = "gpustats.stats"
+FORMAT_OF_KINDS = "gpustats.kinds"
 FORMAT_VERSION = 2
+
+_Read = TypeVar("_Read")
 
 
 def to_dict(stats: Any) -> dict[str, Any]:
@@ -103,8 +106,8 @@ def chunks(stats: Any) -> Iterator[str]:
     yield "\n  }\n }\n}"
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the fields of a result in a file, see `Stats.load`."""
+def load(path: str | os.PathLike[str], read: Callable[[Any], _Read]) -> _Read:
+    """Return what a function reads from the JSON of a file, see `Stats.load`."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -119,17 +122,25 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise DataError(f"{os.fspath(path)}: {error}") from None
 
 
-def read(data: Any) -> dict[str, Any]:
-    """Return the fields of a result from what `to_dict` returned, see `Stats.from_dict`."""
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise DataError(f'not a gpustats result (no "format": "{FORMAT}")')
-    if data.get("version") == 1:
-        data = from_version_1(data)
-    elif data.get("version") != FORMAT_VERSION:
+def check_format(data: Any, form: str) -> None:
+    """Raise `DataError` where data are not of a format, or of a version of it that is not read."""
+    found = data.get("format") if isinstance(data, dict) else None
+    if found == FORMAT_OF_KINDS and form == FORMAT:
+        raise DataError("it holds a result for each kind of images, see 'gpustats show'; gpustats.Kinds.load reads it")
+    if found != form:
+        raise DataError(f'not a gpustats result (no "format": "{form}")')
+    if data.get("version") not in range(1, FORMAT_VERSION + 1):
         raise DataError(
             f"written in version {data.get('version')!r} of the result format, this gpustats ({__version__}) reads "
             f"versions 1 to {FORMAT_VERSION}; update gpustats"
         )
+
+
+def read(data: Any) -> dict[str, Any]:
+    """Return the fields of a result from what `to_dict` returned, see `Stats.from_dict`."""
+    check_format(data, FORMAT)
+    if data["version"] == 1:
+        data = from_version_1(data)
     try:
         skipped = {str(k): natural(v, k) for k, v in data["skipped"].items()}
         runs = tuple(dict(run) for run in data["runs"])

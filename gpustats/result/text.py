@@ -125,6 +125,7 @@ def provenance(
     lines += [
         f"images from {places(run['images_from'])}" for run in runs[:1] if isinstance(run.get("images_from"), dict)
     ]
+    lines += [kinds_of(run) for run in runs[:1] if isinstance(run.get("kinds"), dict)]
     remarks = (remark for run in runs if isinstance(run.get("remarks"), list) for remark in run["remarks"])
     lines += [f"NOTE: {printable(str(remark))}" for remark in islice(dict.fromkeys(remarks), REMARKS_SHOWN)]
     if len(runs) > 1:
@@ -141,6 +142,13 @@ def provenance(
     return lines
 
 
+def kinds_of(run: Mapping[str, Any]) -> str:
+    """Return of which kinds the images of a run were, of which a result has one."""
+    failed = run.get("images_failed")
+    more = f"; {failed:,} FAILED, of no kind" if isinstance(failed, int) and failed else ""
+    return f"one of the kinds {places(run['kinds'])}{more}"
+
+
 def places(images: Mapping[str, int]) -> str:
     """Return where images were found, with their numbers where there are several places."""
     names = [f"{printable(name)}" + (f" ({n:,})" if len(images) > 1 else "") for name, n in images.items()]
@@ -152,6 +160,7 @@ def table(
     rows: Sequence[tuple[str, Any, str]],
     channels: Sequence[str],
     groups: GroupTable | None = None,
+    title: str = "gpustats.Stats",
 ) -> str:
     """Return facts, numbers and groups.
 
@@ -165,8 +174,10 @@ def table(
         Names of the channels; of many, the first are shown.
     groups : GroupTable, optional
         Where the result has groups.
+    title : str
+        The first line.
     """
-    lines = ["gpustats.Stats"]
+    lines = [title]
     for fact in facts:
         lines += textwrap.wrap(
             fact, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
@@ -246,16 +257,25 @@ def markdown(facts: Sequence[str], rows: Sequence[tuple[str, Any, str]], channel
 
 
 def _group_lines(groups: GroupTable) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        name, images, pixels, *numbers = cells
-        name = name if len(name) <= _NAME else name[: _NAME - 3] + "..."
-        return f"  {name:<{_NAME}}{images:>10}{pixels:>16}" + "".join(f"{number:>10}" for number in numbers)
+    """Return the groups, a line each; the pixels are left out where they do not fit, and long names are cut."""
+    names, images, pixels, *numbers = zip(groups.head, *groups.rows, strict=True)
 
-    lines = [line(groups.head), *map(line, groups.rows)]
+    def room(columns: Sequence[Sequence[str]]) -> int:
+        return WIDTH - 2 - sum(2 + max(map(len, column)) for column in columns)
+
+    columns = [images, pixels, *numbers]
+    if room(columns) < max(map(len, names)):
+        columns.remove(pixels)
+    size = max(min(room(columns), max(map(len, names))), _NAME)
+    cells = [[f"{cell:>{2 + max(map(len, column))}}" for cell in column] for column in columns]
+    lines = [
+        f"  {name if len(name) <= size else name[: size - 3] + '...':<{size}}" + "".join(line)
+        for name, *line in zip(names, *cells, strict=True)
+    ]
     return [*lines, f"  {groups.rest}"] if groups.rest else lines
 
 
-_NAME = 24  # characters that a name of a group has in a table
+_NAME = 12  # characters that a name of a group has at least
 
 
 def _span(low: int, high: int) -> str:

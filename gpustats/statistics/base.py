@@ -16,7 +16,7 @@ from gpustats.errors import DataError
 from gpustats.failures import ImageError
 from gpustats.saved import finite, natural, whole
 from gpustats.statistics.binning import Binning
-from gpustats.statistics.original import Whole
+from gpustats.statistics.original import Jpegs, Whole
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
@@ -55,6 +55,8 @@ class Kind:
     --------
     >>> Kind(1, "uint16").max_value, Kind(1, "uint16", 4095).max_value, Kind(1, "int16").max_value
     (65535, 4095, 0)
+    >>> Kind(3, "uint8").name, Kind(1, "uint16", 4095).name
+    ('uint8 x 3', 'uint16 x 1 to 4095')
     """
 
     channels: int
@@ -109,6 +111,11 @@ class Kind:
         """The arguments that make the kind again."""
         return (self.channels, self.dtype) + (() if self.value_range is None else (self.value_range,))
 
+    @property
+    def name(self) -> str:
+        """A short name that no other kind has: the type, the channels, and what is 1.0 where that is not the usual."""
+        return f"{self.dtype} x {self.channels}" + ("" if self.value_range is None else f" to {self.value_range!r}")
+
     def __str__(self) -> str:
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
         values = "floats" if self.is_float else f"{np.iinfo(self.dtype).bits} {'signed ' * bool(self.offset)}bits"
@@ -122,9 +129,10 @@ class Given(NamedTuple):
     Attributes
     ----------
     name : str
-        Of the other statistic.
+        Of the other statistic, which is filled before: one of pixels, or one that stands before it in the table.
     derive : callable
-        Fills a row: ``derive(row, *columns of the other, *own columns)``.
+        Fills the rows of a batch, right after decoding costs more than the work: ``derive(first, stop, *columns of the
+        other, *own columns)``.
     kernel : callable or None
         Fills what is not derived, from the pixels; None where nothing is left.
     """
@@ -248,7 +256,7 @@ class Statistic:
         Whether a kernel needs the channels of a pixel together. Others are given planes one by one where images lie in
         memory so.
     whole : bool
-        Whether `measure` fills a row from an image as a whole, where it has a shape, neighbours and a file, and not
+        Whether `measure` makes a row of an image as a whole, where it has a shape, neighbours and a file, and not
         `kernel` from its values.
     of_original : bool
         Whether `measure` reads nothing but the image as it came (`Whole.source`): its file, before it was resized.
@@ -309,8 +317,12 @@ class Statistic:
         """Return how it is made from another of these statistics on the CPU; None where it takes its own kernel."""
         return None
 
-    def measure(self, image: Whole, row: int, columns: Columns) -> None:
-        """Fill a row of the columns from an image as a whole; see `whole`."""
+    def measure(self, image: Whole) -> tuple[Any, ...]:
+        """Return the columns of a row from an image as a whole; see `whole`."""
+        raise NotImplementedError
+
+    def of_jpegs(self, files: Jpegs) -> Columns:
+        """Return the columns of many JPEG files, as `measure` would give them one by one; see `of_original`."""
         raise NotImplementedError
 
     def on_gpu(self, outputs: Outputs) -> Columns:

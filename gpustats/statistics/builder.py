@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from gpustats.statistics.original import Original, Whole
 from gpustats.statistics.rows import NO_ROWS, Rows, mixture
 from gpustats.wording import option
 
-__all__ = ["RowBuilder"]
+__all__ = ["RowBuilder", "RowBuilders"]
 
 _UINT8 = np.dtype(np.uint8)
 _MEASURED = {
@@ -28,6 +28,9 @@ _MEASURED = {
     **dict.fromkeys(("float16", "float32", "float64"), "float64"),
 }
 """What pixels of a type are measured as."""
+
+_OF_ONE_KIND = 8
+"""Images that there is room for at a time where kinds are separate: a batch may hold as many kinds as images."""
 
 
 class RowBuilder:
@@ -67,7 +70,8 @@ class RowBuilder:
         self._own: list[dict[str, NDArray[Any]]] = []  # columns of each statistic
         self._calls: list[tuple[Any, bool, tuple[NDArray[Any], ...]]] = []  # kernel, whole pixels, columns
         self._derived: list[tuple[Any, tuple[NDArray[Any], ...]]] = []  # from columns of others to columns
-        self._whole: list[tuple[Statistic, dict[str, NDArray[Any]]]] = []  # those that measure whole images
+        # Those that measure whole images, with what they found, in Python: that is cheap right after a decoder.
+        self._whole: list[tuple[Statistic, dict[str, NDArray[Any]], list[tuple[Any, ...]]]] = []
         self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
         self._most_values = 0  # in one of these that no statistic finds too large
 
@@ -112,19 +116,31 @@ class RowBuilder:
             flat, channels = pixels.reshape(-1), pixels.shape[2]
             for kernel, _, columns in self._calls:
                 kernel(flat, channels, row, 0, *columns)
-            if self._derived or self._whole:
-                self._finish(row, Whole(pixels, None, original))
+            if self._whole:
+                self._look(row, Whole(pixels, None, original))
         else:
             self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels, value_range, original)
         self._size[0, row], self._size[1, row] = pixels.shape[:2]
         self._keys.append(key)
         self._groups.append(group)
 
-    def _measure(self, key: str, row: int, pixels: NDArray[Any], value_range: float, original: Original | None) -> None:
-        """Check an image, and fill its row."""
-        height, width, channels = pixels.shape
+    def kind_of(self, pixels: NDArray[Any], value_range: float = 0) -> Kind:
+        """Return what an image is measured as.
+
+        Raises
+        ------
+        ImageError
+            Where it cannot be measured.
+        """
+        channels = pixels.shape[2] if pixels.ndim > 2 else 1
         kind = Kind(channels, _measured_as(pixels), self._value_range or value_range or None)
         _check_range(kind)
+        return kind
+
+    def _measure(self, key: str, row: int, pixels: NDArray[Any], value_range: float, original: Original | None) -> None:
+        """Check an image, and fill its row."""
+        height, width, _ = pixels.shape
+        kind = self.kind_of(pixels, value_range)
         if row == 0:
             if kind != self._kind:
                 self._allocate(kind)
@@ -146,16 +162,20 @@ class RowBuilder:
             valid &= np.isfinite(values)
         if valid is not None:
             self._fill_valid(row, values, valid)
-        self._finish(row, Whole(values, valid, original))
+        self._derive(row, row + 1)
+        self._look(row, Whole(values, valid, original))
         if problem := self._problem(statistics, row):
             raise problem
 
-    def _finish(self, row: int, image: Whole) -> None:
-        """Fill what is not filled by kernels from pixel values alone."""
+    def _derive(self, first: int, stop: int) -> None:
+        """Fill of rows what is made from other columns."""
         for derive, both in self._derived:
-            derive(row, *both)
-        for statistic, columns in self._whole:
-            statistic.measure(image, row, columns)
+            derive(first, stop, *both)
+
+    def _look(self, row: int, image: Whole) -> None:
+        """Measure an image as a whole."""
+        for statistic, _, rows in self._whole:
+            rows[row:] = [statistic.measure(image)]
 
     def _problem(self, statistics: Sequence[Statistic], row: int) -> ImageError | None:
         """Return what a statistic finds wrong with a row."""
@@ -183,17 +203,30 @@ class RowBuilder:
             for channel, part in enumerate(parts):
                 kernel(part, values.shape[2] // len(parts), row, channel, *columns)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another image."""
+        return len(self._keys) == self._count
+
     def rows(self) -> Rows:
         """Return the rows of the images added so far."""
         done = len(self._keys)
         if not done:
             return NO_ROWS
+        self._derive(0, done)
+        for _, own, found in self._whole:
+            for column, values in zip(own.values(), zip(*found[:done], strict=True), strict=True):
+                column[:done] = np.array(values, column.dtype)
         columns = {
             f"{statistic}.{name}": column[:done]
             for statistic, own in zip(self._names, self._own, strict=True)
             for name, column in own.items()
         }
         return Rows(self._kind, self._keys, self._groups, self._size[0, :done], self._size[1, :done], columns)
+
+    def parts(self) -> list[Rows]:
+        """Return the same as `rows`, as `RowBuilders.parts` does."""
+        return [self.rows()]
 
     def _allocate(self, kind: Kind) -> None:
         statistics = for_kind(self._names, kind, self._binning)
@@ -212,10 +245,45 @@ class RowBuilder:
                     self._calls.append((at_first(given.kernel), statistic.whole_pixels, own))
             elif not statistic.whole:
                 self._calls.append((at_first(statistic.kernel()), statistic.whole_pixels, own))
-        self._whole = [pair for pair in zip(statistics, self._own, strict=True) if pair[0].whole]
+        self._whole = [(s, own, []) for s, own in zip(statistics, self._own, strict=True) if s.whole]
         if kind == Kind(kind.channels, "uint8") and not self._nodata:
             self._like = (kind.channels,)
             self._most_values = min(statistic.most_pixels for statistic in statistics)
+
+
+class RowBuilders:
+    """Reduces images of any kinds to rows of each.
+
+    Parameters
+    ----------
+    make : callable
+        Makes a `RowBuilder` for so many images.
+    """
+
+    def __init__(self, make: Callable[[int], RowBuilder]) -> None:
+        self._make = make
+        self._like = make(0)
+        self._of: dict[Kind, RowBuilder] = {}
+        self._done: list[Rows] = []
+
+    def add(
+        self, key: str, group: str, pixels: NDArray[Any], value_range: float = 0, original: Original | None = None
+    ) -> None:
+        """Measure one image, see `RowBuilder.add`."""
+        kind = self._like.kind_of(pixels, value_range)
+        builder = self._of.get(kind)
+        if builder is None:
+            builder = self._of[kind] = self._make(_OF_ONE_KIND)
+        builder.add(key, group, pixels, value_range, original)
+        if builder.is_full:
+            self._done.append(self._of.pop(kind).rows())
+
+    def parts(self) -> list[Rows]:
+        """Return the rows of the images added so far, those of one kind together."""
+        parts: dict[Kind | None, list[Rows]] = {}
+        for rows in (*self._done, *(builder.rows() for builder in self._of.values())):
+            parts.setdefault(rows.kind, []).append(rows)
+        return [Rows.joined(of_kind) for kind, of_kind in parts.items() if kind is not None]
 
 
 def _planes(pixels: NDArray[Any]) -> tuple[Sequence[NDArray[Any]], bool]:

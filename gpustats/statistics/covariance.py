@@ -17,17 +17,15 @@ from numpy.typing import NDArray
 from gpustats.statistics.base import Column, Columns, Given, Kind, Number, Part, Statistic, View, over
 from gpustats.statistics.compiled import compiled
 from gpustats.statistics.exact import WHOLE, segment_sums
-from gpustats.statistics.histogram import powers_of_bins
-from gpustats.statistics.lanes import lanes_of
+from gpustats.statistics.lanes import split
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["Covariance", "products_u8", "products_u16"]
+__all__ = ["Covariance", "cross_products"]
 
-# Steps of four rows until the 32-bit lanes are emptied: a lane of products of 8-bit values grows by at most
-# 4 * 255**2 a step.
-_STEPS = 16384
+# Pixels that are taken together: few enough for the first cache, and for 32 bits, which hold 33,025 products of 255.
+_AT_ONCE = 1024
 
 
 def _pairs(channels: int) -> list[tuple[int, int]]:
@@ -102,15 +100,9 @@ class Covariance(Statistic):
         """Return pixels, sums and sums of products."""
         return {name: Column("uint64", self.shape(name)) for name in self.combine}
 
-    def kernel(self) -> Any:
-        """Return the function for 8- or 16-bit images."""
-        return row_u8 if np.dtype(self.kind.dtype).itemsize == 1 else row_u16
-
-    def given(self, names: tuple[str, ...]) -> Given | None:
-        """From the bins of a histogram of 8-bit images, but for the products of two channels."""
-        return (
-            Given("histogram", sums_of_bins, cross_u8) if self.kind.dtype == "uint8" and "histogram" in names else None
-        )
+    def given(self, names: tuple[str, ...]) -> Given:
+        """From the moments, but for the products of two channels."""
+        return Given("moments", rows_of_moments, row_of_products)
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return the columns from the sums and products of the kernel."""
@@ -193,152 +185,81 @@ class Covariance(Statistic):
 
 
 @compiled
-def products_u8(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    total: NDArray[np.uint64],
-    products: NDArray[np.uint64],
-    nearest: int = 0,
-) -> None:
-    """Write the sums of each channel and of the products of two channels of interleaved 8-bit pixels.
+def product_sum(a: NDArray[Any], b: NDArray[Any]) -> Any:
+    """Return the sum of products of at most `_AT_ONCE` values of 8 or 16 bits."""
+    if a.itemsize == 1:
+        some = np.int32(0)
+        for x in range(a.size):
+            some = np.int32(some + np.int32(np.int32(a[x]) * np.int32(b[x])))
+        return np.uint64(some)
+    total = np.uint64(0)
+    for x in range(a.size):
+        total += np.uint64(a[x]) * np.uint64(b[x])
+    return total
 
-    A lane multiplies its value with the one `distance` places further, which belongs to the same pixel in the lanes of
-    the first channels; what the other lanes add up is not used. So nothing is shuffled.
+
+@compiled
+def cross_products(pixels: NDArray[Any], channels: int, products: NDArray[np.uint64]) -> None:
+    """Write the sums of products of two different channels of interleaved pixels; exact below 2**32 pixels.
 
     Parameters
     ----------
-    pixels : ndarray of uint8, shape (H * W * channels,)
+    pixels : ndarray of uint8 or uint16, shape (H * W * channels,)
         Contiguous, channels interleaved.
     channels : int
         Any number.
-    total : ndarray of uint64, shape (channels,)
-        Output.
     products : ndarray of uint64, shape (channels * (channels + 1) / 2,)
-        Output, in the order (0, 0), (0, 1), ..., (1, 1), ...
-    nearest : int
-        1 to leave out sums and squares, which are then 0.
+        Output, in the order (0, 0), (0, 1), ..., (1, 1), ... Squares are 0.
     """
-    total[:] = 0
-    products[:] = 0
-    lanes = lanes_of(channels, 96, 1)
-    lane_sum = np.empty(lanes, np.uint32)
-    lane_products = np.empty((channels, lanes), np.uint32)
-    done = 0
-    steps_left = (pixels.size - channels + 1) // (4 * lanes)  # the last lane may look `channels` - 1 places further
-    while steps_left > 0:
-        steps = min(steps_left, _STEPS)
-        rows = pixels[done : done + steps * 4 * lanes].reshape(steps, 4, lanes)
-        lane_sum[:] = 0
-        for step in range(rows.shape[0] if nearest == 0 else 0):
-            for j in range(rows.shape[2]):
-                n = np.uint32(lane_sum[j] + np.uint32(rows[step, 0, j]))
-                n = np.uint32(n + np.uint32(rows[step, 1, j]))
-                n = np.uint32(n + np.uint32(rows[step, 2, j]))
-                lane_sum[j] = np.uint32(n + np.uint32(rows[step, 3, j]))
-        for distance in range(nearest, channels):
-            far = pixels[done + distance : done + distance + steps * 4 * lanes].reshape(steps, 4, lanes)
-            own = lane_products[distance]
-            own[:] = 0
-            for step in range(rows.shape[0]):
-                for j in range(rows.shape[2]):
-                    n = np.uint32(own[j] + np.uint32(np.uint32(rows[step, 0, j]) * np.uint32(far[step, 0, j])))
-                    n = np.uint32(n + np.uint32(np.uint32(rows[step, 1, j]) * np.uint32(far[step, 1, j])))
-                    n = np.uint32(n + np.uint32(np.uint32(rows[step, 2, j]) * np.uint32(far[step, 2, j])))
-                    own[j] = np.uint32(n + np.uint32(np.uint32(rows[step, 3, j]) * np.uint32(far[step, 3, j])))
-        for first in range(0, lanes, channels):
-            place = 0
-            for i in range(channels):
-                total[i] += lane_sum[first + i]
-                for distance in range(channels - i):
-                    if distance >= nearest:
-                        products[place] += lane_products[distance, first + i]
-                    place += 1
-        done += steps * 4 * lanes
-        steps_left -= steps
-    for pixel in range(done, pixels.size, channels):  # `done` is a multiple of the channels
+    for place in range(products.size):
+        products[place] = 0
+    count = pixels.size // channels
+    planes = np.empty((channels, _AT_ONCE), pixels.dtype)
+    for start in range(0, count if channels > 1 else 0, _AT_ONCE):
+        stop = min(start + _AT_ONCE, count)
+        some = planes[:, : stop - start]
+        split(pixels[start * channels : stop * channels], some)
         place = 0
         for i in range(channels):
-            a = np.uint64(pixels[pixel + i])
-            if nearest == 0:
-                total[i] += a
-            for j in range(i, channels):
-                if j - i >= nearest:
-                    products[place] += a * np.uint64(pixels[pixel + j])
+            place += 1
+            for j in range(i + 1, channels):
+                products[place] += product_sum(some[i], some[j])
                 place += 1
 
 
 @compiled
-def products_u16(
-    pixels: NDArray[np.uint16], channels: int, total: NDArray[np.uint64], products: NDArray[np.uint64]
+def row_of_products(
+    pixels: NDArray[Any],
+    channels: int,
+    row: int,
+    first: int,
+    n: NDArray[np.uint64],
+    total: NDArray[np.uint64],
+    products: NDArray[np.uint64],
 ) -> None:
-    """Write the same for 16-bit pixels, whose products need 64 bits each; exact for fewer than 2**32 pixels."""
-    total[:] = 0
-    products[:] = 0
-    for pixel in range(0, pixels.size, channels):
+    """Fill what the moments do not tell; see `Statistic.kernel`."""
+    cross_products(pixels, channels, products[row])
+
+
+@compiled
+def rows_of_moments(
+    start: int,
+    stop: int,
+    number: NDArray[np.uint64],
+    sums: NDArray[np.uint64],
+    squares: NDArray[np.uint64],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    n: NDArray[np.uint64],
+    total: NDArray[np.uint64],
+    products: NDArray[np.uint64],
+) -> None:
+    """Add what the moments tell; see `Given`."""
+    channels = sums.shape[1]
+    for row in range(start, stop):
+        n[row] = number[row, 0]
         place = 0
-        for i in range(channels):
-            a = np.uint64(pixels[pixel + i])
-            total[i] += a
-            for j in range(i, channels):
-                products[place] += a * np.uint64(pixels[pixel + j])
-                place += 1
-
-
-@compiled
-def row_u8(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    row: int,
-    first: int,
-    n: NDArray[np.uint64],
-    total: NDArray[np.uint64],
-    products: NDArray[np.uint64],
-) -> None:
-    """Fill a row from 8-bit pixels; see `Statistic.kernel`."""
-    n[row] = pixels.size // channels
-    products_u8(pixels, channels, total[row], products[row])
-
-
-@compiled
-def cross_u8(
-    pixels: NDArray[np.uint8],
-    channels: int,
-    row: int,
-    first: int,
-    n: NDArray[np.uint64],
-    total: NDArray[np.uint64],
-    products: NDArray[np.uint64],
-) -> None:
-    """Fill a row but for what the bins of a histogram tell."""
-    n[row] = pixels.size // channels
-    products_u8(pixels, channels, total[row], products[row], 1)
-
-
-@compiled
-def sums_of_bins(
-    row: int,
-    bins: NDArray[np.uint32],
-    n: NDArray[np.uint64],
-    total: NDArray[np.uint64],
-    products: NDArray[np.uint64],
-) -> None:
-    """Add what the bins of a histogram tell, of shape (N, channels, 256); see `Given`."""
-    place, channels = 0, bins.shape[1]
-    for channel in range(channels):
-        _, total[row, channel], products[row, place] = powers_of_bins(bins[row, channel])
-        place += channels - channel
-
-
-@compiled
-def row_u16(
-    pixels: NDArray[np.uint16],
-    channels: int,
-    row: int,
-    first: int,
-    n: NDArray[np.uint64],
-    total: NDArray[np.uint64],
-    products: NDArray[np.uint64],
-) -> None:
-    """Fill a row from 16-bit pixels; see `Statistic.kernel`."""
-    n[row] = pixels.size // channels
-    products_u16(pixels, channels, total[row], products[row])
+        for channel in range(channels):
+            total[row, channel] = sums[row, channel]
+            products[row, place] = squares[row, channel]
+            place += channels - channel

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import marshal
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.saved import natural
 from gpustats.statistics.base import Column, Columns, Part, Statistic
-from gpustats.statistics.original import Original, Whole
+from gpustats.statistics.original import Jpegs, Original, Whole
 from gpustats.statistics.rows import Rows
 
 if TYPE_CHECKING:
@@ -50,9 +51,14 @@ class DuplicateHashes(Statistic):
         """Return the hash."""
         return {"hash": Column("uint64", (2,))}
 
-    def measure(self, image: Whole, row: int, columns: Columns) -> None:
-        """Fill a row."""
-        columns["hash"][row] = np.frombuffer(_hash(image.source), "<u8")
+    def measure(self, image: Whole) -> tuple[Any, ...]:
+        """Return the hash."""
+        return (struct.unpack("<2Q", _hash(image.source)),)
+
+    def of_jpegs(self, files: Jpegs) -> Columns:
+        """Return the hashes of many files."""
+        hashes = b"".join(_of_file(data) for data in files.files())
+        return {"hash": np.frombuffer(hashes, "<u8").reshape(-1, 2)}
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return nothing: the engine hashes files where it has them."""
@@ -63,11 +69,17 @@ class DuplicateHashes(Statistic):
         return {}
 
 
+def _of_file(data: bytes | memoryview) -> bytes:
+    import xxhash
+
+    return xxhash.xxh3_128_digest(data)
+
+
 def _hash(image: Original) -> bytes:
     import xxhash
 
     if image.format:
-        return xxhash.xxh3_128_digest(image.data)
+        return _of_file(image.data)
     pixels = image.data
     masked = isinstance(pixels, np.ma.MaskedArray)
     values = np.ascontiguousarray(np.ma.getdata(pixels))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Original", "Whole"]
+__all__ = ["Jpegs", "Original", "Whole"]
 
 
 class Original(NamedTuple):
@@ -60,3 +61,29 @@ class Whole(NamedTuple):
     def source(self) -> Original:
         """What it was before."""
         return self.original or Original.of_pixels(self.pixels)
+
+
+class Jpegs(Protocol):
+    """JPEG files of 8 bits, grey or YCbCr, that are measured together.
+
+    Attributes
+    ----------
+    sizes : ndarray of int, shape (N,)
+        Bytes of each.
+    heights, widths : ndarray of uint64, shape (N,)
+    components : ndarray of uint8, shape (N,)
+        1 for grey, 3 for colour.
+    """
+
+    @property
+    def sizes(self) -> NDArray[Any]: ...
+    @property
+    def heights(self) -> NDArray[np.uint64]: ...
+    @property
+    def widths(self) -> NDArray[np.uint64]: ...
+    @property
+    def components(self) -> NDArray[np.uint8]: ...
+
+    def files(self) -> Iterator[memoryview]:
+        """Yield the bytes of each."""
+        ...

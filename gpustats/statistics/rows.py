@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.failures import printable
 from gpustats.statistics.base import Columns, Kind, Part
-from gpustats.wording import named
+from gpustats.wording import named, option
 
 __all__ = ["NO_ROWS", "Rows", "mixture"]
 
@@ -212,6 +212,6 @@ def mixture(a: tuple[Kind | None, str], b: tuple[Kind | None, str]) -> str:
     alike = len({(kind.channels, kind.dtype) for kind, _ in (a, b) if kind is not None}) == 1
     return (
         f"the images differ: {printable(key_a)} has {kind_a}, {printable(key_b)} has {kind_b}; "
-        "these cannot be pooled, compute them separately"
+        f"these cannot be pooled, compute them separately ({option('kinds', 'separate')})"
         + (f", or say with {named('value_range')} what 1.0 is in all of them" if alike else "")
     )

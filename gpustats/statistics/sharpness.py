@@ -10,7 +10,7 @@ microscopy, a comparative study. ICPR 2000, https://doi.org/10.1109/ICPR.2000.90
 - Its sum and its sum of squares over the image are integers, so the variance (ddof=0) is that of exact numbers. Where
   pixels are left out, the Laplacian is taken where the pixel and its neighbours count.
 
-Rows of luma are computed one after the other, and the Laplacian of each while its neighbours are in the cache.
+Some rows of luma are computed together, and the Laplacian of each while its neighbours are in the cache.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, over
 from gpustats.statistics.compiled import at_first, compiled, compiled_after
 from gpustats.statistics.exact import FRACTION_BITS, WHOLE, fixed_point_segments, segment_sums, squared_deviation
+from gpustats.statistics.lanes import split
 from gpustats.statistics.original import Whole
 
 __all__ = ["Sharpness", "laplacian", "plain_laplacian"]
@@ -33,6 +34,8 @@ __all__ = ["Sharpness", "laplacian", "plain_laplacian"]
 _R, _G, _B, _HALF, _SHIFT = 19595, 38470, 7471, 32768, 16
 # Pixels of a row whose squares are added in 32 bits: 4 * 255 squared, times this, is less than 2**31.
 _TOGETHER = 2048
+# Pixels whose luma is computed together, some rows: a loop of its own for each row would be mostly beginnings and ends.
+_AT_ONCE = 4096
 
 
 class Sharpness(Statistic):
@@ -79,8 +82,8 @@ class Sharpness(Statistic):
         """Return places that count, and sum and sum of squares of the Laplacian there."""
         return {"n": Column("uint64", ()), "sum": Column("int64", ()), "sumsq": Column("uint64", ())}
 
-    def measure(self, image: Whole, row: int, columns: Columns) -> None:
-        """Fill a row."""
+    def measure(self, image: Whole) -> tuple[Any, ...]:
+        """Return the columns of a row."""
         sums = np.empty(3, np.int64)
         height, width, channels = image.pixels.shape
         if image.valid is None:
@@ -88,8 +91,8 @@ class Sharpness(Statistic):
             at_first(laplacian)(values, height, width, channels, sums)
         else:
             plain_laplacian(image.pixels, height, width, channels, sums, np.asarray(image.valid.all(axis=2)))
-        for column, value in zip(columns.values(), sums.view(np.uint64), strict=True):
-            column[row] = value.view(column.dtype)
+        n, total, squares = sums.tolist()
+        return n, total, squares % (1 << 64)  # the sum of squares takes all 64 bits
 
     def fold(self, columns: Columns) -> Part:
         """Return the totals of the rows."""
@@ -167,61 +170,73 @@ def _neighbours(values: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 @compiled
-def luma_row(values: NDArray[Any], channels: int, luma: NDArray[Any]) -> None:
-    """Write the luma of a row, and what is mirrored at its ends."""
-    width = luma.size - 2
-    inner = luma[1 : width + 1]
+def luma_of(values: NDArray[Any], channels: int, planes: NDArray[Any], luma: NDArray[np.uint16]) -> None:
+    """Write the luma of pixels; `planes` is room for their channels."""
     if channels == 1:
-        for x in range(width):
-            inner[x] = values[x]
-    else:
-        for x in range(np.uint64(width)):  # unsigned, so that nobody asks whether a place is negative
-            first = x * np.uint64(3)
-            y = np.uint32(np.uint32(values[first]) * np.uint32(_R) + np.uint32(_HALF))
-            y = np.uint32(y + np.uint32(np.uint32(values[first + np.uint64(1)]) * np.uint32(_G)))
-            y = np.uint32(y + np.uint32(np.uint32(values[first + np.uint64(2)]) * np.uint32(_B)))
-            inner[x] = np.uint32(y >> np.uint32(_SHIFT))
-    luma[0] = luma[min(2, width)]
-    luma[width + 1] = luma[max(width - 1, 1)]
+        for x in range(luma.size):
+            luma[x] = values[x]
+        return
+    split(values, planes)
+    red, green, blue = planes[0], planes[1], planes[2]
+    for x in range(luma.size):
+        y = np.uint32(np.uint32(red[x]) * np.uint32(_R) + np.uint32(_HALF))
+        y = np.uint32(y + np.uint32(np.uint32(green[x]) * np.uint32(_G)))
+        y = np.uint32(y + np.uint32(np.uint32(blue[x]) * np.uint32(_B)))
+        luma[x] = np.uint32(y >> np.uint32(_SHIFT))
 
 
 @compiled
-def narrow_sums(above: NDArray[np.uint8], own: NDArray[np.uint8], below: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return sum and sum of squares of the Laplacian of a row of 8-bit luma."""
-    total, squares = np.int64(0), np.int64(0)
-    width = own.size - 2
-    for start in range(0, width, _TOGETHER):
-        stop = min(start + _TOGETHER, width)
-        up, down = above[start + 1 : stop + 1], below[start + 1 : stop + 1]
-        left, middle, right = own[start:stop], own[start + 1 : stop + 1], own[start + 2 : stop + 2]
-        some, some_squares = np.int32(0), np.int32(0)
+def narrow_squares(above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16]) -> Any:
+    """Return the sum of squares of the Laplacian of a row of 8-bit luma, but for both ends of it."""
+    total = np.uint64(0)
+    for start in range(1, own.size - 1, _TOGETHER):
+        stop = min(start + _TOGETHER, own.size - 1)
+        up, down = above[start:stop], below[start:stop]
+        left, middle, right = own[start - 1 : stop - 1], own[start:stop], own[start + 1 : stop + 1]
+        some = np.int32(0)
         for x in range(up.size):
             # One value after the other, each result cut to 16 bits: sums of several are computed in 64.
-            v = np.int16(np.int16(up[x]) + np.int16(down[x]))
-            v = np.int16(v + np.int16(left[x]))
-            v = np.int16(v + np.int16(right[x]))
-            v = np.int32(np.int16(v - np.int16(np.int16(middle[x]) * np.int16(4))))
-            some = np.int32(some + v)
-            some_squares = np.int32(some_squares + np.int32(v * v))
-        total += some
-        squares += some_squares
-    return total, squares
+            v = np.uint16(up[x] + down[x])
+            v = np.uint16(v + left[x])
+            v = np.uint16(v + right[x])
+            v = np.int32(np.int16(np.uint16(v - np.uint16(middle[x] * np.uint16(4)))))
+            some = np.int32(some + np.int32(v * v))
+        total += np.uint64(some)
+    return total
 
 
 @compiled
-def wide_sums(above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16]) -> tuple[int, int]:
-    """Return the same for 16-bit luma. The sum of squares is that of 64 bits without a sign."""
-    total, squares = np.int64(0), np.int64(0)
+def wide_squares(above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16]) -> Any:
+    """Return the same for 16-bit luma."""
+    total = np.uint64(0)
     for x in range(1, own.size - 1):
         v = np.int64(above[x]) + np.int64(below[x]) + np.int64(own[x - 1]) + np.int64(own[x + 1]) - 4 * np.int64(own[x])
-        total += v
-        squares += v * v
-    return total, squares
+        total += np.uint64(v * v)
+    return total
+
+
+@compiled
+def square_at_end(above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16], x: int) -> Any:
+    """Return the square at the first or last place of a row, both of whose neighbours are the same one."""
+    beside = own[x - 1 if x else min(1, own.size - 1)]
+    v = np.int64(above[x]) + np.int64(below[x]) + 2 * np.int64(beside) - 4 * np.int64(own[x])
+    return np.uint64(v * v)
+
+
+@compiled
+def step(one: NDArray[np.uint16], other: NDArray[np.uint16]) -> Any:
+    """Return the sum of a row of luma less that of another."""
+    total = np.int64(0)
+    for x in range(one.size):
+        total += np.int64(one[x]) - np.int64(other[x])
+    return total
 
 
 @compiled_after(plain_laplacian)
 def laplacian(values: NDArray[Any], height: int, width: int, channels: int, sums: NDArray[np.int64]) -> None:
     """Write places, sum and sum of squares of the Laplacian of the luma of an image.
+
+    In the sum all values cancel out, but those of the border and of the pixels next to it.
 
     Parameters
     ----------
@@ -234,21 +249,35 @@ def laplacian(values: NDArray[Any], height: int, width: int, channels: int, sums
     sums : ndarray of int64, shape (3,)
         Output.
     """
-    rows = np.empty((3, width + 2), values.dtype)
-    total, squares = np.int64(0), np.int64(0)
-    for y in range(height + 1):
-        if y < height:
-            luma_row(values[y * width * channels : (y + 1) * width * channels], channels, rows[y % 3])
-        if y > 0:
-            own = y - 1
-            above = own - 1 if own > 0 else min(1, height - 1)
-            below = y if y < height else max(height - 2, 0)
-            if values.itemsize == 1:
-                found = narrow_sums(rows[above % 3], rows[own % 3], rows[below % 3])
-            else:
-                found = wide_sums(rows[above % 3], rows[own % 3], rows[below % 3])
-            total += found[0]
-            squares += found[1]
+    together = max(1, min(height, _AT_ONCE // width))
+    rows = np.empty((together + 2, width), np.uint16)  # those that are computed together, after the two before them
+    flat = rows.reshape(-1)
+    planes = np.empty((channels, together * width), values.dtype)
+    total, squares = np.int64(0), np.uint64(0)
+    for start in range(0, height, together):
+        stop = min(start + together, height)
+        count = (stop - start) * width
+        for x in range(2 * width if start else 0):
+            flat[x] = flat[together * width + x]
+        place = start * width * channels
+        pixels = values[place : place + count * channels]
+        luma_of(pixels, channels, planes[:, :count], flat[2 * width : 2 * width + count])
+        for y in range(max(start - 1, 0), stop - (stop < height)):
+            at = y - start + 2
+            above = at - 1 if y > 0 else at + min(1, height - 1)
+            below = at + 1 if y < height - 1 else at - min(1, height - 1)
+            own, up, down = rows[at], rows[above], rows[below]
+            last = width - 1
+            squares += narrow_squares(up, own, down) if values.itemsize == 1 else wide_squares(up, own, down)
+            squares += square_at_end(up, own, down, 0)
+            if last > 0:
+                squares += square_at_end(up, own, down, last)
+            total += np.int64(own[min(1, last)]) - np.int64(own[0])
+            total += np.int64(own[max(last - 1, 0)]) - np.int64(own[last])
+            if y == 0:
+                total += step(up, own)
+            if y == height - 1:
+                total += step(down, own)
     sums[0] = height * width
     sums[1] = total
-    sums[2] = squares
+    sums[2] = np.int64(squares)

@@ -19,7 +19,7 @@ from gpustats.saved import natural
 from gpustats.statistics.base import Column, Columns, Part, Statistic
 from gpustats.statistics.counted import count, merged, read_counts, read_names, rounded, total
 from gpustats.statistics.exact import WHOLE
-from gpustats.statistics.original import Whole
+from gpustats.statistics.original import Jpegs, Whole
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
@@ -58,14 +58,17 @@ class Sizes(Statistic):
         wide, text = Column("uint64", ()), Column(f"S{_TEXT}", ())
         return {"height": wide, "width": wide, "bytes": wide, "format": text, "mode": text}
 
-    def measure(self, image: Whole, row: int, columns: Columns) -> None:
-        """Fill a row."""
-        found = image.source
-        columns["height"][row] = found.height
-        columns["width"][row] = found.width
-        columns["bytes"][row] = len(found.data) if found.format else 0
-        columns["format"][row] = found.format.encode()
-        columns["mode"][row] = found.mode.encode()
+    def measure(self, image: Whole) -> tuple[Any, ...]:
+        """Return the columns of a row."""
+        data, height, width, form, mode = image.source
+        return height, width, len(data) if form else 0, form.encode(), mode.encode()
+
+    def of_jpegs(self, files: Jpegs) -> Columns:
+        """Return the columns of many files."""
+        modes = np.where(files.components == 1, b"L", b"RGB")
+        found = (files.heights, files.widths, files.sizes, np.full(len(modes), b"JPEG"), modes)
+        columns = self.columns().items()
+        return {name: values.astype(column.dtype) for (name, column), values in zip(columns, found, strict=True)}
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return nothing: the engine measures files where it has them."""

@@ -39,7 +39,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "suite", ["reduce", "interpreter_lock", "scaling", "sources", "formats", "robust", "million", "groups", "host"]
+    "suite",
+    ["reduce", "interpreter_lock", "scaling", "sources", "formats", "processes", "robust", "million", "groups", "host"],
 )
 def test_suite_runs_tiny_and_is_drawn(suite: str, few: Path, tmp_path: Path) -> None:
     assert main([suite, "--tiny", "--data", str(few), "--out", str(tmp_path)]) == 0

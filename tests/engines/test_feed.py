@@ -119,7 +119,7 @@ def test_halving_down_to_one_image() -> None:
 
 def test_batches_made_before_a_halving_are_too_large_after_it() -> None:
     def batch(count: int) -> EncodedBatch:
-        return EncodedBatch.of([EncodedImage("key", "", b"")] * count, [(16, 16)] * count)
+        return EncodedBatch.of([EncodedImage("key", "", b"")] * count, [(16, 16, 3)] * count)
 
     feed = feed_of([], batch_size=4, batch_bytes=4 * BYTES_OF_ONE)
     assert [feed.is_too_large(batch(n)) for n in (1, 4, 5)] == [False, False, True]

@@ -25,7 +25,7 @@ def flat_jpeg(value: int) -> bytes:
 
 def batch_of(data: list[bytes]) -> EncodedBatch:
     images = [EncodedImage(f"k{i}", "", one) for i, one in enumerate(data)]
-    return EncodedBatch.of(images, [(HEIGHT, WIDTH)] * len(images))
+    return EncodedBatch.of(images, [(HEIGHT, WIDTH, 3)] * len(images))
 
 
 def moments_of(images: list[np.ndarray]) -> Columns:

@@ -55,6 +55,10 @@ def _transform(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/decode/transform.py", old, new, f"{_TRANSFORM}::{test}")
 
 
+def _fast(old: str, new: str, test: str, module: str = "decode/transform") -> Fault:
+    return Fault(f"gpustats/{module}.py", old, new, f"tests/decode/test_fast.py::{test}")
+
+
 FAULTS = [
     _masks("np.ma.getmaskarray(pixels) | ~counts", "~counts", "test_masks_of_arrays", "decode/transform"),
     _masks("mask.any(axis=2)", "mask[:, :, 2] > 0", "test_a_palette_of_a_mask"),
@@ -186,8 +190,8 @@ FAULTS = [
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
     _decode(
-        "        check_size(height, width, self.max_pixels)\n        later",
-        "        later",
+        "        check_size(height, width, self.max_pixels)\n        by =",
+        "        by =",
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
     _decode("if height * width > max_pixels:", "if height * width >= max_pixels:", "test_sizes"),
@@ -300,6 +304,22 @@ FAULTS = [
         "        if False:",
         "test_an_image_that_is_smaller_than_the_crop_fails_by_name",
     ),
+    _fast("if high * scale <= height and", "if high * (scale - 1) < height and", "test_scale_and_pixels"),
+    _fast("or min(height, width) < _BLOCK", "", "test_every_size"),
+    _fast("return height / by, width / by", "return height // by, width / by", "test_scale_and_pixels"),
+    _fast("self.size(*(whole or pixels.shape[:2]))", "self.size(*pixels.shape[:2])", "test_a_run_in_any_order"),
+    _fast("replace(RECIPES[recipe], fast=fast)", "RECIPES[recipe]", "test_it_is_for_a_resize"),
+    _fast("if fast and not to:", "if False:", "test_it_is_for_a_resize"),
+    _fast("whole[::-1]", "whole", "test_turned_images", "decode/decoder"),
+    _fast("reduction(width, height)", "reduction(height, width)", "test_turned_images", "decode/decoder"),
+    _fast("with suppress(ImageError):", "if True:", "test_unreadable_orientation", "decode/decoder"),
+    _fast("        self.whole = None\n", "", "test_scale_and_pixels", "decode/decoder"),
+    _fast("-(-height // by), -(-width // by)", "height // by, width // by", "test_every_size", "decode/decoder"),
+    _fast("self._later(high, wide)", "self._later(height, width)", "test_memory_of_a_reduced_image", "decode/decoder"),
+    _fast("* each + coefficients,", "* each,", "test_memory_of_a_reduced_image", "decode/decoder"),
+    _fast("scale = extent / to", "scale = size / to", "test_a_run_in_any_order", "engines/resample"),
+    _fast("if whole is None else (*pixels.shape, *whole)", "", "test_a_run_in_any_order", "engines/resample"),
+    _fast("height, width = whole or", "height, width =", "test_turned_images", "engines/originals"),
     _transform("math.floor(cut[0] / crop_pct)", "math.ceil(cut[0] / crop_pct)", "test_crop_pct_is_that_of_timm"),
     _transform("7: lambda pixels: pixels[::-1, ::-1]", "7: lambda pixels: pixels", "test_every_orientation"),
     Fault(

@@ -14,6 +14,7 @@ _CHOICE = "tests/engines/test_choice.py::"
 _PLAN = "tests/kernels/test_kernel_arithmetic.py::"
 _REDUCER = "tests/kernels/test_kernel_reducer.py::"
 _ISOLATE = "tests/robust/test_isolate.py::"
+_MESSAGES = "tests/engines/test_isolated.py::"
 
 _SMALL = "gpustats/engines/small_files.py"
 _SMALL_TESTS = "tests/engines/test_small_files.py::"
@@ -181,8 +182,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/isolated.py",
-        "self._total // self._workers, whole, stop",
-        "self._total, whole, stop",
+        "self._total // self._workers, batch, stop",
+        "self._total, batch, stop",
         _ISOLATE + "test_a_process_has_its_part_of_the_memory_and_one_alone_has_all",
     ),
     Fault(
@@ -199,12 +200,63 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/isolated.py",
-        "                process = self._processes[thread] = _Process()\n"
-        "            process.prepare(self._definition, self._max_pixels, self._total)\n",
-        "                process = _Process()\n"
-        "            process.prepare(self._definition, self._max_pixels, self._total)\n"
-        "            self._processes[thread] = process\n",
+        "                self._processes[seat] = Process(self._definition, self._max_pixels, self._total)\n",
+        "                return Process(self._definition, self._max_pixels, self._total)\n",
         _ISOLATE + "test_a_process_that_is_just_starting_ends_with_the_run",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "            if stop.is_set():\n                return None\n",
+        "",
+        _MESSAGES + "test_no_process_is_started_when_the_run_is_over",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "        elif len(batch) > _AT_STAKE:",
+        "        elif False:",
+        _MESSAGES + "test_a_crash_in_a_large_message_leaves_sixteen_images_to_be_done_alone",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "                if not isinstance(crash, Lost):\n                    return str(crash)",
+        "                return str(crash)",
+        _MESSAGES + "test_a_lost_message_is_sent_to_a_new_process_as_it_is",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "            if held > _BYTES:\n                break\n",
+        "",
+        _MESSAGES + "test_what_is_in_memory_is_sent_in_parts",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "        batch.samples.extendleft(reversed(samples[done:]))\n",
+        "",
+        _MESSAGES + "test_what_is_in_memory_is_sent_in_parts",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "                left, self._processes = self._processes, {}",
+        "                left = self._processes",
+        _MESSAGES + "test_two_rounds_of_one_engine_start_processes_anew",
+    ),
+    Fault(
+        "gpustats/engines/process.py",
+        "            first, self._crashed = not self._crashed, True",
+        "            first = self._crashed = True",
+        _MESSAGES + "test_the_message_behind_one_that_kills_the_process_is_lost_and_not_the_cause",
+    ),
+    Fault(
+        "gpustats/engines/process.py",
+        "self._sent != self._received and ",
+        "",
+        _MESSAGES + "test_an_idle_process_is_not_taken_for_stuck",
+    ),
+    Fault(
+        "gpustats/engines/shared_batches.py",
+        "        self.failures.extend(batch.failures)\n",
+        "",
+        "tests/test_pool.py::test_batches_are_taken_together_until_there_are_enough_samples",
     ),
     Fault(
         "gpustats/cuda/launcher.py",

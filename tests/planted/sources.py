@@ -409,9 +409,15 @@ FAULTS = [
     ),
     _fault(
         "places/folder",
-        "    entries.sort()",
-        "    entries.sort(reverse=True)",
+        "    names.sort()",
+        "    names.sort(reverse=True)",
         "test_paths.py::test_the_order_of_folders_and_files",
+    ),
+    _fault(
+        "places/folder",
+        "self._done = end + 1",
+        "self._done = end",
+        "test_paths.py::test_a_folder_of_names_of_any_bytes",
     ),
     _fault(
         "places/folder",

@@ -74,7 +74,7 @@ def test_crashes_cost_one_image_each(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 @pytest.mark.usefixtures("sabotage")
 def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpustats.engines.isolated._PATIENCE", 2.0)
+    monkeypatch.setattr("gpustats.engines.process._PATIENCE", 2.0)
     engine = IsolatedEngine(workers=1, max_pixels=10**8, memory=1 << 28)
     batch = Batch(["hangs", "good"], ["", ""], [poisoned(b"HANGS"), encoded(photo())])
     (outcome,) = engine.outcomes(iter([batch]))
@@ -117,13 +117,14 @@ def test_an_interrupted_run_leaves_no_process(photos: Path) -> None:
 
 def test_a_process_that_is_just_starting_ends_with_the_run(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second of two processes is started, and says that it is there only when the run is over."""
-    from gpustats.engines import cpu, isolated
+    from gpustats.engines import cpu
+    from gpustats.engines.process import Process
     from gpustats.sources import open_source
 
     monkeypatch.setattr(cpu, "_PATIENCE", 0.0)
     started: list[Any] = []
     second, over = threading.Event(), threading.Event()
-    ask = isolated._Process._ask
+    ask = Process._ask
 
     def slow(self: Any, message: Any) -> Any:
         if self not in started:
@@ -133,7 +134,7 @@ def test_a_process_that_is_just_starting_ends_with_the_run(photos: Path, monkeyp
                 assert over.wait(60)
         return ask(self, message)
 
-    monkeypatch.setattr(isolated._Process, "_ask", slow)
+    monkeypatch.setattr(Process, "_ask", slow)
     engine = IsolatedEngine(workers=2, max_pixels=10**8, memory=1 << 28)
     outcomes = engine.outcomes(open_source([str(photos)] * 20).batches())
     next(outcomes)
@@ -151,7 +152,8 @@ def test_processes_end_with_a_parent_that_is_killed(photos: Path) -> None:
         "from gpustats.engines.isolated import IsolatedEngine\n"
         "from gpustats.sources import open_source\n"
         "engine = IsolatedEngine(workers=1, max_pixels=10**8, memory=1 << 28)\n"
-        "next(engine.outcomes(open_source([sys.argv[1]] * 50).batches()))\n"
+        "outcomes = engine.outcomes(open_source([sys.argv[1]] * 50).batches())\n"
+        "next(outcomes)\n"
         "print([p._process.pid for p in engine._processes.values()][0], flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -208,23 +210,6 @@ def test_a_process_has_its_part_of_the_memory_and_one_alone_has_all(monkeypatch:
     failures = sorted(failure for outcome in outcomes for failure in outcome.failures)
     assert [(f.key, f.reason) for f in failures] == [(key, "corrupt") for key in "abc"]
     assert {f.message for f in failures} == {"the decoder crashed: its process was ended by SIGTEST"}
-
-
-def test_no_more_than_sixteen_images_are_at_stake_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    real = IsolatedEngine._try
-
-    def attempt(self: IsolatedEngine, memory: int, batch: Batch, stop: threading.Event) -> Any:
-        sizes.append(len(batch))
-        return real(self, memory, batch, stop)
-
-    monkeypatch.setattr(IsolatedEngine, "_try", attempt)
-    engine = IsolatedEngine(workers=1, max_pixels=10**8, memory=1 << 28)
-    keys = [str(i) for i in range(40)]
-    pixels = np.ones((2, 2, 3), np.uint8)
-    outcomes = list(engine.outcomes(iter([Batch(keys, [""] * 40, [pixels] * 40)])))
-    assert sorted(key for outcome in outcomes for key in outcome.rows.keys) == sorted(keys)
-    assert sizes == [16, 16, 8]
 
 
 def test_alone_is_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import repeat
 
 from gpustats.decode.formats import IMAGE_SUFFIXES
 from gpustats.failures import Failure
@@ -63,8 +64,7 @@ class FolderSource(Source):
         root = self._root.rstrip("/") + "/"
         seen: set[tuple[int, int]] = set()
         pending = [""]  # at most one folder, relative to the root: the one to list next
-        stack: list[Iterator[tuple[str, bool]]] = []
-        folders: list[str] = []
+        stack: list[_Listed] = []
         while pending or stack:
             if pending:
                 folder = pending.pop()
@@ -75,35 +75,62 @@ class FolderSource(Source):
                         skipped["linked_folder"] += 1
                     else:
                         seen.add(identity)
-                        stack.append(iter(_listing(root + folder, skipped, self._shard is not None)))
-                        folders.append(folder)
+                        stack.append(_Listed(folder, _listing(root + folder, skipped, self._shard is not None)))
                 except OSError as error:
                     yield Failure(
                         self._prefix + (folder or "."), "unreadable", f"the folder cannot be listed: {error.strerror}"
                     )
                 continue
-            folder = folders[-1]
-            key_prefix = self._prefix + folder
-            group = (self._group_prefix + folder).partition("/")[0]
-            path_prefix = root + folder
-            for name, is_folder in stack[-1]:
-                if is_folder:
-                    pending.append(folder + name)
-                    break
-                if self._shard is None:
-                    yield key_prefix + name, group, path_prefix + name
-                elif (part := self._shard(path_prefix + name, key_prefix + name)) is not None:
-                    yield part
-                else:
-                    skipped["non_image"] += 1
-            else:
+            listed = stack[-1]
+            files, inner = listed.next()
+            yield from self._entries(listed.folder, root + listed.folder, files, skipped)
+            if inner is None:
                 stack.pop()
-                folders.pop()
+            else:
+                pending.append(inner)
+
+    def _entries(self, folder: str, path: str, names: list[str], skipped: Counter[str]) -> Iterator[Entry]:
+        """Yield files of one folder."""
+        key = self._prefix + folder
+        if self._shard is None:
+            group = (self._group_prefix + folder).partition("/")[0]
+            yield from zip(map(key.__add__, names), repeat(group), map(path.__add__, names), strict=False)
+            return
+        for name in names:
+            part = self._shard(path + name, key + name)
+            if part is None:
+                skipped["non_image"] += 1
+            else:
+                yield part
 
 
-def _listing(folder: str, skipped: Counter[str], every_file: bool) -> list[tuple[str, bool]]:
+class _Listed:
+    """A folder that is being read.
+
+    Parameters
+    ----------
+    folder : str
+        Relative to the root: "", or with a "/" at the end.
+    names : list of str
+        What is in it; those of folders end in "/".
+    """
+
+    def __init__(self, folder: str, names: list[str]) -> None:
+        self.folder = folder
+        self._names = names
+        self._folders = [place for place, name in enumerate(names) if name[-1] == "/"][::-1]
+        self._done = 0
+
+    def next(self) -> tuple[list[str], str | None]:
+        """Return the files up to the next inner folder, and that folder; None where there is none left."""
+        start, end = self._done, self._folders.pop() if self._folders else len(self._names)
+        self._done = end + 1
+        return self._names[start:end], self.folder + self._names[end] if end < len(self._names) else None
+
+
+def _listing(folder: str, skipped: Counter[str], every_file: bool) -> list[str]:
     """Return the image files (or all) and subfolders (with a trailing "/"), sorted by the bytes of their names."""
-    entries: list[tuple[str, bool]] = []
+    names: list[str] = []
     with os.scandir(folder) as scan:
         for entry in scan:
             name = entry.name
@@ -115,10 +142,10 @@ def _listing(folder: str, skipped: Counter[str], every_file: bool) -> list[tuple
             except OSError:
                 is_folder = False
             if is_folder:
-                entries.append((name + "/", True))
+                names.append(name + "/")
             elif not every_file and suffix(name) not in IMAGE_SUFFIXES:
                 skipped["non_image"] += 1
             else:  # broken links and special files too: reading them gives the failure
-                entries.append((name, False))
-    entries.sort()  # the order of code points is that of UTF-8 bytes
-    return entries
+                names.append(name)
+    names.sort()  # the order of code points is that of UTF-8 bytes
+    return names
