@@ -1,7 +1,8 @@
 """A million tiny images in 100,000 groups, with a row for each in a table: rate, memory, and whether all of it adds up.
 
 The images are written once as an array file. One process computes them with ``group_by`` and ``per_image``; then the
-table is read in pieces, and its rows are added up, in all and by group, and compared with the result.
+table is read in pieces, and its rows are added up, in all and by group, and compared with the result; DuckDB, where it
+is installed, adds them up as well.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ def _main(folder: str, groups: int, every: float) -> None:
         Path(folder, "images.npy"),
         device="cpu",
         progress=advance,
+        statistics=["sharpness"],
         per_image=table,
         group_by=lambda key: f"group {int(key.rpartition('/')[2]) % groups:06d}",
     )
@@ -97,9 +99,38 @@ def _main(folder: str, groups: int, every: float) -> None:
         "peak_rss_mb": rss_mb("VmHWM"),
         "curve": curve,
         "table_mb": round(table.stat().st_size / 2**20, 1),
+        "columns": len(_columns(table)),
         "adds_up": _adds_up(stats, table),
+        "duckdb": _in_duckdb(stats, table),
     }
     print(json.dumps(result))
+
+
+def _columns(table: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    return list(pq.read_schema(table).names)
+
+
+def _in_duckdb(stats: gpustats.Stats, table: Path) -> str | None:
+    """Return DuckDB's version where its sums over the table are the totals; None where it is not installed.
+
+    Raises
+    ------
+    SystemExit
+        Where they are others.
+    """
+    try:
+        import duckdb
+    except ImportError:
+        return None
+    sums = ", ".join(f"sum(round(255 * mean_{c} * n_{c})::hugeint)" for c in "RGB")
+    counts = 'count(*), count(distinct "group"), sum(height * width), count(sharpness)'
+    (found,) = duckdb.sql(f"select {counts}, {sums} from read_parquet(?)", params=[str(table)]).fetchall()
+    expected = (stats.n_images, len(stats.groups), stats.totals.pixels, stats.n_images, *stats.totals["moments"]["sum"])
+    if tuple(map(int, found)) != expected:
+        raise SystemExit(f"benchmarks groups: DuckDB found {found}, the result has {expected}")
+    return str(duckdb.__version__)
 
 
 def _adds_up(stats: gpustats.Stats, table: Path) -> bool:
@@ -137,7 +168,7 @@ def report(result: dict[str, Any]) -> list[Table | Lines]:
     return [
         Table(
             f"{result['images']:,} images of {_SIDE} x {_SIDE} in {result['groups']:,} groups, with a table of "
-            f"{result['table_mb']:,.0f} MB, {result['threads']} threads",
+            f"{result['columns']} columns and {result['table_mb']:,.0f} MB, {result['threads']} threads",
             ("", ""),
             [
                 ("seconds", f"{result['seconds']:,.1f}"),
@@ -145,6 +176,7 @@ def report(result: dict[str, Any]) -> list[Table | Lines]:
                 ("peak RSS, with the mapped file of images, MB", f"{result['peak_rss_mb']:,.0f}"),
                 ("RSS without it after a tenth of the time, smallest and largest, MB", f"{low:,.0f} to {high:,.0f}"),
                 ("rows and groups add up to the result", "yes" if result["adds_up"] else "NO"),
+                ("sums of the table are the totals in DuckDB", result["duckdb"] or "not installed"),
             ],
         ),
         Lines(

@@ -141,6 +141,8 @@ class Decoder:
         As given.
     value_range : int
         The value that the last image itself said to be 1.0, until `release`; 0 where it said none.
+    color_space : str
+        What the header of the last image said to be stored, where it was a JPEG whose header was read, until `release`.
     whole : tuple of int, or None
         Height and width of the last image, where it came out at a reduced scale, until `release`.
     """
@@ -161,6 +163,7 @@ class Decoder:
         self._mode = mode
         self._deep = mode == "native" or (deep and mode != "RGBA")
         self.value_range = 0
+        self.color_space = ""
         self.whole: tuple[int, int] | None = None
         self._turn = turn
         self._alpha_masks = alpha_masks
@@ -228,6 +231,7 @@ class Decoder:
         if header is None:
             return self._decode_by_format(data)
         height, width, color_space = header
+        self.color_space = color_space
         target = "GRAY" if color_space == "Gray" and self._mode != "RGB" else "RGB"
         channels = 1 if target == "GRAY" else 3
         check_size(height, width, self.max_pixels)
@@ -278,6 +282,7 @@ class Decoder:
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
         self.value_range = 0
+        self.color_space = ""
         self.whole = None
         if self._reserved:
             self._memory.release(self._reserved)

@@ -43,15 +43,18 @@ def peek(data: bytes) -> tuple[str, int, int]:
         raise verdict(kind, error, data) from None
 
 
-def stored_as(data: bytes | memoryview) -> tuple[str, str]:
+def stored_as(data: bytes | memoryview, color_space: str = "") -> tuple[str, str]:
     r"""Return the format of an encoded image, and its channels as Pillow calls them; "" for unknown ones.
+
+    `color_space` is that of `Decoder.color_space`: right after decoding, to read a header again takes 30 microseconds.
 
     >>> stored_as(b"P5 2 1 255\n\x00\x01" + bytes(20))
     ('PNM', 'L')
     """
-    header = jpeg_header(data)
-    if header is not None:
-        return "JPEG", _JPEG_MODES.get(header[2], "")
+    if not color_space and (header := jpeg_header(data)) is not None:
+        color_space = header[2]
+    if color_space:
+        return "JPEG", _JPEG_MODES.get(color_space, "")
     data = bytes(data)
     kind = sniff(data)
     return ("", "") if kind is None else (kind.name, _mode(kind, data))

@@ -203,7 +203,7 @@ class CpuEngine:
                             on_device.append((key, group, pixels))
                             continue
                         pixels = pixels.get()  # type: ignore[attr-defined]  # CuPy's
-                    came = original(data, pixels, decoder.whole) if self._of_originals else None
+                    came = original(data, pixels, decoder.whole, decoder.color_space) if self._of_originals else None
                     if self._prepares:
                         pixels = self._prepared(key, pixels, decoder.whole)
                     rows.add(key, group, pixels, decoder.value_range, came)

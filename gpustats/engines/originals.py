@@ -14,14 +14,17 @@ __all__ = ["original"]
 
 
 def original(
-    data: bytes | NDArray[np.uint8] | None, pixels: NDArray[Any], whole: tuple[int, int] | None = None
+    data: bytes | NDArray[np.uint8] | None,
+    pixels: NDArray[Any],
+    whole: tuple[int, int] | None = None,
+    color_space: str = "",
 ) -> Original:
     """Return what an image is, from its file (None where it is none) and its decoded pixels.
 
-    `whole` is its height and width where it was decoded at a reduced scale.
+    `whole` is its height and width where it was decoded at a reduced scale, `color_space` that of `Decoder`.
     """
     if data is None:
         return Original.of_pixels(pixels)
     data = data if isinstance(data, bytes) else bytes(data)
     height, width = whole or pixels.shape[:2]
-    return Original(data, height, width, *stored_as(data))
+    return Original(data, height, width, *stored_as(data, color_space))

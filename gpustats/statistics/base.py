@@ -131,7 +131,8 @@ class Given(NamedTuple):
     name : str
         Of the other statistic, which is filled before: one of pixels, or one that stands before it in the table.
     derive : callable
-        Fills a row: ``derive(row, *columns of the other, *own columns)``.
+        Fills the rows of a batch, right after decoding costs more than the work: ``derive(first, stop, *columns of the
+        other, *own columns)``.
     kernel : callable or None
         Fills what is not derived, from the pixels; None where nothing is left.
     """
@@ -255,7 +256,7 @@ class Statistic:
         Whether a kernel needs the channels of a pixel together. Others are given planes one by one where images lie in
         memory so.
     whole : bool
-        Whether `measure` fills a row from an image as a whole, where it has a shape, neighbours and a file, and not
+        Whether `measure` makes a row of an image as a whole, where it has a shape, neighbours and a file, and not
         `kernel` from its values.
     of_original : bool
         Whether `measure` reads nothing but the image as it came (`Whole.source`): its file, before it was resized.
@@ -316,12 +317,12 @@ class Statistic:
         """Return how it is made from another of these statistics on the CPU; None where it takes its own kernel."""
         return None
 
-    def measure(self, image: Whole, row: int, columns: Columns) -> None:
-        """Fill a row of the columns from an image as a whole; see `whole`."""
+    def measure(self, image: Whole) -> tuple[Any, ...]:
+        """Return the columns of a row from an image as a whole; see `whole`."""
         raise NotImplementedError
 
     def of_jpegs(self, files: Jpegs) -> Columns:
-        """Return the columns of many JPEG files, as `measure` would fill them one by one; see `of_original`."""
+        """Return the columns of many JPEG files, as `measure` would give them one by one; see `of_original`."""
         raise NotImplementedError
 
     def on_gpu(self, outputs: Outputs) -> Columns:

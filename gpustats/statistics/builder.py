@@ -70,7 +70,8 @@ class RowBuilder:
         self._own: list[dict[str, NDArray[Any]]] = []  # columns of each statistic
         self._calls: list[tuple[Any, bool, tuple[NDArray[Any], ...]]] = []  # kernel, whole pixels, columns
         self._derived: list[tuple[Any, tuple[NDArray[Any], ...]]] = []  # from columns of others to columns
-        self._whole: list[tuple[Statistic, dict[str, NDArray[Any]]]] = []  # those that measure whole images
+        # Those that measure whole images, with what they found, in Python: that is cheap right after a decoder.
+        self._whole: list[tuple[Statistic, dict[str, NDArray[Any]], list[tuple[Any, ...]]]] = []
         self._like: tuple[int] | None = None  # channels of 8-bit images, once there is one
         self._most_values = 0  # in one of these that no statistic finds too large
 
@@ -115,8 +116,8 @@ class RowBuilder:
             flat, channels = pixels.reshape(-1), pixels.shape[2]
             for kernel, _, columns in self._calls:
                 kernel(flat, channels, row, 0, *columns)
-            if self._derived or self._whole:
-                self._finish(row, Whole(pixels, None, original))
+            if self._whole:
+                self._look(row, Whole(pixels, None, original))
         else:
             self._measure(key, row, pixels[:, :, None] if pixels.ndim == 2 else pixels, value_range, original)
         self._size[0, row], self._size[1, row] = pixels.shape[:2]
@@ -161,16 +162,20 @@ class RowBuilder:
             valid &= np.isfinite(values)
         if valid is not None:
             self._fill_valid(row, values, valid)
-        self._finish(row, Whole(values, valid, original))
+        self._derive(row, row + 1)
+        self._look(row, Whole(values, valid, original))
         if problem := self._problem(statistics, row):
             raise problem
 
-    def _finish(self, row: int, image: Whole) -> None:
-        """Fill what is not filled by kernels from pixel values alone."""
+    def _derive(self, first: int, stop: int) -> None:
+        """Fill of rows what is made from other columns."""
         for derive, both in self._derived:
-            derive(row, *both)
-        for statistic, columns in self._whole:
-            statistic.measure(image, row, columns)
+            derive(first, stop, *both)
+
+    def _look(self, row: int, image: Whole) -> None:
+        """Measure an image as a whole."""
+        for statistic, _, rows in self._whole:
+            rows[row:] = [statistic.measure(image)]
 
     def _problem(self, statistics: Sequence[Statistic], row: int) -> ImageError | None:
         """Return what a statistic finds wrong with a row."""
@@ -208,6 +213,10 @@ class RowBuilder:
         done = len(self._keys)
         if not done:
             return NO_ROWS
+        self._derive(0, done)
+        for _, own, found in self._whole:
+            for column, values in zip(own.values(), zip(*found[:done], strict=True), strict=True):
+                column[:done] = np.array(values, column.dtype)
         columns = {
             f"{statistic}.{name}": column[:done]
             for statistic, own in zip(self._names, self._own, strict=True)
@@ -236,7 +245,7 @@ class RowBuilder:
                     self._calls.append((at_first(given.kernel), statistic.whole_pixels, own))
             elif not statistic.whole:
                 self._calls.append((at_first(statistic.kernel()), statistic.whole_pixels, own))
-        self._whole = [pair for pair in zip(statistics, self._own, strict=True) if pair[0].whole]
+        self._whole = [(s, own, []) for s, own in zip(statistics, self._own, strict=True) if s.whole]
         if kind == Kind(kind.channels, "uint8") and not self._nodata:
             self._like = (kind.channels,)
             self._most_values = min(statistic.most_pixels for statistic in statistics)

@@ -102,7 +102,7 @@ class Covariance(Statistic):
 
     def given(self, names: tuple[str, ...]) -> Given:
         """From the moments, but for the products of two channels."""
-        return Given("moments", row_of_moments, row_of_products)
+        return Given("moments", rows_of_moments, row_of_products)
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return the columns from the sums and products of the kernel."""
@@ -185,7 +185,7 @@ class Covariance(Statistic):
 
 
 @compiled
-def product_sum(a: NDArray[Any], b: NDArray[Any]) -> int:
+def product_sum(a: NDArray[Any], b: NDArray[Any]) -> Any:
     """Return the sum of products of at most `_AT_ONCE` values of 8 or 16 bits."""
     if a.itemsize == 1:
         some = np.int32(0)
@@ -221,9 +221,9 @@ def cross_products(pixels: NDArray[Any], channels: int, products: NDArray[np.uin
         split(pixels[start * channels : stop * channels], some)
         place = 0
         for i in range(channels):
-            for j in range(i, channels):
-                if i < j:
-                    products[place] += product_sum(some[i], some[j])
+            place += 1
+            for j in range(i + 1, channels):
+                products[place] += product_sum(some[i], some[j])
                 place += 1
 
 
@@ -242,8 +242,9 @@ def row_of_products(
 
 
 @compiled
-def row_of_moments(
-    row: int,
+def rows_of_moments(
+    start: int,
+    stop: int,
     number: NDArray[np.uint64],
     sums: NDArray[np.uint64],
     squares: NDArray[np.uint64],
@@ -254,9 +255,11 @@ def row_of_moments(
     products: NDArray[np.uint64],
 ) -> None:
     """Add what the moments tell; see `Given`."""
-    place, channels = 0, sums.shape[1]
-    n[row] = number[row, 0]
-    for channel in range(channels):
-        total[row, channel] = sums[row, channel]
-        products[row, place] = squares[row, channel]
-        place += channels - channel
+    channels = sums.shape[1]
+    for row in range(start, stop):
+        n[row] = number[row, 0]
+        place = 0
+        for channel in range(channels):
+            total[row, channel] = sums[row, channel]
+            products[row, place] = squares[row, channel]
+            place += channels - channel

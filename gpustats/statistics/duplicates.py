@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import marshal
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,9 +51,9 @@ class DuplicateHashes(Statistic):
         """Return the hash."""
         return {"hash": Column("uint64", (2,))}
 
-    def measure(self, image: Whole, row: int, columns: Columns) -> None:
-        """Fill a row."""
-        columns["hash"][row] = np.frombuffer(_hash(image.source), "<u8")
+    def measure(self, image: Whole) -> tuple[Any, ...]:
+        """Return the hash."""
+        return (struct.unpack("<2Q", _hash(image.source)),)
 
     def of_jpegs(self, files: Jpegs) -> Columns:
         """Return the hashes of many files."""

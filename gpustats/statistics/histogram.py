@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Histogram", "bins_u8", "integer_numbers", "of_bins", "powers_of_bins", "quantile", "sums_agree"]
 
 _BINS = 256
+_NO_SHARE = 2.0**-64  # less than a pixel has: its logarithm is multiplied by 0, and NumPy is not asked where
 
 
 def of_bins(number: Callable[[Counts], Any]) -> Callable[[View], list[Any]]:
@@ -192,7 +193,7 @@ class Histogram(Statistic):
     def of_images(self, columns: Columns) -> Mapping[str, tuple[NDArray[Any], int]]:
         """Return entropy in bits and the shares of values at 0 and 255 of each image."""
         shares = columns["bins"] / columns["bins"].sum(axis=2, keepdims=True)
-        bits = -shares * np.log2(shares, out=np.zeros(shares.shape), where=shares > 0)
+        bits = shares * np.log2(np.maximum(shares, _NO_SHARE))
         return {
             "entropy": (np.abs(bits.sum(axis=2)), 0),
             "clipped_share_low": (shares[:, :, 0], 0),

@@ -1,4 +1,4 @@
-"""How kernels on the CPU walk an array of pixels: as rows of lanes, where a lane always holds the same channel, or apart.
+"""How kernels on the CPU walk an array of pixels: as rows of lanes that always hold the same channel, or taken apart.
 
 What needs the channels of a pixel together takes them apart first, some thousand values at a time, so that they stay in
 the first cache: for three channels, LLVM shuffles 32 pixels at once, which takes less than to multiply them in place.
@@ -30,6 +30,44 @@ def lanes_of(channels: int, usual: int, itemsize: int) -> int:
     return pixels * channels
 
 
+# Of a number that LLVM knows it makes shuffles. Places are unsigned, so that nobody asks whether one is negative.
+
+
+@compiled
+def split_2(pixels: NDArray[Any], planes: NDArray[Any]) -> None:
+    """Do `split` for two channels."""
+    for x in range(np.uint64(planes.shape[1])):
+        for channel in range(np.uint64(2)):
+            planes[channel, x] = pixels[x * np.uint64(2) + channel]
+
+
+@compiled
+def split_3(pixels: NDArray[Any], planes: NDArray[Any]) -> None:
+    """Do `split` for three channels."""
+    for x in range(np.uint64(planes.shape[1])):
+        for channel in range(np.uint64(3)):
+            planes[channel, x] = pixels[x * np.uint64(3) + channel]
+
+
+@compiled
+def split_4(pixels: NDArray[Any], planes: NDArray[Any]) -> None:
+    """Do `split` for four channels."""
+    for x in range(np.uint64(planes.shape[1])):
+        for channel in range(np.uint64(4)):
+            planes[channel, x] = pixels[x * np.uint64(4) + channel]
+
+
+@compiled
+def split_any(pixels: NDArray[Any], planes: NDArray[Any]) -> None:
+    """Do `split` for any number of channels."""
+    channels = np.uint64(planes.shape[0])
+    for channel in range(channels):
+        own, place = planes[channel], channel
+        for x in range(np.uint64(planes.shape[1])):
+            own[x] = pixels[place]
+            place += channels
+
+
 @compiled
 def split(pixels: NDArray[Any], planes: NDArray[Any]) -> None:
     """Take the channels of interleaved pixels apart.
@@ -41,16 +79,14 @@ def split(pixels: NDArray[Any], planes: NDArray[Any]) -> None:
     planes : ndarray, shape (channels, N)
         Output.
     """
-    channels, count = planes.shape
-    if channels == 3:
-        one, two, three = planes[0], planes[1], planes[2]
-        for x in range(np.uint64(count)):  # unsigned, so that nobody asks whether a place is negative
-            first = x * np.uint64(3)
-            one[x] = pixels[first]
-            two[x] = pixels[first + np.uint64(1)]
-            three[x] = pixels[first + np.uint64(2)]
+    channels = planes.shape[0]
+    if pixels.itemsize > 1:
+        split_any(pixels, planes)
+    elif channels == 2:
+        split_2(pixels, planes)
+    elif channels == 3:
+        split_3(pixels, planes)
+    elif channels == 4:
+        split_4(pixels, planes)
     else:
-        for channel in range(channels):
-            own = planes[channel]
-            for x in range(count):
-                own[x] = pixels[x * channels + channel]
+        split_any(pixels, planes)

@@ -181,7 +181,7 @@ class Moments(Statistic):
 
     def given(self, names: tuple[str, ...]) -> Given | None:
         """From the bins of a histogram of 8-bit images."""
-        return Given("histogram", row_of_bins) if self.kind.dtype == "uint8" and "histogram" in names else None
+        return Given("histogram", rows_of_bins) if self.kind.dtype == "uint8" and "histogram" in names else None
 
     def on_gpu(self, outputs: Outputs) -> Columns:
         """Return the columns from the sums and extremes of the kernel."""
@@ -412,8 +412,9 @@ def row_u8(
 
 
 @compiled
-def row_of_bins(
-    row: int,
+def rows_of_bins(
+    start: int,
+    stop: int,
     bins: NDArray[np.uint32],
     n: NDArray[np.uint64],
     total: NDArray[np.uint64],
@@ -421,15 +422,16 @@ def row_of_bins(
     low: NDArray[np.uint8],
     high: NDArray[np.uint8],
 ) -> None:
-    """Fill a row from the bins of a histogram, of shape (N, channels, 256); see `Given`."""
-    for channel in range(bins.shape[1]):
-        counts = bins[row, channel]
-        n[row, channel], total[row, channel], squares[row, channel] = powers_of_bins(counts)
-        lowest, highest = 255, 0
-        for value in range(256):
-            if counts[value] > 0:
-                lowest, highest = min(lowest, value), value
-        low[row, channel], high[row, channel] = lowest, highest
+    """Fill rows from the bins of a histogram, of shape (N, channels, 256); see `Given`."""
+    for row in range(start, stop):
+        for channel in range(bins.shape[1]):
+            counts = bins[row, channel]
+            n[row, channel], total[row, channel], squares[row, channel] = powers_of_bins(counts)
+            lowest, highest = 255, 0
+            for value in range(256):
+                if counts[value] > 0:
+                    lowest, highest = min(lowest, value), value
+            low[row, channel], high[row, channel] = lowest, highest
 
 
 @compiled_after(count_row)

@@ -82,8 +82,8 @@ class Sharpness(Statistic):
         """Return places that count, and sum and sum of squares of the Laplacian there."""
         return {"n": Column("uint64", ()), "sum": Column("int64", ()), "sumsq": Column("uint64", ())}
 
-    def measure(self, image: Whole, row: int, columns: Columns) -> None:
-        """Fill a row."""
+    def measure(self, image: Whole) -> tuple[Any, ...]:
+        """Return the columns of a row."""
         sums = np.empty(3, np.int64)
         height, width, channels = image.pixels.shape
         if image.valid is None:
@@ -91,8 +91,8 @@ class Sharpness(Statistic):
             at_first(laplacian)(values, height, width, channels, sums)
         else:
             plain_laplacian(image.pixels, height, width, channels, sums, np.asarray(image.valid.all(axis=2)))
-        for column, value in zip(columns.values(), sums.view(np.uint64), strict=True):
-            column[row] = value.view(column.dtype)
+        n, total, squares = sums.tolist()
+        return n, total, squares % (1 << 64)  # the sum of squares takes all 64 bits
 
     def fold(self, columns: Columns) -> Part:
         """Return the totals of the rows."""
@@ -186,7 +186,7 @@ def luma_of(values: NDArray[Any], channels: int, planes: NDArray[Any], luma: NDA
 
 
 @compiled
-def narrow_squares(above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16]) -> int:
+def narrow_squares(above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16]) -> Any:
     """Return the sum of squares of the Laplacian of a row of 8-bit luma, but for both ends of it."""
     total = np.uint64(0)
     for start in range(1, own.size - 1, _TOGETHER):
@@ -206,20 +206,25 @@ def narrow_squares(above: NDArray[np.uint16], own: NDArray[np.uint16], below: ND
 
 
 @compiled
-def wide_squares(
-    above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16], first: int, stop: int
-) -> int:
-    """Return the same for places from `first` to `stop` of a row, of 16-bit luma too, and at the ends."""
+def wide_squares(above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16]) -> Any:
+    """Return the same for 16-bit luma."""
     total = np.uint64(0)
-    for x in range(first, stop):
-        left, right = own[x - 1 if x else min(1, own.size - 1)], own[x + 1 if x < own.size - 1 else max(x - 1, 0)]
-        v = np.int64(above[x]) + np.int64(below[x]) + np.int64(left) + np.int64(right) - 4 * np.int64(own[x])
+    for x in range(1, own.size - 1):
+        v = np.int64(above[x]) + np.int64(below[x]) + np.int64(own[x - 1]) + np.int64(own[x + 1]) - 4 * np.int64(own[x])
         total += np.uint64(v * v)
     return total
 
 
 @compiled
-def step(one: NDArray[np.uint16], other: NDArray[np.uint16]) -> int:
+def square_at_end(above: NDArray[np.uint16], own: NDArray[np.uint16], below: NDArray[np.uint16], x: int) -> Any:
+    """Return the square at the first or last place of a row, both of whose neighbours are the same one."""
+    beside = own[x - 1 if x else min(1, own.size - 1)]
+    v = np.int64(above[x]) + np.int64(below[x]) + 2 * np.int64(beside) - 4 * np.int64(own[x])
+    return np.uint64(v * v)
+
+
+@compiled
+def step(one: NDArray[np.uint16], other: NDArray[np.uint16]) -> Any:
     """Return the sum of a row of luma less that of another."""
     total = np.int64(0)
     for x in range(one.size):
@@ -263,13 +268,10 @@ def laplacian(values: NDArray[Any], height: int, width: int, channels: int, sums
             below = at + 1 if y < height - 1 else at - min(1, height - 1)
             own, up, down = rows[at], rows[above], rows[below]
             last = width - 1
-            if values.itemsize == 1:
-                squares += narrow_squares(up, own, down)
-                squares += wide_squares(up, own, down, 0, 1)
-                if last > 0:
-                    squares += wide_squares(up, own, down, last, width)
-            else:
-                squares += wide_squares(up, own, down, 0, width)
+            squares += narrow_squares(up, own, down) if values.itemsize == 1 else wide_squares(up, own, down)
+            squares += square_at_end(up, own, down, 0)
+            if last > 0:
+                squares += square_at_end(up, own, down, last)
             total += np.int64(own[min(1, last)]) - np.int64(own[0])
             total += np.int64(own[max(last - 1, 0)]) - np.int64(own[last])
             if y == 0:

@@ -58,14 +58,10 @@ class Sizes(Statistic):
         wide, text = Column("uint64", ()), Column(f"S{_TEXT}", ())
         return {"height": wide, "width": wide, "bytes": wide, "format": text, "mode": text}
 
-    def measure(self, image: Whole, row: int, columns: Columns) -> None:
-        """Fill a row."""
-        found = image.source
-        columns["height"][row] = found.height
-        columns["width"][row] = found.width
-        columns["bytes"][row] = len(found.data) if found.format else 0
-        columns["format"][row] = found.format.encode()
-        columns["mode"][row] = found.mode.encode()
+    def measure(self, image: Whole) -> tuple[Any, ...]:
+        """Return the columns of a row."""
+        data, height, width, form, mode = image.source
+        return height, width, len(data) if form else 0, form.encode(), mode.encode()
 
     def of_jpegs(self, files: Jpegs) -> Columns:
         """Return the columns of many files."""

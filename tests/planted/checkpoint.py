@@ -180,7 +180,7 @@ FAULTS = [
         _RESUME + "batches_keep_their_order_and_none_is_lost",
     ),
     Fault(
-        "gpustats/checkpoint/resume.py",
+        "gpustats/engines/base.py",
         "        yield Outcome(rows, failures)\n        failures = []\n",
         "        yield Outcome(rows, failures)\n",
         _RESUME + "rows_of_several_kinds_and_failures_come_back_from_one_batch",

@@ -190,8 +190,8 @@ FAULTS = [
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
     _decode(
-        "        check_size(height, width, self.max_pixels)\n        later",
-        "        later",
+        "        check_size(height, width, self.max_pixels)\n        by =",
+        "        by =",
         "test_the_limit_of_pixels_holds_for_every_format",
     ),
     _decode("if height * width > max_pixels:", "if height * width >= max_pixels:", "test_sizes"),
@@ -290,9 +290,9 @@ FAULTS = [
     _transform(
         "other = int(size * long / short)", "other = round(size * long / short)", "test_pixels_are_those_of_pillow"
     ),
-    _transform("round((height - high) / 2)", "(height - high) // 2", "test_scale_and_pixels"),
-    _transform("round((width - wide) / 2)", "(width - wide) // 2", "test_scale_and_pixels"),
-    _transform("if height <= width else (other, size)", "if True else ()", "test_scale_and_pixels"),
+    _transform("round((height - high) / 2)", "(height - high) // 2", "test_pixels_are_those_of_pillow"),
+    _transform("round((width - wide) / 2)", "(width - wide) // 2", "test_pixels_are_those_of_pillow"),
+    _transform("if height <= width else (other, size)", "if True else ()", "test_pixels_are_those_of_pillow"),
     _transform(
         "            if height * width > max_pixels:",
         "            if False:",

@@ -21,7 +21,6 @@ FAULTS = [
         "kind = None",
         "test_room_for_images_of_a_kind",
     ),
-    _fault("statistics/builder", "if builder.is_full:", "if False:", _ALONE),
     _fault("statistics/builder", "self._make(_OF_ONE_KIND)", "self._make(1 << 9)", "test_room_for_images_of_a_kind"),
     _fault("statistics/builder", "(*self._done, *(builder", "(*self._done[1:], *(builder", _ALONE),
     _fault("statistics/base", 'f" to {self.value_range!r}"', '""', _ALONE),

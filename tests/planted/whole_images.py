@@ -106,8 +106,8 @@ FAULTS = [
     Fault(_RESULT, "if value < size)", "if value <= size)", _OF_SIZES + "what_to_resize_to"),
     Fault(
         "gpustats/engines/cpu.py",
-        "came = original(data, pixels) if",
-        "came = original(data, self._prepared(key, pixels) if self._prepares else pixels) if",
+        "came = original(data, pixels, decoder.whole, decoder.color_space) if",
+        "came = original(data, self._prepared(key, pixels, None) if self._prepares else pixels) if",
         _OF_SIZES + "sizes_of_files",
     ),
     Fault(
@@ -161,8 +161,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/covariance.py",
-        "        place += channels - channel\n",
-        "        place += 1\n",
+        "            place += channels - channel\n",
+        "            place += 1\n",
         "tests/test_given.py::test_moments_and_squares_come_from_the_bins",
     ),
     Fault(
