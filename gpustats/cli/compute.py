@@ -140,7 +140,7 @@ __all__ = ["compute"]
 @click.option(
     "--isolate",
     is_flag=True,
-    help="Decode in processes, so that a crash of a decoder costs one image. Many small files are faster on many cores.",
+    help="Decode in processes, so that a crash of a decoder costs one image. Faster for small files on many cores.",
 )
 @click.option("--checkpoint", metavar="FILE", help="Keep progress in FILE; the same command continues from there.")
 @click.option(
