@@ -31,7 +31,7 @@ from gpustats.statistics.rows import Rows
 __all__ = ["IsolatedEngine"]
 
 _THREADS = 2  # a process: while it works on the message of one, the other makes the next and takes the last answer
-_SECONDS = 0.02  # a message: handing it over takes a hundredth of this, and at the end little is left to wait for
+_SECONDS = 0.02  # to make or measure a message: handing it over takes a hundredth of this, and the end is not far
 _AT_FIRST, _AT_MOST = 4, 256  # images a message
 _BYTES = 4 << 20  # a message, of what is in memory; only the last image of it may exceed this
 _AT_STAKE = 16  # images of a message that is not taken apart further before each is done alone, while all others wait
@@ -209,20 +209,20 @@ class IsolatedEngine(CpuEngine):
         samples = batch.take(math.ceil(len(batch) / messages))
         message = Batch([], [], [])
         held = done = 0
-        for key, group, item in samples:
-            if held > _BYTES:
-                break
-            done += 1
+        until = time.monotonic() + _SECONDS
+        for done, (key, group, item) in enumerate(samples, 1):  # noqa: B007 - used behind the loop
             try:
                 found = item if travels(item) else load(item, self.max_bytes)
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
-                continue
-            if not isinstance(found, str):
-                held += len(found) if isinstance(found, bytes) else getattr(found, "nbytes", 0)
-            message.keys.append(key)
-            message.groups.append(group)
-            message.items.append(found)
+            else:
+                message.keys.append(key)
+                message.groups.append(group)
+                message.items.append(found)
+                if not isinstance(found, str):
+                    held += len(found) if isinstance(found, bytes) else getattr(found, "nbytes", 0)
+            if held > _BYTES or time.monotonic() > until:
+                break
         batch.samples.extendleft(reversed(samples[done:]))
         return message
 

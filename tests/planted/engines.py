@@ -224,9 +224,15 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/isolated.py",
-        "            if held > _BYTES:\n                break\n",
-        "",
+        "if held > _BYTES or time.monotonic() > until:",
+        "if time.monotonic() > until:",
         _MESSAGES + "test_what_is_in_memory_is_sent_in_parts",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "if held > _BYTES or time.monotonic() > until:",
+        "if held > _BYTES:",
+        _MESSAGES + "test_what_takes_long_to_load_is_sent_in_parts",
     ),
     Fault(
         "gpustats/engines/isolated.py",
