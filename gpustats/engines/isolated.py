@@ -1,8 +1,10 @@
 """The CPU engine in separate processes, so that a decoder that crashes costs one image and not the run.
 
-Each worker thread of the CPU engine has a process that decodes and reduces for it; rows come back, not pixels. When a
-process dies, its batch is done again image by image in a new process, and the image that kills that one, too, alone on
-the machine, is the one that failed. So is a batch with an image that needs more than a process's part of the memory.
+Each worker of the CPU engine is a process that decodes and reduces; rows come back, not pixels. Each has an interpreter
+lock of its own, so that small images, too, are measured by as many cores as there are. When a process dies, its message
+is done again in parts in a new process, and the part that kills that one, too, image by image; the image that does so
+alone on the machine is the one that failed. So is a message with an image that needs more than a process's part of the
+memory.
 """
 
 from __future__ import annotations
