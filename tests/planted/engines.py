@@ -104,8 +104,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/shared_batches.py",
-        "if batch is not None else self._half()",
-        "if batch is not None else None",
+        "                shared = self._half()",
+        "                pass",
         _CPU + "test_an_idle_worker_takes_half_of_what_is_left",
     ),
     Fault(
