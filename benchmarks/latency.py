@@ -39,62 +39,66 @@ def served(folder: Path, latency: float = 0.05, fail_every: int = 0) -> Iterator
 
 
 class _Server:
+    """What is answered. Whole answers are kept in memory: the server is to take little of the cores that it shares."""
+
     def __init__(self, root: Path, latency: float, fail_every: int) -> None:
+        self.latency = latency
         self._root = root
-        self._latency = latency
         self._fail_every = fail_every
         self._numbers = itertools.count(1)
         self._failed = 0
-        self._bodies: dict[str, bytes | None] = {}
+        self._answers: dict[bytes, tuple[bytes, int]] = {}
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection."""
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                method, path, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
-                await asyncio.sleep(self._latency)
-                body = self._body(unquote(path.decode()).strip("/"))
-                if body is None:
-                    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-                elif self._fail_every and next(self._numbers) % self._fail_every == 0:
-                    self._failed += 1
-                    if self._failed % 3 == 1:
-                        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
-                        continue
-                    if self._failed % 3 == 2 and method != b"HEAD":
-                        writer.write(
-                            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[: len(body) // 2]
-                        )
-                        await writer.drain()
-                    return
-                else:
-                    kind = b"text/html" if path.endswith(b"/") else b"application/octet-stream"
-                    writer.write(
-                        b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind, len(body))
-                    )
-                    if method != b"HEAD":
-                        writer.write(body)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+    def answer(self, request: bytes, transport: asyncio.Transport) -> None:
+        """Answer a request, or fail as it is this one's turn."""
+        method, path, _ = request.split(b"\r\n", 1)[0].split(b" ", 2)
+        if path not in self._answers:
+            self._answers[path] = self._made(path)
+        answer, body = self._answers[path]
+        head = len(answer) - body
+        if not body or not self._fail_every or next(self._numbers) % self._fail_every:
+            transport.write(answer if method != b"HEAD" else answer[:head])
+            return
+        self._failed += 1
+        if self._failed % 3 == 1:
+            transport.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+            return
+        if self._failed % 3 == 2 and method != b"HEAD":
+            transport.write(answer[: head + body // 2])
+        transport.close()
 
-    def _body(self, name: str) -> bytes | None:
-        if name not in self._bodies:
-            path = self._root / name
-            if path.is_dir():
-                entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in os.scandir(path))
-                self._bodies[name] = "".join(f'<a href="{quote(entry)}">x</a>\n' for entry in entries).encode()
-            else:
-                self._bodies[name] = path.read_bytes() if path.is_file() else None
-        return self._bodies[name]
+    def _made(self, path: bytes) -> tuple[bytes, int]:
+        """Return an answer, and how many bytes its body has."""
+        file, kind = self._root / unquote(path.decode()).strip("/"), b"application/octet-stream"
+        if file.is_dir():
+            entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in os.scandir(file))
+            body, kind = "".join(f'<a href="{quote(entry)}">x</a>\n' for entry in entries).encode(), b"text/html"
+        elif file.is_file():
+            body = file.read_bytes()
+        else:
+            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 0
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind, len(body))
+        return head + body, len(body)
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *requests, self._received = (self._received + data).split(b"\r\n\r\n")
+        for request in requests:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._server.latency, self._server.answer, request, self._transport)
 
 
 async def _serve(root: str, latency: str, fail_every: str) -> None:
     one = _Server(Path(root), float(latency), int(fail_every))
-    server = await asyncio.start_server(one.answer, "127.0.0.1", 0, backlog=1000)
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(one), "127.0.0.1", 0, backlog=1000)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

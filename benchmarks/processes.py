@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gpustats
+from benchmarks.format_cases import CASES
 from benchmarks.formats import write
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, ratio, summary
@@ -56,7 +57,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 5) -> dict[s
             few, many = (4, 8) if tiny else counts
             folders = {count: Path(temporary, f"{name}-{width}x{height}-{count}") for count in (few, many)}
             for count, folder in folders.items():
-                write(folder, name, height, width, count)
+                write(folder, CASES[name], height, width, count)
             rows.append(
                 {
                     "format": name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gpustats.decode.formats import IMAGE_SUFFIXES
@@ -255,9 +256,14 @@ def kind_of_folder(path: str) -> str | None:
         return "zarr"
     if os.path.isdir(os.path.join(path, "_versions")):
         return "lance"
-    if os.path.isfile(os.path.join(path, "index.json")) and any(map(_CHUNK_NAME.search, os.listdir(path))):
+    if os.path.isfile(os.path.join(path, "index.json")) and is_of_chunks(os.listdir(path)):
         return "chunks"
     return None
+
+
+def is_of_chunks(names: Collection[str]) -> bool:
+    """Say whether the files of a folder are chunks and their index."""
+    return "index.json" in names and any(map(_CHUNK_NAME.search, names))
 
 
 def check_readable(path: str, inside: bool = True) -> None:

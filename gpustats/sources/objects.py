@@ -75,6 +75,8 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
         notes.kinds["huggingface"] += 1
         source.takes = takes_of("huggingface") | takes_of("object")
         return source
+    if from_module(data, "ray") and hasattr(data, "iter_rows"):
+        return IterableSource(_Rows(data), key, options, label=described(data))
     if is_element(data) and not isinstance(data, list | tuple):
         single = IterableSource([data], key, options, label=described(data))
         single.lists = True
@@ -90,6 +92,16 @@ def open_object(data: Any, key: str, options: SourceOptions) -> Source:
             source.lists = isinstance(data, list | tuple)
             return source
     raise DataError(f"cannot read images from {type(data).__name__} {data!r:.80}; {_ACCEPTED}")
+
+
+class _Rows:
+    """The rows of a dataset of Ray, which has no iterator of its own."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._data.iter_rows())
 
 
 def _of_dataset(data: Any, key: str, options: SourceOptions) -> Source:

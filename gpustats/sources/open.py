@@ -246,7 +246,9 @@ def open_url(url: str, key: str, options: SourceOptions) -> Source:
     elif suffix(file.name) in IMAGE_SUFFIXES:
         source = FileSource(label, key or file.name, file)
     else:
-        source = RemoteFolderSource(system, path, label, key, options)
+        source = folder = RemoteFolderSource(system, path, label, key, options)
+        if folder.of_chunks:
+            source = open_container("chunks", file, key or file.name, options)
     source.takes |= takes_of("url")
     return source
 

@@ -132,6 +132,7 @@ FAULTS = [
     _fault("vision", " or (label is not None and rest[:1] != [label])", "", _MORE),
     _fault("vision", "{0, len(found) // 2, len(found) - 1}", "{0, len(found) - 1}", _MORE),
     _fault("objects", "source.names_once = True", "pass", _FILES),
+    _fault("objects", 'if from_module(data, "ray") and', "if False and", "test_vision.py::test_the_rows_of_ray"),
     _fault("endless", "len(data) >= sys.maxsize", "False", "test_vision.py::test_datasets_that_never_end"),
     _fault("kinds", ' and "videos" not in names', "", "test_vision.py::test_a_folder_of_lerobot"),
     _fault("once", "notes.take_back()", "pass", "test_once.py::test_what_was_chosen_is_counted_once_too"),

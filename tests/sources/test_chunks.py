@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import struct
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 import gpustats
 from tests.sources.packing import contents
@@ -151,6 +153,11 @@ def shard(**values: Any) -> Callable[[Any], None]:
     return lambda index: index["shards"][0].update(values)
 
 
+def without_hashes(index: Any) -> None:
+    for entry in index["shards"]:
+        entry["zip_data"]["hashes"] = {}
+
+
 def config(**values: Any) -> Callable[[Any], None]:
     return lambda index: index["config"].update(values)
 
@@ -187,7 +194,12 @@ def test_other_indexes(place: int, tmp_path: Path) -> None:
 
 SHARDS: list[tuple[str, Callable[[Path], Any], tuple[str, str]]] = [
     ("mds_png_zstd", lambda path: poke(path, 0, b"damage"), ("corrupt", "cannot be unpacked by zstd")),
-    ("mds_bytes_gz", lambda path: poke(path, 20, b"damage"), ("corrupt", "cannot be unpacked by gz")),
+    ("mds_bytes_gz", lambda path: poke(path, 20, b"damage"), ("corrupt", "does not have the sha1 that the index says")),
+    (
+        "mds_bytes_gz",
+        lambda path: (changed(path.parent, without_hashes), poke(path, 20, b"damage")),
+        ("corrupt", "cannot be unpacked by gz"),
+    ),
     ("mds_array", lambda path: path.write_bytes(b""), ("corrupt", "cannot be unpacked by br")),
     ("mds_pil", lambda path: path.write_bytes(b""), ("corrupt", "the index says 5 samples, and the file 0")),
     ("mds_pil", lambda path: path.write_bytes(path.read_bytes()[:20]), ("corrupt", "the index says 5 samples")),
@@ -224,6 +236,74 @@ def test_a_chunk_that_is_larger_than_the_index_says_or_than_allowed(tmp_path: Pa
     assert "too_large" in {reason for _, reason in found.failures}
     changed(tmp_path / "mds_fixed", lambda index: index["shards"][0].update(compression="lzo"))
     assert "compressed by 'lzo' are not read" in contents(tmp_path / "mds_fixed").messages[0]
+
+
+def in_memory(folder: Path) -> str:
+    """Copy a folder to the file system of fsspec in memory, and return its URL."""
+    system = pytest.importorskip("fsspec", reason="fsspec is not installed").filesystem("memory")
+    for path in folder.iterdir():
+        system.pipe(f"/chunks{folder.as_posix()}/{path.name}", path.read_bytes())
+    return f"memory://chunks{folder.as_posix()}"
+
+
+@pytest.mark.parametrize("name", [*MDS, *LITDATA])
+def test_chunks_behind_urls(name: str, tmp_path: Path) -> None:
+    url = in_memory(copied(name, tmp_path))
+    stats = gpustats.compute(url, device="cpu", progress=False)
+    check(stats)
+    assert stats.runs[0]["images_from"] == {f"column '{COLUMN.get(name, 'image')}'": COUNT}
+    found, local = contents(url + "/"), contents(tmp_path / name)
+    assert (found.keys, found.images) == (local.keys, local.images)
+    seen = gpustats.inspect(url)
+    assert (seen.images, seen.kinds) == (COUNT, {"chunks": 1})
+
+
+def test_damaged_chunks_behind_urls(tmp_path: Path) -> None:
+    folder = copied("mds_png_zstd", tmp_path)
+    first, second = sorted(folder.glob("*.zstd"))[:2]
+    poke(first, 0, b"damage")
+    second.unlink()
+    found = contents(in_memory(folder))
+    assert found.failures == [(f"mds_png_zstd/{first.name}", "corrupt"), (f"mds_png_zstd/{second.name}", "missing")]
+    assert len(contents(in_memory(folder), max_bytes=100).failures) == len(list(folder.glob("*.zstd"))) + 1
+    (folder / "index.json").write_text("{")
+    assert contents(in_memory(folder)).failures == [("mds_png_zstd", "corrupt")]
+
+
+@pytest.mark.parametrize("name", ["mds_pil", "mds_png_zstd"])
+@pytest.mark.parametrize("hashes", [("sha1",), ("xxh64",), ("md5", "xxh3_128"), ("blake2b", "unknown"), ("unknown",)])
+@pytest.mark.parametrize("remote", [False, True])
+def test_hashes_of_the_index(remote: bool, hashes: tuple[str, ...], name: str, tmp_path: Path) -> None:
+    folder = copied(name, tmp_path)
+    files = sorted(path for path in folder.iterdir() if path.name != "index.json")
+
+    def digest(path: Path, algorithm: str) -> str:
+        if algorithm == "unknown":
+            return "5"
+        make: Any = getattr(xxhash, algorithm, None) or getattr(hashlib, algorithm)
+        found: str = make(path.read_bytes()).hexdigest()
+        return found
+
+    def write(index: Any) -> None:
+        for shard, path in zip(index["shards"], files, strict=True):
+            stored = shard["zip_data"] or shard["raw_data"]
+            stored["hashes"] = {algorithm: digest(path, algorithm) for algorithm in hashes}
+
+    changed(folder, write)
+    place = in_memory(folder) if remote else str(folder)
+    check(gpustats.compute(place, device="cpu", progress=False))
+    changed(folder, lambda index: index["shards"][0].update(index["shards"][1], samples=index["shards"][0]["samples"]))
+    changed(folder, lambda index: [index["shards"][0][part].update(basename=files[0].name) for part in _PARTS[name]])
+    found = contents(in_memory(folder) if remote else folder)
+    if hashes == ("unknown",):
+        assert not found.messages
+        return
+    chosen = next((algorithm for algorithm in hashes if algorithm.startswith("xxh")), hashes[0])
+    assert found.failures[0] == (f"{name}/{files[0].name}", "corrupt")
+    assert f"does not have the {chosen} that the index says" in found.messages[0]
+
+
+_PARTS = {"mds_pil": ("raw_data",), "mds_png_zstd": ("zip_data",)}
 
 
 def test_a_checkpoint_reads_new_chunks_alone(tmp_path: Path) -> None:

@@ -321,6 +321,20 @@ def test_webdataset(tmp_path: Path) -> None:
         compute(webdataset.WebLoader(alone.shuffle(10).batched(4), batch_size=None, num_workers=2))
 
 
+def test_ray() -> None:
+    ray = need("ray")
+    data = need("ray.data")
+    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    try:
+        rows = data.from_items([{"image": image, "label": number} for number, image in enumerate(IMAGES)])
+        for given in (rows, rows.map(lambda row: row), rows.iterator(), rows.iter_batches(batch_size=5)):
+            check(given, place="entry 'image'")
+        stats = check(rows, column="image", group_by="label")
+        assert len(stats.groups) == COUNT
+    finally:
+        ray.shutdown()
+
+
 def test_grain() -> None:
     grain = need("grain")
     items = grain.MapDataset.source([{"image": image, "label": number} for number, image in enumerate(IMAGES)])

@@ -133,6 +133,26 @@ class Forever:
         raise AssertionError("it is not read")
 
 
+def test_the_rows_of_ray() -> None:
+    class Dataset:
+        def __len__(self) -> int:
+            raise AttributeError("use count()")
+
+        def __iter__(self) -> Any:
+            raise TypeError("Dataset objects aren't iterable")
+
+        def iter_rows(self) -> Any:
+            return iter([{"image": image, "label": number} for number, image in enumerate(IMAGES)])
+
+    Dataset.__module__ = "ray.data"
+    data = Dataset()
+    for _ in range(2):
+        stats = gpustats.compute(data, device="cpu", progress=False, group_by="label")
+        assert (stats.n_images, len(stats.groups)) == (6, 6)
+        assert stats.runs[0]["images_from"] == {"entry 'image'": 6}
+    assert gpustats.compute(data, device="cpu", progress=False, column="image").n_images == 6
+
+
 def test_datasets_that_never_end() -> None:
     def of(module: str, **members: Any) -> Any:
         return type("Forever", (Forever,), {"__module__": f"{module}.x", **members})()

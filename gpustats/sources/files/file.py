@@ -40,6 +40,10 @@ class File(Protocol):
         """Return the path that the relative path `name` means from this file."""
         ...
 
+    def below(self, name: str) -> File:
+        """Return a file in this, which is a folder."""
+        ...
+
 
 class LocalFile:
     """A file on this machine.
@@ -64,6 +68,10 @@ class LocalFile:
     def sibling(self, name: str) -> str:
         """Return the path of a file in the same folder; an absolute path stays as it is."""
         return os.path.join(os.path.dirname(self._path), name)
+
+    def below(self, name: str) -> LocalFile:
+        """Return a file in this folder."""
+        return LocalFile(os.path.join(self._path, name))
 
 
 def public_url(url: str) -> str:

@@ -79,6 +79,11 @@ class RemoteFile:
         """Return the URL of a file in the same folder."""
         return f"{self.label.rpartition('/')[0]}/{name}"
 
+    def below(self, name: str) -> RemoteFile:
+        """Return a file in this, which is a folder."""
+        path, label = (f"{place.rstrip('/')}/{name}" for place in (self._remote, self.label))
+        return RemoteFile(self._system, path, label, max_bytes=self._max_bytes, budget=self._budget)
+
     @property
     def loop(self) -> Any:
         """The event loop in which `read` runs; None where the file system has none."""

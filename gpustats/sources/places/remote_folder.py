@@ -16,7 +16,7 @@ from gpustats.sources.base import Entry, Part, Source
 from gpustats.sources.files.http import has_session, links
 from gpustats.sources.files.remote import RemoteFile
 from gpustats.sources.files.retry import Budget, retry
-from gpustats.sources.kinds import KINDS, kind_of, open_container, suffix, takes_of
+from gpustats.sources.kinds import KINDS, is_of_chunks, kind_of, open_container, suffix, takes_of
 from gpustats.sources.options import SourceOptions
 
 __all__ = ["RemoteFolderSource"]
@@ -37,6 +37,11 @@ class RemoteFolderSource(Source):
         What keys begin with.
     options : SourceOptions
         For the containers.
+
+    Attributes
+    ----------
+    of_chunks : bool
+        Whether the folder is one container, of MDS or LitData. Then it is not to be read as a folder.
     """
 
     def __init__(self, system: Any, path: str, label: str, key: str, options: SourceOptions) -> None:
@@ -50,6 +55,10 @@ class RemoteFolderSource(Source):
         self._listed: list[dict[str, Any]] | None = None
         try:
             listed = self._listed = self._list("")
+            here = self._found("", listed, Counter())
+            self.of_chunks = is_of_chunks([name for name, (is_folder, _) in here if not is_folder])
+            if self.of_chunks:
+                return
             for entry in self._walk(Counter()):
                 if isinstance(entry, Failure):
                     continue

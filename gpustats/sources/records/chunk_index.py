@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpustats.failures import ImageError
+from gpustats.sources.files.file import File
 
 __all__ = ["OTHER_WAY", "Chunk", "Column", "read_index"]
 
@@ -54,15 +55,18 @@ class Chunk:
         How the whole file is compressed: ``"zstd"``; "" where it is not.
     size : int
         The most bytes that it has when it is unpacked.
+    hashes : tuple of (str, str)
+        Name and value of hashes of the file as it is stored.
     """
 
     name: str
     samples: int
     packed: str = ""
     size: int = 0
+    hashes: tuple[tuple[str, str], ...] = ()
 
 
-def read_index(folder: str) -> list[tuple[Chunk, tuple[Column, ...]]]:
+def read_index(folder: File) -> list[tuple[Chunk, tuple[Column, ...]]]:
     """Return the chunks of a folder, each with its columns.
 
     Raises
@@ -70,18 +74,18 @@ def read_index(folder: str) -> list[tuple[Chunk, tuple[Column, ...]]]:
     ImageError
         Where it is damaged, or of a variant that is not read.
     """
-    path = os.path.join(folder, "index.json")
-    if os.path.getsize(path) > _LARGEST:
+    with folder.below("index.json").open() as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
         raise ImageError("too_large", f"index.json is larger than {_LARGEST:,} bytes")
     try:
-        with open(path, encoding="utf-8") as file:
-            index = json.load(file)
+        index = json.loads(data)
         return list(_mds(index, folder) if "shards" in index else _litdata(index))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ImageError("corrupt", f"index.json is damaged: {type(error).__name__}: {error}") from None
 
 
-def _mds(index: Any, folder: str) -> Iterator[tuple[Chunk, tuple[Column, ...]]]:
+def _mds(index: Any, folder: File) -> Iterator[tuple[Chunk, tuple[Column, ...]]]:
     for shard in index["shards"]:
         if (shard["format"], shard["version"]) != ("mds", 2):
             what = f"a shard of format {shard['format']!r:.40}, version {shard['version']!r:.40}"
@@ -89,15 +93,20 @@ def _mds(index: Any, folder: str) -> Iterator[tuple[Chunk, tuple[Column, ...]]]:
         columns = zip(shard["column_names"], shard["column_encodings"], shard["column_sizes"], strict=True)
         raw, packed = shard["raw_data"], shard["zip_data"]
         name, size = _name(raw["basename"]), int(raw["bytes"])
-        how = ""
-        if packed and not os.path.exists(os.path.join(folder, name)):  # a cache may hold both
-            name, how = _name(packed["basename"]), str(shard["compression"]).partition(":")[0]
+        how, stored = "", raw
+        local = folder.below(name).path
+        if packed and (local is None or not os.path.exists(local)):  # a cache on this machine may hold both
+            name, stored, how = _name(packed["basename"]), packed, str(shard["compression"]).partition(":")[0]
         yield (
-            Chunk(name, int(shard["samples"]), how, size),
+            Chunk(name, int(shard["samples"]), how, size, _hashes(stored)),
             tuple(
                 Column(str(column), str(encoding), int(size) if size else None) for column, encoding, size in columns
             ),
         )
+
+
+def _hashes(file: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((str(name), str(value)) for name, value in (file.get("hashes") or {}).items())
 
 
 def _litdata(index: Any) -> Iterator[tuple[Chunk, tuple[Column, ...]]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import bz2
+import hashlib
+import io
 import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from gpustats.decode.formats import sniff
 from gpustats.errors import DataError
@@ -17,6 +19,7 @@ from gpustats.sources.arrays.layout import image_view, may_hold_images, resolve
 from gpustats.sources.base import Entry, Part, Sample, ShardSource
 from gpustats.sources.choice import choose_one, listed
 from gpustats.sources.files.file import File
+from gpustats.sources.files.remote import RemoteFile
 from gpustats.sources.files.root import Root
 from gpustats.sources.files.shared import SharedFile
 from gpustats.sources.items import check_bytes
@@ -69,8 +72,8 @@ class ChunksSource(ShardSource):
         self._folder_key = key
 
     def container(self) -> str | None:
-        """Return the path of the chunk; None for the whole folder."""
-        return None if self._part is None else os.path.join(str(self.file.path), self._part[0].name)
+        """Return the path of the chunk; None for the whole folder, and behind a URL."""
+        return None if self._part is None else self.file.below(self._part[0].name).path
 
     def parts(self) -> Iterator[Entry]:
         """Yield the chunks as parts, or the samples of one."""
@@ -78,7 +81,7 @@ class ChunksSource(ShardSource):
             yield from super().parts()
             return
         try:
-            chunks = read_index(str(self.file.path))
+            chunks = read_index(self.file)
         except (ImageError, OSError) as error:
             reason = error.reason if isinstance(error, ImageError) else "unreadable"
             yield Failure(self.key, reason, str(error))
@@ -92,7 +95,7 @@ class ChunksSource(ShardSource):
     def count(self) -> int | None:
         """Return the number of samples; None where one may hold several images."""
         try:
-            counts = [self._known(chunk, columns) for chunk, columns in read_index(str(self.file.path))]
+            counts = [self._known(chunk, columns) for chunk, columns in read_index(self.file)]
         except (ImageError, OSError):
             return None
         return None if None in counts else sum(count or 0 for count in counts)
@@ -104,11 +107,11 @@ class ChunksSource(ShardSource):
         """Yield the images of the chunk."""
         assert self._part is not None
         chunk, columns, start = self._part
-        piece, size = _opened(str(self.container()), chunk, self._options.max_bytes)
+        piece, size = _opened(self.file.below(chunk.name), chunk, self._options.max_bytes)
         offsets = _offsets(piece, size, chunk)
         footer = piece.read_at(max(size - 12, 0), 12)
         if offsets[0] == offsets[-1] and footer[4:] == b"LDARW01\0":  # empty samples, and an Arrow file behind them
-            yield from self._rows(size - 12 - struct.unpack("<I", footer[:4])[0], size - 12, start)
+            yield from self._rows(piece, size - 12 - struct.unpack("<I", footer[:4])[0], size - 12, start)
             return
         samples: list[Values | ImageError] = []
         for begin, end in pairwise(offsets):
@@ -134,15 +137,18 @@ class ChunksSource(ShardSource):
                 self.notes.choose("column", image.name)
                 yield f"{key}/{place}" if form_of(image.encoding) == "list" else key, label, item
 
-    def _rows(self, begin: int, end: int, start: int) -> Iterator[Sample | Failure]:
+    def _rows(self, piece: Piece, begin: int, end: int, start: int) -> Iterator[Sample | Failure]:
         """Yield the images of the Arrow file in a chunk of LitData, whose rows are numbered from `start`."""
         try:
             import pyarrow as pa
         except ImportError:
             raise missing_extra(self.key, "LitData's Arrow chunks", "pyarrow", "parquet") from None
         try:
-            with pa.memory_map(self.container()) as file:
-                data = file.read_buffer()[max(begin, 0) : end]
+            if isinstance(piece, _Unpacked):
+                data = pa.py_buffer(piece.reader(max(begin, 0), end - max(begin, 0)))
+            else:
+                with pa.memory_map(self.container()) as file:
+                    data = file.read_buffer()[max(begin, 0) : end]
             table = pa.ipc.open_file(data)
             columns = choose_columns(table.schema, self._options.column, self._options.group)
             self.notes.offer({entry.name: entry.type for entry in table.schema}, columns.group)
@@ -215,15 +221,42 @@ class _Unpacked:
         return self._data[offset : offset + size]
 
 
-def _opened(path: str, chunk: Chunk, max_bytes: int) -> tuple[Piece, int]:
-    """Return the bytes of a chunk and how many there are."""
-    with open(path, "rb") as stream:
+def _opened(file: File, chunk: Chunk, max_bytes: int) -> tuple[Piece, int]:
+    """Return the bytes of a chunk and how many there are. A chunk behind a URL is fetched whole."""
+    if isinstance(file, RemoteFile):
+        check_bytes(chunk.size, max_bytes)
+        data = file.fetch()
+        _check_hash(io.BytesIO(data), chunk)
+        data = _unpack(chunk.packed, data, chunk.size) if chunk.packed else data
+        return _Unpacked(data), len(data)
+    with file.open() as stream:
+        _check_hash(stream, chunk)
         if not chunk.packed:
-            file = SharedFile(stream.fileno())
-            return file, file.size()
+            shared = SharedFile(stream.fileno())
+            return shared, shared.size()
         check_bytes(max(chunk.size, os.fstat(stream.fileno()).st_size), max_bytes)
+        stream.seek(0)
         data = _unpack(chunk.packed, stream.read(), chunk.size)
     return _Unpacked(data), len(data)
+
+
+def _check_hash(stream: BinaryIO, chunk: Chunk) -> None:
+    """Compare a file with one of the hashes that the index has for it, where it has any; xxHash, the fastest, first."""
+    known = [(name, value) for name, value in chunk.hashes if name in _XXHASH or name in hashlib.algorithms_guaranteed]
+    if not known:
+        return
+    name, value = min(known, key=lambda entry: entry[0] not in _XXHASH)
+    import xxhash
+
+    digest: Any = getattr(xxhash, name)() if name in _XXHASH else hashlib.new(name, usedforsecurity=False)
+    while piece := stream.read(_PIECE):
+        digest.update(piece)
+    if digest.hexdigest() != value.lower():
+        raise ImageError("corrupt", f"the file does not have the {name} that the index says")
+
+
+_XXHASH = ("xxh3_64", "xxh3_128", "xxh128", "xxh64", "xxh32")
+_PIECE = 1 << 20
 
 
 def _by_imagecodecs(name: str) -> Callable[[bytes, int], bytes]:
