@@ -34,7 +34,7 @@ from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, summary
 from gpustats.limits.machine import usable_cpus
 from gpustats.sources import open_source
-from gpustats.statistics.moments import moments_u8
+from gpustats.statistics.sums import moments_u8
 
 __all__ = ["report", "run", "samples_with_lock"]
 

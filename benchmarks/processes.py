@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gpustats
+from benchmarks.format_cases import CASES
 from benchmarks.formats import write
 from benchmarks.report import Table, spread
 from benchmarks.timing import interleaved, ratio, summary
@@ -34,7 +35,7 @@ _SETS = (
 )
 """Format, height, width, and the files of the two sets."""
 
-_THREADS, _PROCESSES = "threads", "processes"
+_KINDS = ("thread", "threads"), ("process", "processes")
 
 
 def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 5) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 5) -> dict[s
             few, many = (4, 8) if tiny else counts
             folders = {count: Path(temporary, f"{name}-{width}x{height}-{count}") for count in (few, many)}
             for count, folder in folders.items():
-                write(folder, name, height, width, count)
+                write(folder, CASES[name], height, width, count)
             rows.append(
                 {
                     "format": name,
@@ -72,11 +73,10 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 5) -> dict[s
 def _measured(folders: dict[int, Path], few: int, many: int, cores: int, rounds: int) -> dict[str, Any]:
     cpu: dict[tuple[str, int], list[tuple[float, float]]] = {}
     works: dict[str, Callable[[], None]] = {}
-    methods = {
-        f"{workers} {kind}": (workers, kind == _PROCESSES)
-        for kind in (_THREADS, _PROCESSES)
-        for workers in dict.fromkeys((1, cores))
-    }
+    (one_thread, threads), (one_process, processes) = (
+        (f"1 {one}", f"{cores} {several}" if cores > 1 else f"1 {one}") for one, several in _KINDS
+    )
+    methods = {one_thread: (1, False), threads: (cores, False), one_process: (1, True), processes: (cores, True)}
 
     def compute(method: str, count: int) -> None:
         before = _cpu_seconds()
@@ -100,7 +100,6 @@ def _measured(folders: dict[int, Path], few: int, many: int, cores: int, rounds:
         ]
         for method in methods
     }
-    one, all_ = f"1 {_PROCESSES}", f"{cores} {_PROCESSES}"
     return {
         "images_per_s": {method: summary([1 / t for t in times]) for method, times in each.items()},
         "start_seconds": {
@@ -118,9 +117,9 @@ def _measured(folders: dict[int, Path], few: int, many: int, cores: int, rounds:
             for method in methods
         },
         "all_processes_faster_than": {
-            method: ratio(each[method], each[all_]) for method in (one, f"1 {_THREADS}", f"{cores} {_THREADS}")
+            method: ratio(each[method], each[processes]) for method in (one_process, one_thread, threads)
         },
-        "all_threads_faster_than_one": ratio(each[f"1 {_THREADS}"], each[f"{cores} {_THREADS}"]),
+        "all_threads_faster_than_one": ratio(each[one_thread], each[threads]),
     }
 
 
@@ -135,7 +134,7 @@ def _cpu_seconds() -> tuple[float, float]:
 
 def report(result: dict[str, Any]) -> list[Table]:
     """Lay the result out."""
-    rows, cores = result["rows"], result["workers"]
+    rows = result["rows"]
     methods = list(rows[0]["images_per_s"])
     faster = list(rows[0]["all_processes_faster_than"])
     return [
@@ -146,8 +145,8 @@ def report(result: dict[str, Any]) -> list[Table]:
             [f"Median (smallest–largest) of {result['rounds']} interleaved rounds."],  # noqa: RUF001
         ),
         Table(
-            f"How many times as fast {cores} processes are",
-            ("", *(f"as {method}" for method in faster), f"for comparison: {cores} threads as one"),
+            f"How many times as fast as others {methods[-1]} are",
+            ("", *(f"as {method}" for method in faster), f"for comparison: {faster[-1]} as {faster[-2]}"),
             [
                 (
                     _label(row),

@@ -146,8 +146,9 @@ def compute(
         needs more than three quarters of the rest fails as ``too_large``. By default half of what is left. With a GPU a
         quarter of the rest is for files that are read ahead, and the other three are shared as said.
     isolate : bool
-        Decode in processes of their own, so that a decoder that crashes or is killed for its memory costs one image.
-        It fails as ``corrupt``.
+        Decode in a process for each worker, so that a decoder that crashes or is killed for its memory costs one image.
+        It fails as ``corrupt``. Each process has an interpreter lock of its own: many small files on many cores are
+        read faster.
     checkpoint : path-like, optional
         A file that keeps what was read, about 250 bytes an image, and for histograms of 16-bit and float images one to
         three for each value that occurs. The same call continues after an interruption of any

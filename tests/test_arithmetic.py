@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gpustats.statistics.exact import column_sums, fixed_point_sums, multiply, squared_deviation
-from gpustats.statistics.moments import moments_u8, moments_u16
+from gpustats.statistics.sums import moments_u8, moments_u16
 from gpustats.statistics.totals import Totals
 from tests import model
 from tests.rows import raw_rows, rows_of

@@ -11,7 +11,7 @@ import pytest
 from gpustats.statistics import compiled
 from gpustats.statistics.compiled import Compiled, at_first, ready
 from gpustats.statistics.counting import count_row
-from gpustats.statistics.moments import row_u8, row_u16
+from gpustats.statistics.sums import row_u8, row_u16
 
 
 def columns(dtype, channels):

@@ -196,7 +196,24 @@ def test_counts_come_back_from_their_bytes(dtype: type) -> None:
         counts = np.array(case, dtype)
         values = np.flatnonzero(counts)
         assert unpacked(packed(counts)) == (values.tolist(), counts[values].tolist())
+        for first in (1, 127, 128, 70):
+            assert packed(counts, first) == packed(np.concatenate([np.zeros(first, dtype), counts]))
     assert unpacked(packed(np.array([0, MOST], np.uint64))) == ([1], [MOST])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_images_between_any_two_values(channels: int) -> None:
+    """The counters outside of their smallest and largest value are not looked at, and hold anything."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for side, low, high in ((5, 0, TOP), (5, 700, 900), (1, TOP, TOP), (1, 0, 0), (300, 40, 50), (9, TOP - 3, TOP)):
+        image = rng.integers(low, high + 1, (side, side, channels)).astype(np.uint16)
+        column = built([image], NAMES).columns["histogram.bins"][0]
+        for channel, data in enumerate(column):
+            values, counts = np.unique(image[:, :, channel], return_counts=True)
+            assert unpacked(data) == (values.tolist(), counts.tolist())
+        rows.append(image)
+    check(compute(rows), list(pooled(rows).T))
 
 
 def test_sums_have_the_same_bytes_in_any_order() -> None:

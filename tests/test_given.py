@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpustats.failures import ImageError
 from gpustats.statistics import for_kind
 from gpustats.statistics.base import Kind
 from gpustats.statistics.builder import RowBuilder
@@ -54,6 +55,25 @@ def test_a_row_is_written_over() -> None:
     expected = columns([two], statistics)
     for name, column in builder.rows().columns.items():
         np.testing.assert_array_equal(column, expected[name], name)
+
+
+def test_images_that_are_refused_leave_no_row() -> None:
+    """Their values were measured by then, those of whole images in a list of their own."""
+    rng = np.random.default_rng(0)
+    good = [rng.integers(0, 100, (9 + i, 8, 3), dtype=np.uint8) for i in range(3)]
+    bad = np.full((20, 30, 3), 101, np.uint8)
+    statistics = ("moments", "histogram", "covariance", "sharpness", "sizes", "duplicates")
+    builder, expected = (RowBuilder(9, statistics, value_range=100) for _ in range(2))
+    for i, image in enumerate([bad, good[0], bad, bad, *good[1:], bad]):
+        if image is bad:
+            with pytest.raises(ImageError, match="it has the value 101"):
+                builder.add(str(i), "", image)
+        else:
+            builder.add(str(i), "", image)
+            expected.add(str(i), "", image)
+    assert builder.rows().keys == expected.rows().keys == ["1", "4", "5"]
+    for name, column in expected.rows().columns.items():
+        np.testing.assert_array_equal(builder.rows().columns[name], column, name)
 
 
 def test_only_8_bit_images_have_it_so() -> None:

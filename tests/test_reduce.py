@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpustats.statistics.float_moments import moments_float
-from gpustats.statistics.moments import moments_u8, moments_u16
+from gpustats.statistics.sums import moments_u8, moments_u16
 
 KERNELS: dict[type[np.unsignedinteger[Any]], Any] = {np.uint8: moments_u8, np.uint16: moments_u16}
 

@@ -20,7 +20,7 @@ from gpustats.statistics.totals import Totals
 from tests.rows import built, random_images
 
 NAMES = ("moments", "sharpness")
-SIZES = [(1, 1), (1, 5), (5, 1), (2, 2), (2, 7), (3, 3), (4, 5), (17, 23), (3, 5000)]
+SIZES = [(1, 1), (1, 5), (5, 1), (2, 2), (2, 7), (3, 3), (4, 5), (17, 23), (3, 5000), (100, 90), (90, 91), (2, 4096)]
 
 
 def compute(data: Any, **options: Any) -> Stats:

@@ -42,6 +42,14 @@ def folder(tmp_path: Path) -> Path:
 FAILED = pytest.mark.filterwarnings("ignore::gpustats.ImagesFailedWarning")
 
 
+def test_modes_of_jpegs(tmp_path: Path) -> None:
+    """As their headers say, whatever they are decoded to."""
+    for mode in ("L", "RGB", "CMYK"):
+        Image.new(mode, (40, 30), 7 if mode == "L" else (7,) * len(mode)).save(tmp_path / f"{mode}.jpg")
+    sizes = compute(tmp_path, workers=1).sizes
+    assert (sizes.modes, sizes.formats) == ({"L": 1, "RGB": 1, "CMYK": 1}, {"JPEG": 3})
+
+
 @FAILED
 @pytest.mark.parametrize("options", [{}, {"workers": 1, "isolate": True}, {"resize": 8, "crop": 4}], ids=str)
 def test_sizes_of_files(folder: Path, options: dict[str, Any]) -> None:
@@ -195,14 +203,28 @@ def test_values_are_rounded_to_digits() -> None:
 def test_quantiles_are_those_of_numpy() -> None:
     for values in (np.random.default_rng(1).integers(0, 50, 137), np.arange(4), np.array([7])):
         for q in (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1, 68 / 137):
-            assert Distribution(count(values.tolist())).quantile(q) == np.quantile(values, q, method="inverted_cdf")
+            assert Distribution(count(values)[0]).quantile(q) == np.quantile(values, q, method="inverted_cdf")
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_counts_of_segments(texts: bool) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        values = rng.integers(0, 9, rng.integers(0, 40))
+        starts = [0, *sorted(rng.integers(0, len(values) + 1, 5).tolist())]
+        parts = [values[a:b].tolist() for a, b in zip(starts, [*starts[1:], len(values)], strict=True)]
+        expected = [[sorted({*part}), [part.count(value) for value in sorted({*part})]] for part in parts]
+        if texts:
+            values = values.astype("S3")
+            expected = [[[str(value).encode() for value in found], counts] for found, counts in expected]
+        assert count(values, starts) == expected
 
 
 def test_counts_add_up_in_any_order() -> None:
-    a, b, none = count([3, 1, 3]), count([2, 3]), count([])
+    a, b, none = count(np.array([3, 1, 3, 2, 3]), [0, 3, 5])
     assert merged(a, b) == merged(b, a) == [[1, 2, 3], [1, 1, 3]]
-    assert merged(a, count([1])) == merged(count([1]), a) == [[1, 3], [2, 2]]
-    assert merged(a, count([3])) == merged(count([3]), a) == [[1, 3], [1, 3]]
+    assert merged(a, [[1], [1]]) == merged([[1], [1]], a) == [[1, 3], [2, 2]]
+    assert merged(a, [[3], [1]]) == merged([[3], [1]], a) == [[1, 3], [1, 3]]
     assert merged(a, none) == merged(none, a) == a == [[1, 3], [1, 2]]
 
 

@@ -281,8 +281,8 @@ class Decoder:
 
     def release(self) -> None:
         """Give the memory of the last image back to the budget."""
-        self.value_range = 0
         self.color_space = ""
+        self.value_range = 0
         self.whole = None
         if self._reserved:
             self._memory.release(self._reserved)

@@ -251,14 +251,14 @@ def deep_tiff(data: bytes) -> Deep:
         colours = 0
     (depth,) = bits
     said = (1 << depth) - 1 if dtype.kind == "u" and depth < 8 * dtype.itemsize else 0
-    decode = partial(_decode_tiff, data)
+    decode = partial(_decode_tiff, data, tags.directory)
     return Deep(tags.height, tags.width, tags.samples, dtype, decode, tags.largest_piece, colours, said)
 
 
-def _decode_tiff(data: bytes) -> NDArray[Any]:
+def _decode_tiff(data: bytes, directory: Any) -> NDArray[Any]:
     import imagecodecs
 
-    compression, pieces = tiff_pieces(data)
+    compression, pieces = tiff_pieces(directory)
     end = max((end for _, end in pieces), default=0)
     if end > len(data):
         raise ImageError("truncated", f"TIFF: the pixels end at byte {end:,} of {len(data):,}")

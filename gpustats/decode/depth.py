@@ -17,7 +17,6 @@ from gpustats.failures import ImageError
 __all__ = [
     "BIG_ENDIAN_BIGTIFF",
     "TiffTags",
-    "avif_misfit",
     "gdal_nodata",
     "jpeg2000_components",
     "jpeg2000_misfit",
@@ -28,6 +27,7 @@ __all__ = [
     "tiff_misfit",
     "tiff_pieces",
     "tiff_tags",
+    "too_deep",
 ]
 
 BIG_ENDIAN_BIGTIFF = b"MM\0+"
@@ -36,6 +36,7 @@ BIG_ENDIAN_BIGTIFF = b"MM\0+"
 _SUBFILE, _SHORT = 254, 3
 _NO_PAGE = 1 | 4
 """A smaller copy of another image, or a mask of one."""
+_PNM = re.compile(rb"P[2356]" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d+)" * 3 + rb"(?!\w)")
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 277, 338, 339
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
@@ -48,7 +49,7 @@ _COLOURS: dict[int | None, int] = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 _KINDS_OF_SAMPLES = {2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex floats"}
 
 
-def _bits(count: object) -> str:
+def too_deep(count: object) -> str:
     return f"{count} bits a sample; only 8 can be read"
 
 
@@ -59,20 +60,20 @@ def _bands(count: int) -> str:
 def jpeg_misfit(data: bytes) -> str | None:
     """Look at the precision in the frame header (ITU-T T.81, B.2.2); lossless files have 2 to 16 bits."""
     precision = jpeg_precision(data)
-    return None if precision in (0, 8) else _bits(precision)
+    return None if precision in (0, 8) else too_deep(precision)
 
 
 def png_misfit(data: bytes) -> str | None:
     """Look at the bit depth in IHDR. Smaller depths are scaled to 8 bits, which is exact."""
-    return _bits(16) if data[12:16] == b"IHDR" and data[24:25] == b"\x10" else None
+    return too_deep(16) if data[12:16] == b"IHDR" and data[24:25] == b"\x10" else None
 
 
 def pnm_misfit(data: bytes) -> str | None:
     """Look at the maximum value, the fourth word of the header of PGM and PPM."""
-    words = re.sub(rb"#[^\r\n]*", b" ", data[:4096]).split(maxsplit=4)
-    if len(words) < 4 or words[0] not in (b"P2", b"P3", b"P5", b"P6") or not words[3].isdigit():
+    header = _PNM.match(data, 0, 4096)
+    if header is None:
         return None
-    maximum = int(words[3])
+    maximum = int(header[3])
     return f"values up to {maximum}; only values up to 255 can be read" if maximum > 255 else None
 
 
@@ -101,16 +102,8 @@ def jpeg2000_misfit(data: bytes) -> str | None:
     if any(depth < 0 for depth in depths):
         return "signed integers; only unsigned ones can be read"
     if depths - {8}:
-        return _bits(max(depths))
+        return too_deep(max(depths))
     return _bands(len(components)) if len(components) > 4 else None
-
-
-def avif_misfit(data: bytes) -> str | None:
-    """Look at the AV1 configuration of the first item (AV1 in ISOBMFF, section 2.3.3)."""
-    start = data.find(b"av1C")
-    if start < 0 or len(data) < start + 7 or not data[start + 6] & 0x40:
-        return None
-    return _bits(12 if data[start + 6] & 0x20 else 10)
 
 
 class TiffTags(NamedTuple):
@@ -128,6 +121,8 @@ class TiffTags(NamedTuple):
         What the samples are that are no colours.
     largest_piece : int
         Pixels of a tile.
+    directory : mapping of int to object
+        All tags, as Pillow reads them.
     """
 
     height: int
@@ -138,6 +133,7 @@ class TiffTags(NamedTuple):
     photometric: int | None
     extra: tuple[int, ...]
     largest_piece: int
+    directory: Any
 
 
 def tiff_misfit(data: bytes) -> str | None:
@@ -152,7 +148,7 @@ def tiff_misfit(data: bytes) -> str | None:
         if kind in _KINDS_OF_SAMPLES:
             return f"{_KINDS_OF_SAMPLES[kind]}; only unsigned integers can be read"
     if set(tags.bits) - {1, 2, 4, 8}:
-        return _bits(max(tags.bits))
+        return too_deep(max(tags.bits))
     colours = _COLOURS.get(tags.photometric)
     if colours is None:
         return None
@@ -174,18 +170,20 @@ def tiff_tags(data: bytes) -> TiffTags:
         photometric=photometric,
         extra=_numbers(tags.get(_EXTRA_SAMPLES, ())),
         largest_piece=int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_HEIGHT, 0)),
+        directory=tags,
     )
 
 
-def tiff_pieces(data: bytes) -> tuple[int, list[tuple[int, int]]]:
-    """Return the compression of the first image of a TIFF, and where its strips or tiles start and end."""
-    tags = _directory(data)
+def tiff_pieces(directory: Any) -> tuple[int, list[tuple[int, int]]]:
+    """Return the compression of an image of a TIFF, and where its strips or tiles start and end."""
     pieces = [
         (start, start + length)
         for starts, lengths in _PIECES
-        for start, length in zip(_numbers(tags.get(starts, ())), _numbers(tags.get(lengths, ())), strict=False)
+        for start, length in zip(
+            _numbers(directory.get(starts, ())), _numbers(directory.get(lengths, ())), strict=False
+        )
     ]
-    return tags.get(_COMPRESSION, 1), pieces
+    return directory.get(_COMPRESSION, 1), pieces
 
 
 def tiff_directories(data: bytes, most: int) -> tuple[list[int], int, str | None]:

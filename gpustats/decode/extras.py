@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpustats.decode.deep import Deep, integers
-from gpustats.decode.depth import jpeg2000_components
+from gpustats.decode.depth import jpeg2000_components, too_deep
 from gpustats.decode.headers import jpeg_frame
 from gpustats.failures import ImageError
 from gpustats.install import pip_install
@@ -48,7 +48,7 @@ def _heic_bits(data: bytes) -> int:
 def heic_misfit(data: bytes) -> str | None:
     """Look at the depth; pillow-heif would shift other depths to 8 bits."""
     bits = _heic_bits(data)
-    return None if bits == 8 else f"{bits} bits a sample; only 8 can be read"
+    return None if bits == 8 else too_deep(bits)
 
 
 def deep_heic(data: bytes) -> Deep:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gpustats.decode.avif import avif_misfit, deep_avif
 from gpustats.decode.deep import Deep, deep_jpeg2000, deep_png, deep_pnm, deep_tiff
 from gpustats.decode.depth import (
-    avif_misfit,
     jpeg2000_misfit,
     jpeg_misfit,
     png_misfit,
@@ -179,6 +179,7 @@ FORMATS = {
             "PIL.AvifImagePlugin.AvifImageFile",
             peak_bytes=16,
             misfit=avif_misfit,
+            deep=deep_avif,
         ),
         Format(
             "JPEG 2000",
@@ -224,7 +225,14 @@ FORMATS = {
 IMAGE_SUFFIXES = frozenset(ending for entry in FORMATS.values() for ending in entry.endings)
 """File name endings of images, lower case. The format itself is detected from the first bytes."""
 
-_SIGNATURES = tuple((re.compile(entry.signature, re.DOTALL), entry) for entry in FORMATS.values())
+
+def _signatures(weak: bool) -> tuple[re.Pattern[bytes], list[Format]]:
+    """Return one expression with a group for each format, in the order of the table, and the formats."""
+    entries = [entry for entry in FORMATS.values() if weak or not entry.weak]
+    return re.compile(b"|".join(b"(%b)" % entry.signature for entry in entries), re.DOTALL), entries
+
+
+_STRONG, _ALL = _signatures(weak=False), _signatures(weak=True)
 
 
 def sniff(data: bytes, weak: bool = False) -> Format | None:
@@ -240,10 +248,9 @@ def sniff(data: bytes, weak: bool = False) -> Format | None:
     >>> sniff(b"GIF89a").name
     'GIF'
     """
-    for signature, entry in _SIGNATURES:
-        if (weak or not entry.weak) and signature.match(data):
-            return entry
-    return None
+    signatures, entries = _ALL if weak else _STRONG
+    found = signatures.match(data)
+    return entries[found.lastindex - 1] if found and found.lastindex else None
 
 
 def looks_cut_off(kind: Format, data: bytes) -> bool:

@@ -1,8 +1,10 @@
 """The CPU engine in separate processes, so that a decoder that crashes costs one image and not the run.
 
-Each worker thread of the CPU engine has a process that decodes and reduces for it; rows come back, not pixels. When a
-process dies, its batch is done again image by image in a new process, and the image that kills that one, too, alone on
-the machine, is the one that failed. So is a batch with an image that needs more than a process's part of the memory.
+Each worker of the CPU engine is a process that decodes and reduces; rows come back, not pixels. Each has an interpreter
+lock of its own, so that small images, too, are measured by as many cores as there are. When a process dies, its message
+is done again in parts in a new process, and the part that kills that one, too, image by image; the image that does so
+alone on the machine is the one that failed. So is a message with an image that needs more than a process's part of the
+memory.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from gpustats.statistics.rows import Rows
 __all__ = ["IsolatedEngine"]
 
 _THREADS = 2  # a process: while it works on the message of one, the other makes the next and takes the last answer
-_SECONDS = 0.02  # a message: handing it over takes a hundredth of this, and at the end little is left to wait for
+_SECONDS = 0.02  # to make or measure a message: handing it over takes a hundredth of this, and the end is not far
 _AT_FIRST, _AT_MOST = 4, 256  # images a message
 _BYTES = 4 << 20  # a message, of what is in memory; only the last image of it may exceed this
 _AT_STAKE = 16  # images of a message that is not taken apart further before each is done alone, while all others wait
@@ -209,20 +211,20 @@ class IsolatedEngine(CpuEngine):
         samples = batch.take(math.ceil(len(batch) / messages))
         message = Batch([], [], [])
         held = done = 0
-        for key, group, item in samples:
-            if held > _BYTES:
-                break
-            done += 1
+        until = time.monotonic() + _SECONDS
+        for done, (key, group, item) in enumerate(samples, 1):  # noqa: B007 - used behind the loop
             try:
                 found = item if travels(item) else load(item, self.max_bytes)
             except ImageError as error:
                 failures.append(Failure(key, error.reason, str(error)))
-                continue
-            if not isinstance(found, str):
-                held += len(found) if isinstance(found, bytes) else getattr(found, "nbytes", 0)
-            message.keys.append(key)
-            message.groups.append(group)
-            message.items.append(found)
+            else:
+                message.keys.append(key)
+                message.groups.append(group)
+                message.items.append(found)
+                if not isinstance(found, str):
+                    held += len(found) if isinstance(found, bytes) else getattr(found, "nbytes", 0)
+            if held > _BYTES or time.monotonic() > until:
+                break
         batch.samples.extendleft(reversed(samples[done:]))
         return message
 

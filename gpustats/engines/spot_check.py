@@ -13,7 +13,7 @@ from gpustats.errors import DeviceError
 from gpustats.failures import ImageError, printable
 from gpustats.limits.memory import MemoryBudget
 from gpustats.statistics.base import Columns
-from gpustats.statistics.moments import moments_u8
+from gpustats.statistics.sums import moments_u8
 from gpustats.wording import option
 
 __all__ = ["TOLERANCE", "SpotCheck"]

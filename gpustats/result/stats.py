@@ -426,13 +426,9 @@ class Stats(Derived):
             facts.append(text.valid(self.valid_share.tolist(), self.channels))
         if t.kind is not None:
             for statistic in for_kind(t.statistics, t.kind):
-                facts += statistic.facts(t[statistic.name], float(self._unit(t.kind)))
+                facts += statistic.facts(t[statistic.name], self._unit(t.kind))
         if "sizes" in t.parts:
             facts += self.sizes.facts()
-        if "sharpness" in t.parts:
-            facts.append(
-                f"sharpness: {self.number('per_image.sharpness'):.4g} (variance of the Laplacian, average of images)"
-            )
         if self.duplicates is not None:
             facts += text.duplicates(self.duplicates.images, self.duplicates.copies, self.duplicates.listed)
         left_out = [*dict.fromkeys((*t.left_out, *self.left_out))]

@@ -374,7 +374,7 @@ class Statistic:
         """Return a part as `numbers` read it."""
         return part
 
-    def facts(self, part: Part, unit: float) -> list[str]:
+    def facts(self, part: Part, unit: Fraction) -> list[str]:
         """Return lines about a part that stand above a table of numbers; a pixel value of 1 is shown as `unit`."""
         return []
 

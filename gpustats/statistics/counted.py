@@ -7,8 +7,7 @@ digits are rounded to a number of them, so that there are not more than so many 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from gpustats.errors import DataError
 from gpustats.saved import natural
+from gpustats.statistics.exact import WHOLE
 
 __all__ = ["Counts", "count", "merged", "read_counts", "read_names", "rounded", "total"]
 
@@ -36,16 +36,22 @@ def rounded(values: NDArray[np.uint64], digits: int) -> NDArray[np.uint64]:
     return found
 
 
-def count(values: list[Any]) -> Counts:
-    """Return how often each value occurs.
+def count(values: NDArray[Any], starts: Sequence[int] = WHOLE) -> list[Counts]:
+    """Return how often each value occurs in each segment of an array; a segment ends where the next one starts.
 
-    >>> count([3, 1, 3])
-    [[1, 3], [1, 2]]
+    All at once: groups have few images, and there are many groups.
+
+    >>> count(np.array([3, 1, 3, 5, 5]), [0, 3, 3])
+    [[[1, 3], [1, 2]], [[], []], [[5], [2]]]
     """
-    if len(values) < 2:  # a group has few images
-        return [list(values), [1] * len(values)]
-    found = sorted(Counter(values).items())
-    return [[value for value, _ in found], [n for _, n in found]]
+    segments = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(values)))
+    ordered = values[np.lexsort((values, segments))]
+    first = np.ones(len(values), np.bool_)
+    first[1:] = (ordered[1:] != ordered[:-1]) | (segments[1:] != segments[:-1])
+    places = np.flatnonzero(first)
+    found, counts = ordered[places].tolist(), np.diff(places, append=len(values)).tolist()
+    ends = [*np.searchsorted(places, starts).tolist(), len(places)]
+    return [[found[start:stop], counts[start:stop]] for start, stop in itertools.pairwise(ends)]
 
 
 def merged(a: Counts, b: Counts) -> Counts:

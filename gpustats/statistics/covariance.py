@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gpustats.statistics.base import Column, Columns, Given, Kind, Number, Part, Statistic, View, over
 from gpustats.statistics.compiled import compiled
 from gpustats.statistics.exact import WHOLE, segment_sums
-from gpustats.statistics.lanes import split
+from gpustats.statistics.planes import split
 
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs

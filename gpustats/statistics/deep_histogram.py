@@ -134,16 +134,25 @@ def row_of_counts(pixels: NDArray[Any], channels: int, row: int, first: int, bin
     """Fill a row from unsigned pixels of at most 16 bits; see `Statistic.kernel`."""
     counts = np.empty(_BINS, np.uint32)
     for channel in range(channels):
-        counts_u16(pixels, channels, channel, counts)
-        bins[row, first + channel] = packed(counts)
+        low, high = counts_u16(pixels, channels, channel, counts)
+        bins[row, first + channel] = packed(counts[low : high + 1], low)
 
 
 @compiled
-def counts_u16(pixels: NDArray[Any], channels: int, channel: int, counts: NDArray[np.uint32]) -> None:
+def counts_u16(pixels: NDArray[Any], channels: int, channel: int, counts: NDArray[np.uint32]) -> tuple[int, int]:
     """Count the values of one channel of interleaved 16-bit pixels, into 65,536 counters.
 
-    One channel at a time, so that the counters stay in the cache.
+    One channel at a time, so that the counters stay in the cache. Returns the first and the last counter that is set:
+    of a small image those from its smallest to its largest value, since to look at all takes longer than to count it.
     """
-    counts[:] = 0
-    for i in range(pixels.size // channels):
-        counts[pixels[i * channels + channel]] += np.uint32(1)
+    low, high = 0, _BINS - 1
+    if pixels.size < _BINS:
+        low, high = high, low
+        for i in range(channel, pixels.size, channels):
+            value = np.int64(pixels[i])
+            low, high = min(low, value), max(high, value)
+    for value in range(low, high + 1):
+        counts[value] = 0
+    for i in range(channel, pixels.size, channels):
+        counts[pixels[i]] += np.uint32(1)
+    return low, high

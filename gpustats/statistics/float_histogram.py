@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -224,9 +225,9 @@ class FloatHistogram(Statistic):
             "n": [sum(counts.counts) for counts in bins],
         }
 
-    def facts(self, part: Part, unit: float) -> list[str]:
+    def facts(self, part: Part, unit: Fraction) -> list[str]:
         """Say which bins these are."""
-        low, high = (end * unit for end in part["range"])
+        low, high = (end * float(unit) for end in part["range"])
         return [f"histogram: {part['bins']:,} bins from {low:g} to {high:g}"]
 
     def plain(self, part: Part) -> Part:

@@ -132,7 +132,7 @@ class Grouped:
 def _ragged_bytes(totals: Totals) -> int:
     """Return the bytes that totals hold in the form of `sparse.packed`."""
     parts = (value for part in totals.parts.values() for value in part.values() if isinstance(value, list))
-    return sum(len(data) for value in parts for data in value if isinstance(data, bytes))
+    return sum(sum(map(len, value)) for value in parts if value and isinstance(value[0], bytes))
 
 
 def _pack(totals: Totals) -> bytes:

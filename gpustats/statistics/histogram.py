@@ -29,7 +29,7 @@ from gpustats.statistics.distribution import (
 if TYPE_CHECKING:
     from gpustats.cuda.outputs import Outputs
 
-__all__ = ["Histogram", "bins_u8", "integer_numbers", "of_bins", "powers_of_bins", "quantile", "sums_agree"]
+__all__ = ["Histogram", "bins_u8", "integer_numbers", "of_bins", "quantile", "sums_agree"]
 
 _BINS = 256
 _NO_SHARE = 2.0**-64  # less than a pixel has: its logarithm is multiplied by 0, and NumPy is not asked where
@@ -250,15 +250,3 @@ def bins_u8(pixels: NDArray[np.uint8], channels: int, row: int, first: int, bins
             total = copies[channel, value] + copies[channel + channels, value]
             total += copies[channel + 2 * channels, value] + copies[channel + 3 * channels, value]
             bins[row, first + channel, value] = total
-
-
-@compiled
-def powers_of_bins(counts: NDArray[np.uint32]) -> tuple[int, int, int]:
-    """Return number, sum and sum of squares of the values of one channel from its 256 bins."""
-    number, total, squares = np.uint64(0), np.uint64(0), np.uint64(0)
-    for value in range(_BINS):
-        count = np.uint64(counts[value])
-        number += count
-        total += count * np.uint64(value)
-        squares += count * np.uint64(value * value)
-    return number, total, squares

@@ -105,7 +105,11 @@ def _as_stored(value: float, dtype: np.dtype[Any]) -> Any:
             return stored
     elif value.is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
         return dtype.type(int(value))
-    raise ImageError("unsupported", f"{option('nodata', value)} cannot occur among pixels of type {dtype}")
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    holds = f"{'numbers' if dtype.kind == 'f' else 'integers'} from {limits.min} to {limits.max}"
+    raise ImageError(
+        "unsupported", f"{option('nodata', value)} cannot occur among pixels of type {dtype}, which holds {holds}"
+    )
 
 
 def valid_values(values: NDArray[Any], valid: NDArray[np.bool_], whole_pixels: bool) -> list[NDArray[Any]]:

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from gpustats.statistics.base import Column, Columns, Kind, Number, Part, Statistic, over
 from gpustats.statistics.compiled import at_first, compiled, compiled_after
 from gpustats.statistics.exact import FRACTION_BITS, WHOLE, fixed_point_segments, segment_sums, squared_deviation
-from gpustats.statistics.lanes import split
 from gpustats.statistics.original import Whole
+from gpustats.statistics.planes import split
 
 __all__ = ["Sharpness", "laplacian", "plain_laplacian"]
 
@@ -107,6 +107,12 @@ class Sharpness(Statistic):
     def of_whole_images(self, columns: Columns, channels: Sequence[str]) -> Mapping[str, tuple[NDArray[Any], int]]:
         """Return the variance of the Laplacian of each image, null where no place counts."""
         return {"sharpness": (np.ma.array(_variance(columns), mask=columns["n"] == 0), 2)}
+
+    def facts(self, part: Part, unit: Fraction) -> list[str]:
+        """Say how sharp images are on average."""
+        (average,) = self.numbers
+        value = float(average.evaluate(self.view(part), unit))
+        return [f"sharpness: {value:.4g} (variance of the Laplacian, average of images)"]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a total: one number for all channels."""

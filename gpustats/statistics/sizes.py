@@ -8,6 +8,7 @@ millions of images stays small. Sum, smallest and largest number of bytes are ex
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from operator import add
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from gpustats.errors import DataError
 from gpustats.saved import natural
 from gpustats.statistics.base import Column, Columns, Part, Statistic
-from gpustats.statistics.counted import count, merged, read_counts, read_names, rounded, total
+from gpustats.statistics.counted import Counts, count, merged, read_counts, read_names, rounded, total
 from gpustats.statistics.exact import WHOLE
 from gpustats.statistics.original import Jpegs, Whole
 
@@ -81,24 +82,24 @@ class Sizes(Statistic):
     def fold_segments(self, columns: Columns, starts: Sequence[int]) -> list[Part]:
         """Return the totals of each segment of the rows."""
         height, width, size = columns["height"], columns["width"], columns["bytes"]
-        every = {
-            "width": rounded(width, _SIDE).tolist(),
-            "height": rounded(height, _SIDE).tolist(),
-            "shorter": rounded(np.minimum(width, height), _SIDE).tolist(),
-            "aspect": rounded(width * np.uint64(ASPECT_UNIT) // height, _ASPECT).tolist(),
-            "mode": [name.decode() for name in columns["mode"].tolist()],
+        files = np.flatnonzero(size)
+        of_files = np.searchsorted(files, starts).tolist()
+        counts = {
+            "width": count(rounded(width, _SIDE), starts),
+            "height": count(rounded(height, _SIDE), starts),
+            "shorter": count(rounded(np.minimum(width, height), _SIDE), starts),
+            "aspect": count(rounded(width * np.uint64(ASPECT_UNIT) // height, _ASPECT), starts),
+            "bytes": count(rounded(size[files], _BYTES), of_files),
+            "mode": _named(count(columns["mode"], starts)),
+            "format": _named(count(columns["format"][files], of_files)),
         }
-        exact, coarse = size.tolist(), rounded(size, _BYTES).tolist()
-        formats = [name.decode() for name in columns["format"].tolist()]
+        exact = size[files].tolist()
         parts: list[Part] = []
-        for start, stop in zip(starts, [*starts[1:], len(exact)], strict=True):
-            files = [row for row in range(start, stop) if exact[row]]
-            found = [exact[row] for row in files]
+        for segment, (start, stop) in enumerate(pairwise([*of_files, len(exact)])):
+            found = exact[start:stop]
             parts.append(
                 {
-                    **{name: count(values[start:stop]) for name, values in every.items()},
-                    "bytes": count([coarse[row] for row in files]),
-                    "format": count([formats[row] for row in files]),
+                    **{name: of_segments[segment] for name, of_segments in counts.items()},
                     "bytes_sum": sum(found),
                     "bytes_min": min(found, default=None),
                     "bytes_max": max(found, default=None),
@@ -149,3 +150,8 @@ class Sizes(Statistic):
     def agrees(self, part: Part, moments: Part) -> bool:
         """Check that there are as many images as were measured."""
         return bool(total(part["width"]) == max(moments["images"]))
+
+
+def _named(counts: list[Counts]) -> list[Counts]:
+    """Return counts of texts from those of ASCII bytes, which have the same order."""
+    return [[[name.decode() for name in names], numbers] for names, numbers in counts]

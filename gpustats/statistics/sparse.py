@@ -27,10 +27,10 @@ MOST_BINS = (1 << 16) + 2
 _BYTES = 9  # of the largest count
 
 
-def packed(counts: NDArray[np.unsignedinteger[Any]]) -> bytes:
-    """Return the form of counts of the values 0, 1, 2, ..., which are at most `MOST`."""
-    out = np.empty(len(counts) * _BYTES + 4, np.uint8)
-    return out[: _pack(counts, out)].tobytes()
+def packed(counts: NDArray[np.unsignedinteger[Any]], first: int = 0) -> bytes:
+    """Return the form of counts of the values `first`, `first` + 1, ...; the counts are at most `MOST`."""
+    out = np.empty(len(counts) * _BYTES + 8, np.uint8)
+    return out[: _pack(counts, first, out)].tobytes()
 
 
 def unpacked(data: bytes) -> tuple[list[int], list[int]]:
@@ -78,10 +78,9 @@ _TOO_MANY = -2
 
 
 @compiled
-def _pack(counts: NDArray[np.unsignedinteger[Any]], out: NDArray[np.uint8]) -> int:
-    """Write counts; return how many bytes that took."""
+def _pack(counts: NDArray[np.unsignedinteger[Any]], skipped: int, out: NDArray[np.uint8]) -> int:
+    """Write counts, after so many values that do not occur; return how many bytes that took."""
     at = 0
-    skipped = 0
     for value in range(counts.size):
         number = np.uint64(counts[value])
         if number == 0:

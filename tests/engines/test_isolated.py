@@ -25,8 +25,16 @@ from gpustats.sources import Batch
 from gpustats.statistics.builder import RowBuilder
 from tests.images import encoded, photo, write_photos
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 _PIXELS = np.full((2, 2, 3), 7, np.uint8)
 _OPTIONS: dict[str, Any] = {"max_pixels": 10**8, "memory": 1 << 28}
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy, too, messages are not cut short."""
+    monkeypatch.setattr(isolated, "_SECONDS", 10.0)
 
 
 def batch_of(count: int, item: Any = _PIXELS, first: int = 0) -> Batch:
@@ -74,7 +82,7 @@ def keys(*numbers: int) -> list[str]:
 
 
 def test_messages_grow_where_images_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = Recorded(monkeypatch, lambda batch, _: answered(batch, 0.00005 * len(batch)))
+    recorded = Recorded(monkeypatch, lambda batch, _: answered(batch, 0.005 * len(batch)))
     engine = IsolatedEngine(workers=1, **_OPTIONS)
     measured, failed = run(engine, *(batch_of(64, first=64 * i) for i in range(40)))
     assert (measured, failed) == (keys(*range(2560)), [])
@@ -85,7 +93,7 @@ def test_messages_grow_where_images_are_quick(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_messages_have_one_image_where_images_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = Recorded(monkeypatch, lambda batch, _: answered(batch, 0.5 * len(batch)))
+    recorded = Recorded(monkeypatch, lambda batch, _: answered(batch, 11.0 * len(batch)))
     engine = IsolatedEngine(workers=1, **_OPTIONS)
     assert run(engine, batch_of(20))[0] == keys(*range(20))
     assert recorded.sizes == [4] + [1] * 16
@@ -116,6 +124,20 @@ def test_what_is_in_memory_is_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
         assert run(engine, batch_of(9, found))[0] == keys(*range(9))
         assert recorded.sizes == [2, 2, 2, 2, 1]
     assert called == [0, 0, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_what_takes_long_to_load_is_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "_SECONDS", 0.02)
+    recorded = Recorded(monkeypatch, lambda batch, _: answered(batch))
+    engine = IsolatedEngine(workers=1, **_OPTIONS)
+    engine._at_once = 64
+
+    def item(max_bytes: int) -> NDArray[np.uint8]:
+        time.sleep(isolated._SECONDS)
+        return _PIXELS
+
+    assert run(engine, batch_of(5, item))[0] == keys(*range(5))
+    assert recorded.sizes == [1] * 5
 
 
 # -- what is done again

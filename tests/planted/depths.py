@@ -36,6 +36,10 @@ def _extras(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/decode/extras.py", old, new, _EXTRAS + test)
 
 
+def _avif(old: str, new: str, test: str) -> Fault:
+    return Fault("gpustats/decode/avif.py", old, new, f"tests/decode/test_avif.py::{test}")
+
+
 def _jpegxl(old: str, new: str, test: str) -> Fault:
     return Fault("gpustats/decode/jpegxl.py", old, new, _EXTRAS + test)
 
@@ -112,8 +116,8 @@ FAULTS = [
     _deep("if abs(depth) > _MOST_BITS:", "if False:", _MODES + "test_jpeg_2000_of_every_depth"),
     Fault(
         "gpustats/decode/decoder.py",
-        "        self.value_range = 0\n        self.whole = None\n        if",
-        "        self.whole = None\n        if",
+        '        self.value_range = 0\n        self.color_space = ""\n        self.whole = None',
+        '        self.color_space = ""\n        self.whole = None',
         _MODES + "test_tiff_of_odd_depths",
     ),
     Fault(
@@ -160,5 +164,28 @@ FAULTS = [
         "gpustats/decode/depth.py", "_NO_PAGE = 1 | 4", "_NO_PAGE = 1", _PAGES + "test_overviews_and_masks_are_no_pages"
     ),
     Fault(_DEPTH, "if start in seen:", "if False:", _PAGES + "test_files_that_end_early"),
-    Fault("gpustats/decode/formats.py", "(weak or not entry.weak) and ", "", _EXTRAS + "test_qoi_and_tga"),
+    _avif("12 if flags & _TWELVE else 10", "12", "test_values_are_those_that_were_written"),
+    _avif("1 if flags & _GREY else 3", "3", "test_values_are_those_that_were_written"),
+    _avif("colours + alpha", "colours", "test_values_are_those_that_were_written"),
+    _avif("if frames != 1:", "if False:", "test_what_is_refused"),
+    _avif('if b"prem" in data[:_BOXES]:', "if False:", "test_what_is_refused"),
+    _avif("value_range=said", "value_range=0", "test_a_run"),
+    Fault(
+        "gpustats/decode/formats.py",
+        "            deep=deep_avif,\n",
+        "",
+        "tests/decode/test_avif.py::test_a_run",
+    ),
+    Fault(
+        "gpustats/decode/formats.py",
+        "_STRONG, _ALL = _signatures(weak=False), _signatures(weak=True)",
+        "_STRONG = _ALL = _signatures(weak=True)",
+        _EXTRAS + "test_qoi_and_tga",
+    ),
+    Fault(
+        "gpustats/decode/depth.py",
+        '(?!\\w)")',
+        '")',
+        "tests/decode/test_depth.py::test_pnm_headers",
+    ),
 ]

@@ -104,8 +104,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/shared_batches.py",
-        "if batch is not None else self._half()",
-        "if batch is not None else None",
+        "                shared = self._half()",
+        "                pass",
         _CPU + "test_an_idle_worker_takes_half_of_what_is_left",
     ),
     Fault(
@@ -224,9 +224,15 @@ FAULTS = [
     ),
     Fault(
         "gpustats/engines/isolated.py",
-        "            if held > _BYTES:\n                break\n",
-        "",
+        "if held > _BYTES or time.monotonic() > until:",
+        "if time.monotonic() > until:",
         _MESSAGES + "test_what_is_in_memory_is_sent_in_parts",
+    ),
+    Fault(
+        "gpustats/engines/isolated.py",
+        "if held > _BYTES or time.monotonic() > until:",
+        "if held > _BYTES:",
+        _MESSAGES + "test_what_takes_long_to_load_is_sent_in_parts",
     ),
     Fault(
         "gpustats/engines/isolated.py",

@@ -19,8 +19,8 @@ from PIL import Image
 import gpustats
 from gpustats import DataError, ImagesFailedWarning, MergeError, Stats
 from gpustats.statistics.float_moments import moments_float
-from gpustats.statistics.moments import moments_u16
 from gpustats.statistics.rows import Rows
+from gpustats.statistics.sums import moments_u16
 from gpustats.statistics.totals import Totals
 from tests.rows import raw_rows
 
