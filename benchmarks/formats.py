@@ -33,7 +33,7 @@ _SIZES = ((32, 32), (375, 500), (1500, 2000), (4320, 7680))
 _MEGAPIXELS = 30  # a set
 _ORIGINALS = 12
 _LARGE, _ROUNDS_OF_LARGE = 10_000_000, 3
-"""Pixels of an image from which there are fewer rounds: one goes over 130 megapixels with each method."""
+"""Pixels of an image from which there are fewer rounds, which take long."""
 
 OURS, ONE = "gpustats", "gpustats, one thread"
 _ORDER = (OURS, ALONE, IMAGECODECS, TIFFFILE, OPENCV, PILLOW, TORCHVISION, ONE)
@@ -64,7 +64,7 @@ def run(data: Path, out: Path, *, tiny: bool = False, rounds: int = 9) -> dict[s
         else:
             cases.append(case)
     for height, width in _SIZES[:1] if tiny else _SIZES:  # images of one size are made once, and written in each format
-        files = 4 if tiny else min(max(_MEGAPIXELS * 1_000_000 // (height * width), 2 * workers), 4000)
+        files = 4 if tiny else min(max(_MEGAPIXELS * 1_000_000 // (height * width), workers), 4000)
         of_size = min(rounds, _ROUNDS_OF_LARGE) if height * width > _LARGE else rounds
         for case in cases:
             with tempfile.TemporaryDirectory() as temporary:

@@ -26,6 +26,7 @@ from gpustats.sources.reader import Reader
 from gpustats.statistics.base import Kind
 from gpustats.statistics.duplicates import Contents
 from gpustats.statistics.grouped import Grouped, regrouped
+from gpustats.statistics.rows import Rows
 from gpustats.statistics.totals import RowBuffer, Sink, Totals
 from gpustats.wording import amount, option
 
@@ -36,6 +37,9 @@ __all__ = ["AllImagesFailed", "Interrupted", "Run", "SourceStopped", "TooManyFai
 
 
 _PLACES_LISTED = 20
+
+_ROWS_WAITING, _BYTES_WAITING = 4096, 64 << 20
+"""Rows of all kinds together, and their large histograms, that wait to be folded: each kind has a buffer of its own."""
 
 
 class _WithResult(GpustatsError):
@@ -225,6 +229,7 @@ class Run:
         self._sinks = sinks
         self._separate = separate
         self._tallies: dict[Kind | None, _Tally] = {} if separate else {None: self._tally()}
+        self._read = self._rows_waiting = self._bytes_waiting = 0
         self._started = time.monotonic()
 
     def _tally(self) -> _Tally:
@@ -274,17 +279,24 @@ class Run:
             if kind not in self._tallies:
                 self._tallies[kind] = self._tally()
             self._tallies[kind].buffer.add(outcome.rows)
+            self._read += len(outcome.rows)
+            if len(self._tallies) > 1:
+                self._limit_waiting(outcome.rows)
         for failure in outcome.failures:
             for sink in self._on_failure:
                 sink(failure)
             if self._stop_at_first:
                 raise DataError(str(failure))
-        self._check_limit(self._read(), final=False)
+        self._check_limit(self._read, final=False)
         self._advance(len(outcome.rows) + len(outcome.failures))
 
-    def _read(self) -> int:
-        """Return how many images were read so far."""
-        return sum(tally.totals.images + len(tally.buffer) for tally in self._tallies.values())
+    def _limit_waiting(self, rows: Rows) -> None:
+        """Fold what waits of all kinds where it is too much together."""
+        self._rows_waiting += len(rows)
+        self._bytes_waiting += rows.ragged_bytes
+        if self._rows_waiting >= _ROWS_WAITING or self._bytes_waiting >= _BYTES_WAITING:
+            self._rows_waiting = self._bytes_waiting = 0
+            self._flush()
 
     def _flush(self) -> None:
         for tally in self._tallies.values():
@@ -301,7 +313,7 @@ class Run:
 
     def _judge(self) -> None:
         """Say what is to be said about a whole run."""
-        read, failed = self._read(), len(self._failures)
+        read, failed = self._read, len(self._failures)
         if not read:
             raise nothing_read(self._source, self._failures, self._result(complete=True))
         self._check_limit(read, final=True)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import gpustats
-from gpustats import DataError, ImagesFailedWarning, Kinds, OptionError, Stats
+from gpustats import DataError, ImagesFailedWarning, Kinds, OptionError, Stats, api, run
 from gpustats.statistics.base import Kind
 from gpustats.statistics.builder import RowBuilder, RowBuilders
 from tests.command_line import invoke
@@ -142,6 +142,25 @@ def test_as_many_kinds_as_images(tmp_path: Path) -> None:
     assert sorted(results) == sorted(Kind(1, "uint16", value).name for value in values)
     assert all(stats.mean.tolist() == [0.5] for stats in results.values())
     assert max(map(len, results["uint16 x 1 to 300"].to_text().splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("rows", "size"), [("_ROWS_WAITING", 20), ("_BYTES_WAITING", 4000)])
+def test_rows_of_many_kinds_do_not_pile_up(rows: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One histogram of 16 bits takes some hundred bytes here, and each kind has too few images to be folded alone."""
+    monkeypatch.setattr(run, rows, size)
+    waiting = []
+
+    class Watched(run.Run):
+        def _account(self, outcome: Any) -> None:
+            super()._account(outcome)
+            waiting.append(sum(len(tally.buffer) for tally in self._tallies.values()))
+
+    monkeypatch.setattr(api, "Run", Watched)
+    rng = np.random.default_rng(1)
+    images = [rng.integers(0, 65536, (8, 8, channels), dtype=np.uint16) for _ in range(30) for channels in (1, 2, 3, 5)]
+    results = kinds_of((image for image in images), layout="HWC", statistics=["histogram"], workers=1)
+    assert [stats.n_images for stats in results.values()] == [30] * 4
+    assert max(waiting) < 60
 
 
 def test_room_for_images_of_a_kind() -> None:

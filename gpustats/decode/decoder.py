@@ -254,8 +254,9 @@ class Decoder:
             if by == 1:
                 return in_mode(simplejpeg.decode_jpeg(data, target, buffer=buffer), self._mode), SIMPLEJPEG
             pixels = simplejpeg.decode_jpeg(data, target, min_height=high, min_width=wide, buffer=buffer)
+            pixels = in_mode(pixels, self._mode)
             self.whole = height, width
-            return in_mode(pixels, self._mode), REDUCED
+            return pixels, REDUCED
         except Exception:  # noqa: BLE001 - libjpeg warned, or the package failed: Pillow decides
             buffer = self._buffer  # a large one is given back before Pillow takes as much
             return self._decode_by_format(data)

@@ -33,7 +33,7 @@ from gpustats.statistics.rows import Rows
 __all__ = ["IsolatedEngine"]
 
 _THREADS = 2  # a process: while it works on the message of one, the other makes the next and takes the last answer
-_SECONDS = 0.02  # to make or measure a message: handing it over takes a hundredth of this, and the end is not far
+_SECONDS = 0.03  # to make or measure a message: handing it over takes a hundredth of this, and the end is not far
 _AT_FIRST, _AT_MOST = 4, 256  # images a message
 _BYTES = 4 << 20  # a message, of what is in memory; only the last image of it may exceed this
 _AT_STAKE = 16  # images of a message that is not taken apart further before each is done alone, while all others wait

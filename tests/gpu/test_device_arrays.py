@@ -163,3 +163,19 @@ def test_images_on_both_sides_are_pooled_and_others_refused(launches: list[Launc
     assert run(mixed).totals["moments"]["sumsq"] == run(array).totals["moments"]["sumsq"]
     with pytest.raises(DataError, match="cannot be pooled"):
         run([on_device(array[0]), on_device(array[1].astype(np.uint16))])
+
+
+def test_images_of_several_kinds_on_both_sides(launches: list[LaunchPlan]) -> None:
+    array = random((6, 7, 9, 3), "uint8")
+    deep = array.astype(np.uint16) * 257
+    images = [image if i % 3 else on_device(image) for i, image in enumerate([*array, *deep, *array[..., :1]])]
+    results = run(images, kinds="separate")
+    assert [(name, stats.n_images) for name, stats in results.items()] == [
+        ("uint16 x 3", 6),
+        ("uint8 x 1", 6),
+        ("uint8 x 3", 6),
+    ]
+    assert results["uint8 x 3"].totals["moments"] == run(array).totals["moments"]
+    assert results["uint16 x 3"].totals["moments"] == run(deep).totals["moments"]
+    assert results["uint8 x 3"].runs[0]["images_by_decoder"] == {"none": 18}
+    assert launches

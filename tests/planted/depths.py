@@ -116,8 +116,8 @@ FAULTS = [
     _deep("if abs(depth) > _MOST_BITS:", "if False:", _MODES + "test_jpeg_2000_of_every_depth"),
     Fault(
         "gpustats/decode/decoder.py",
-        '        self.value_range = 0\n        self.color_space = ""\n        self.whole = None',
-        '        self.color_space = ""\n        self.whole = None',
+        "        self.value_range = 0\n        self.whole = None\n        if",
+        "        self.whole = None\n        if",
         _MODES + "test_tiff_of_odd_depths",
     ),
     Fault(

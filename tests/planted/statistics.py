@@ -486,7 +486,7 @@ FAULTS = [
     ),
     Fault(
         "gpustats/run.py",
-        "        self._check_limit(self._read(), final=False)\n",
+        "        self._check_limit(self._read, final=False)\n",
         "",
         _RUN + "a_count_is_judged_on_the_way",
     ),
@@ -498,8 +498,8 @@ FAULTS = [
     ),
     Fault(
         "gpustats/run.py",
-        "tally.totals.images + len(tally.buffer) for",
-        "tally.totals.images for",
+        "            self._read += len(outcome.rows)\n",
+        "            self._read = self._tallies[kind].totals.images\n",
         _RUN + "a_share_counts_every_image_seen",
     ),
     Fault(

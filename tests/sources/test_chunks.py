@@ -265,6 +265,10 @@ def test_damaged_chunks_behind_urls(tmp_path: Path) -> None:
     second.unlink()
     found = contents(in_memory(folder))
     assert found.failures == [(f"mds_png_zstd/{first.name}", "corrupt"), (f"mds_png_zstd/{second.name}", "missing")]
+    whole = HERE / "mds_png_zstd"
+    shards = json.loads((whole / "index.json").read_text())["shards"]
+    found = contents(in_memory(whole), max_bytes=max(shard["zip_data"]["bytes"] for shard in shards))
+    assert "too_large" in {reason for _, reason in found.failures}
     assert len(contents(in_memory(folder), max_bytes=100).failures) == len(list(folder.glob("*.zstd"))) + 1
     (folder / "index.json").write_text("{")
     assert contents(in_memory(folder)).failures == [("mds_png_zstd", "corrupt")]
