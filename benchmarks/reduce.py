@@ -79,9 +79,11 @@ def _kernels(pixels: Array) -> dict[str, Callable[[], Any]]:
         (statistic,) = for_kind((name,), kind, Binning(0.0, 1.0, 256) if kind.is_float else None)
         columns = {key: np.empty((1, *column.shape), column.dtype) for key, column in statistic.columns().items()}
         if statistic.whole:
-            call = partial(statistic.measure, Whole(pixels, None, None), 0, columns)
-        else:
-            call = partial(ready(statistic.kernel()), flat, kind.channels, 0, 0, *columns.values())
+            call = partial(statistic.measure, Whole(pixels, None, None))
+        else:  # alone, but for what it takes from the moments, which are measured anyway
+            given = None if name == ALWAYS else statistic.given((ALWAYS,))
+            kernel = statistic.kernel() if given is None else given.kernel
+            call = partial(ready(kernel), flat, kind.channels, 0, 0, *columns.values())
         calls[f"gpustats, {name} alone"] = call
     return calls
 

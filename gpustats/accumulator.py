@@ -129,7 +129,7 @@ class Accumulator:
         never = threading.Event()
         with whole_images_only():
             for batch in source.batches():
-                outcome, _ = self._engine.measure(SharedBatch(batch), self._decoder, never)
+                (outcome,), _ = self._engine.measure(SharedBatch(batch), self._decoder, never)
                 totals.fold(outcome.rows)
                 if self._contents is not None:
                     measured.append(outcome.rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -124,8 +124,8 @@ class CpuEngine:
             batch: SharedBatch | None = None
             try:
                 while not stop.is_set() and (batch := batch or pool.take(self._at_once)) is not None:
-                    parts, failures, by_decoder = self._reduced(batch, decoder, stop, files)
-                    for outcome in outcomes_of(parts if self._separate else [Rows.joined(parts)], failures):
+                    outcomes, by_decoder = self.measure(batch, decoder, stop, files)
+                    for outcome in outcomes:
                         results.send((outcome, by_decoder), outcome.rows.ragged_bytes)
                         by_decoder = Counter()
             except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, which raises it
@@ -172,28 +172,17 @@ class CpuEngine:
 
     def measure(
         self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
-    ) -> tuple[Outcome, Counter[str]]:
+    ) -> tuple[list[Outcome], Counter[str]]:
         """Decode and reduce samples of a batch that several workers share, until it is time to report.
 
-        `stop` ends it after the current image. All images are of one kind.
+        `stop` ends it after the current image. There is one outcome, or where kinds are separate one for each.
         """
-        parts, failures, by_decoder = self._reduced(batch, decoder, stop, files or SmallFiles())
-        return Outcome(Rows.joined(parts), failures), by_decoder
-
-    def _builder(self, count: int) -> RowBuilder:
-        definition = self._definition
-        return RowBuilder(
-            count, definition.statistics, definition.nodata, definition.value_range, binning=self._binning
-        )
-
-    def _reduced(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles
-    ) -> tuple[list[Rows], list[Failure], Counter[str]]:
         rows = RowBuilders(self._builder) if self._separate else self._builder(len(batch))
         failures, batch.failures = batch.failures, []
         by_decoder: Counter[str] = Counter()
         on_device: list[tuple[str, str, Any]] = []
         until = time.monotonic() + self._tell_after
+        files = files or SmallFiles()
         with closing(files.samples(batch)) as samples:
             for (key, group, item), found in samples:
                 try:
@@ -217,7 +206,7 @@ class CpuEngine:
                 if time.monotonic() > until or stop.is_set():
                     break
         if not on_device:
-            return rows.parts(), failures, by_decoder
+            return self._outcomes(rows.parts(), failures), by_decoder
         parts, bad, others = measure_on_device(on_device, self._definition.statistics)
         for key, group, image in others:
             try:
@@ -225,7 +214,16 @@ class CpuEngine:
             except ImageError as error:
                 bad.append(Failure(key, error.reason, str(error)))
         by_decoder["none"] += len(on_device) - len(bad)
-        return [*rows.parts(), *parts], failures + bad, by_decoder
+        return self._outcomes([*rows.parts(), *parts], failures + bad), by_decoder
+
+    def _builder(self, count: int) -> RowBuilder:
+        definition = self._definition
+        return RowBuilder(
+            count, definition.statistics, definition.nodata, definition.value_range, binning=self._binning
+        )
+
+    def _outcomes(self, parts: Sequence[Rows], failures: list[Failure]) -> list[Outcome]:
+        return list(outcomes_of(parts if self._separate else [Rows.joined(parts)], failures))
 
     def _pixels(
         self,

@@ -135,9 +135,9 @@ class IsolatedEngine(CpuEngine):
             for process in [*self._processes.values()]:
                 process.end_if_stuck()
 
-    def _reduced(
-        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles
-    ) -> tuple[list[Rows], list[Failure], Counter[str]]:
+    def measure(
+        self, batch: SharedBatch, decoder: decode.Decoder, stop: threading.Event, files: SmallFiles | None = None
+    ) -> tuple[list[Outcome], Counter[str]]:
         """Have the next samples of a batch measured by this thread's process."""
         failures, batch.failures = batch.failures, []
         message = self._message(batch, failures)
@@ -150,7 +150,7 @@ class IsolatedEngine(CpuEngine):
                 parts.append(answer.outcome.rows)
                 failures += answer.outcome.failures
                 by_decoder += answer.by_decoder
-        return parts, failures, by_decoder
+        return [Outcome(Rows.joined(parts), failures)], by_decoder
 
     def _answers(self, batch: Batch, stop: threading.Event) -> Iterator[Answer | Failure]:
         """Have a batch measured, in parts where a process dies of it or has not enough memory."""

@@ -104,7 +104,7 @@ def main() -> None:
                 refused = budget.refused
                 batch = SharedBatch(Batch(keys, groups, items))
                 try:
-                    outcome, used = engine.measure(batch, decoder, never, files)
+                    (outcome,), used = engine.measure(batch, decoder, never, files)
                 except DataError as error:  # images that cannot be pooled end the run, not this process
                     send(replies, error)
                 else:

@@ -239,7 +239,7 @@ def _calls(paths: list[Any]) -> Counter[str]:
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        outcome, _ = engine.measure(shared, decoder, Event())
+        (outcome,), _ = engine.measure(shared, decoder, Event())
     finally:
         sys.setprofile(before)
     assert len(outcome.rows) == len(paths)

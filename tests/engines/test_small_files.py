@@ -75,7 +75,7 @@ def folder(tmp_path: Path) -> Path:
 def measured(samples: list[Sample], files: SmallFiles | None, mode: str = "RGB") -> object:
     engine = CpuEngine(Definition(mode=mode), workers=1, max_pixels=520**2, memory=1 << 28, tell_after=1e9)
     decoder = Decoder(520**2, MemoryBudget(1 << 28, 1), mode=mode)
-    outcome, by_decoder = engine.measure(SharedBatch(batch_of(samples)), decoder, Event(), files)
+    (outcome,), by_decoder = engine.measure(SharedBatch(batch_of(samples)), decoder, Event(), files)
     rows, failures = outcome.rows, outcome.failures
     images = zip(rows.keys, *(column.tolist() for column in (rows.height, rows.width)), strict=True)
     columns = {name: column.tolist() for name, column in rows.columns.items()}

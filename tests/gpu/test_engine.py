@@ -281,7 +281,7 @@ def test_an_error_of_any_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPat
         "feed": (Feed, "_sort"),
         "drive": (GpuEngine, "_run_pipelines"),
         "drive_cpu": (Feed, "for_cpu"),
-        "cpu workers": (CpuEngine, "_reduced"),
+        "cpu workers": (CpuEngine, "measure"),
     }[owner]
 
     def broken(*args: Any, **options: Any) -> Any:

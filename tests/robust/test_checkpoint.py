@@ -56,9 +56,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def measure(self: CpuEngine, batch: SharedBatch, *others: Any) -> Any:
         told = len(batch.failures)  # by the source
-        outcome, used = real(self, batch, *others)
+        (outcome,), used = real(self, batch, *others)
         keys.extend([*outcome.rows.keys, *(failure.key for failure in outcome.failures[told:])])
-        return outcome, used
+        return [outcome], used
 
     monkeypatch.setattr(CpuEngine, "measure", measure)
     return keys
@@ -382,10 +382,10 @@ cpu._TELL = 0.0  # an image a call
 real = cpu.CpuEngine.measure
 def measure(self, *others):
     time.sleep(0.01)
-    outcome, used = real(self, *others)
+    (outcome,), used = real(self, *others)
     with open(sys.argv[3], "a") as log:
         log.writelines(key + "\\n" for key in [*outcome.rows.keys, *(f.key for f in outcome.failures)])
-    return outcome, used
+    return [outcome], used
 cpu.CpuEngine.measure = measure
 gpustats.compute(sys.argv[1], checkpoint=sys.argv[2], workers=2, progress=lambda images: print("done", flush=True))
 """
