@@ -12,7 +12,7 @@ from typing import Any
 
 from gpustats.failures import ImageError
 from gpustats.sources.base import Batch, Part
-from gpustats.sources.files.remote import RemoteFile
+from gpustats.sources.files.remote import UNKNOWN, RemoteFile
 from gpustats.sources.items import check_bytes
 
 __all__ = ["REQUESTS", "fetched_ahead"]
@@ -20,16 +20,16 @@ __all__ = ["REQUESTS", "fetched_ahead"]
 REQUESTS = 64
 """Requests that are under way at a time: they hide a latency of 50 ms up to 1,280 images/s."""
 
-_AHEAD_BATCHES, _AHEAD_BYTES = 8, 64 << 20
+_AHEAD_FILES, _AHEAD_BYTES = 4 * REQUESTS, 64 << 20
 
 
 def fetched_ahead(found: Iterable[Batch | Part]) -> Generator[Batch | Part, None, None]:
     """Yield the same batches in the same order, with the requests of those that follow under way.
 
-    A batch holds few files where they are large (`items.held_bytes`), so that what is fetched is bounded in bytes.
+    What is fetched is bounded in files and bytes. A file whose size is not known counts as those that came before.
     """
-    ahead: deque[tuple[Batch, int]] = deque()
-    held = 0
+    ahead: deque[tuple[Batch, int, int]] = deque()
+    held = count = 0
     requests = _Requests()
     try:
         for entry in found:
@@ -37,18 +37,20 @@ def fetched_ahead(found: Iterable[Batch | Part]) -> Generator[Batch | Part, None
             if not isinstance(entry, Batch) or not files:
                 while ahead:
                     yield ahead.popleft()[0]
-                held = 0
+                held = count = 0
                 yield entry
                 continue
-            weight = sum(file.held for file in files)
-            while ahead and (len(ahead) >= _AHEAD_BATCHES or held + weight > _AHEAD_BYTES):
-                batch, freed = ahead.popleft()
+            weight = requests.weight(files)
+            while ahead and (count >= _AHEAD_FILES or held + weight > _AHEAD_BYTES):
+                batch, freed, taken = ahead.popleft()
                 held -= freed
+                count -= taken
                 yield batch
             fetched = iter(requests.make(files))
             items = [next(fetched) if isinstance(item, RemoteFile) else item for item in entry.items]
-            ahead.append((replace(entry, items=items), weight))
+            ahead.append((replace(entry, items=items), weight, len(files)))
             held += weight
+            count += len(files)
         while ahead:
             yield ahead.popleft()[0]
     except GeneratorExit:
@@ -66,16 +68,24 @@ class _Requests:
         self._tasks: set[asyncio.Task[bytes]] = set()
         self._loop: Any = None
         self._pool: ThreadPoolExecutor | None = None
+        self._usual = UNKNOWN  # bytes of a file: of a recent large one
+
+    def weight(self, files: list[RemoteFile]) -> int:
+        """Return how many bytes files have, as far as that is known."""
+        return sum(self._usual if file.size is None else file.size for file in files)
 
     def make(self, files: list[RemoteFile]) -> list[_Fetched]:
         """Begin to fetch files; those of one call have one file system."""
         loop = files[0].loop
         if loop is None or loop is not (self._loop or loop) or any(file.loop is not loop for file in files):
             self._pool = self._pool or ThreadPoolExecutor(REQUESTS, thread_name_prefix="gpustats-fetch")
-            return [_Fetched(file.identity, self._pool.submit(file.fetch)) for file in files]
-        self._loop = loop
-        futures: list[Future[bytes]] = [Future() for _ in files]
-        loop.call_soon_threadsafe(self._begin, files, futures)  # once for all of them: it wakes another thread
+            futures = [self._pool.submit(file.fetch) for file in files]
+        else:
+            self._loop = loop
+            futures = [Future() for _ in files]
+            loop.call_soon_threadsafe(self._begin, files, futures)  # once for all of them: it wakes another thread
+        for future in futures:
+            future.add_done_callback(self._learn)
         return [_Fetched(file.identity, future) for file, future in zip(files, futures, strict=True)]
 
     def _begin(self, files: list[RemoteFile], futures: list[Future[bytes]]) -> None:
@@ -97,6 +107,11 @@ class _Requests:
             future.set_exception(error)
         else:
             future.set_result(task.result())
+
+    def _learn(self, future: Future[bytes]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            size = len(future.result())
+            self._usual = max(size, self._usual - (self._usual - size) // 16)
 
     def cancel(self) -> None:
         """Give up what is not fetched yet."""

@@ -10,33 +10,8 @@ _REMOTE = "gpustats/sources/files/remote.py"
 _FOLDER = "gpustats/sources/places/remote_folder.py"
 _TESTS = "tests/sources/test_ahead.py::"
 
-_PLAIN = "gpustats/sources/files/plain.py"
-_ANSWERS = "tests/sources/test_plain.py::"
 
 FAULTS = [
-    Fault(_PLAIN, " or len(lengths) != 1", "", _ANSWERS + "test_other_answers_are_left_to_aiohttp"),
-    Fault(_PLAIN, "_MORE.search(", "False and _MORE.search(", _ANSWERS + "test_other_answers_are_left_to_aiohttp"),
-    Fault(_PLAIN, "            if self._missing < 0:\n", "            if False:\n", _ANSWERS + "test_what_is_wrong"),
-    Fault(
-        _PLAIN,
-        "            if not used:\n",
-        "            if True:\n",
-        _ANSWERS + "test_a_connection_that_was_closed_in_between",
-    ),
-    Fault(_PLAIN, "check_bytes(self._size, self._max_bytes)", "pass", _ANSWERS + "test_what_is_wrong"),
-    Fault(
-        _PLAIN,
-        "connection.close_after(_IDLE)",
-        "pass",
-        _ANSWERS + "test_idle_connections_and_silent_servers_are_given_up",
-    ),
-    Fault(_PLAIN, "self._size >= 0 or self._pieces", "False", _ANSWERS + "test_what_is_wrong"),
-    Fault(
-        "gpustats/sources/files/http.py",
-        "if system.kwargs or system.client_kwargs or",
-        "if",
-        _ANSWERS + "test_files_come_by_either_client",
-    ),
     Fault(_AHEAD, " or held + weight > _AHEAD_BYTES", "", _TESTS + "test_large_files_are_not_all_held"),
     Fault(
         _AHEAD,
@@ -46,8 +21,8 @@ FAULTS = [
     ),
     Fault(
         _AHEAD,
-        "                while ahead:\n                    yield ahead.popleft()[0]\n                held = 0\n",
-        "",
+        "while ahead:\n                    yield ahead.popleft()[0]\n                held = count = 0",
+        "pass",
         _TESTS + "test_what_is_not_remote_passes",
     ),
     Fault(_AHEAD, "        requests.cancel()\n", "", _TESTS + "test_a_run_that_is_stopped_asks_for_no_more"),
@@ -110,5 +85,17 @@ FAULTS = [
         '            future.set_exception(ImageError("unreadable", "the run was stopped"))\n',
         "            pass\n",
         "tests/sources/test_ahead.py::test_requests_that_are_stopped_before_they_begin_are_waited_for_by_nobody",
+    ),
+    Fault(
+        _AHEAD,
+        "            self._usual = max(",
+        "            max(",
+        _TESTS + "test_files_of_sizes_that_nobody_knows_fill_the_requests",
+    ),
+    Fault(
+        _FOLDER,
+        "            self._listed[folder] = listed\n",
+        "            pass\n",
+        _TESTS + "test_folders_are_listed_side_by_side",
     ),
 ]

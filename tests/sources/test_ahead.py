@@ -22,7 +22,7 @@ from gpustats.sources.ahead import fetched_ahead
 from gpustats.sources.base import Batch, Part, grouped
 from gpustats.sources.files import remote
 from gpustats.sources.files import retry as retrying
-from gpustats.sources.files.remote import FirstFound, RemoteFile
+from gpustats.sources.files.remote import UNKNOWN, FirstFound, RemoteFile
 from gpustats.sources.files.retry import ATTEMPTS, Attempts, Budget, retry
 from gpustats.sources.places import remote_folder
 from gpustats.sources.reader import Reader
@@ -60,6 +60,12 @@ class Slow:
         self._begin(path)
         time.sleep(self.wait)
         return self._end(path)
+
+    def info(self, path: str) -> dict[str, int]:
+        return {"size": len(path)}
+
+    async def _info(self, path: str) -> dict[str, int]:
+        return self.info(path)
 
     async def _cat_file(self, path: str) -> bytes:
         self._begin(path)
@@ -106,13 +112,22 @@ def test_the_order_and_number_of_files(slow: Slow) -> None:
     assert 20 < slow.most <= ahead.REQUESTS
 
 
+def test_files_of_sizes_that_nobody_knows_fill_the_requests(slow: Slow) -> None:
+    """As behind a web server, whose listings hold none."""
+    slow.wait = 0.05
+    names = [f"{number:04d}" for number in range(1000)]
+    found = ((name, "", RemoteFile(slow, name, f"slow://{name}")) for name in names)
+    assert read(fetched_ahead(grouped(found))) == [name.encode() for name in names]
+    assert slow.most > 60 >= ahead._AHEAD_BYTES // UNKNOWN - 4, "they count as those that came before"
+
+
 def test_large_files_are_not_all_held(slow: Slow) -> None:
     slow.wait = 0.0
     names = [f"{number:02d}" for number in range(50)]
     batches = fetched_ahead(grouped(files(slow, names, size=20 << 20)))
     next(batches)
     time.sleep(0.2)
-    assert sum(slow.asked.values()) <= 4, "three of 20 MiB are ahead of the first"
+    assert len(slow.asked) <= 4, "three of 20 MiB are ahead of the first"
     batches.close()
 
 
@@ -270,6 +285,7 @@ def test_folders_are_listed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> Non
     for asked in (0, 1):
         assert len(list(source.samples())) == 199
         assert system.asked["root/"] == asked, "opening it has listed it already"
+        assert system.asked["root/f000/"] == asked, "and the first folder, in which it found an image"
 
 
 def test_s3_gets_as_many_connections_as_requests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -433,7 +433,7 @@ def test_folders_without_end() -> None:
     def walked(depth: int) -> list[Any]:
         source: Any = remote_folder.RemoteFolderSource.__new__(remote_folder.RemoteFolderSource)
         source._system, source._path, source._prefix, source._budget = Loop(depth), "root", "", None
-        source._listed = None
+        source._listed, source._opening = {}, False
         return [entry if isinstance(entry, Failure) else entry[0] for entry in source._walk(Counter())]
 
     assert walked(1) == ["a0.jpg", "d/a1.jpg"]

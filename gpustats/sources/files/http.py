@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
-from gpustats.sources.files.plain import PlainClient
 from gpustats.sources.items import check_bytes
 
 __all__ = ["get", "has_session", "links"]
@@ -31,25 +28,6 @@ async def get(system: Any, url: str, max_bytes: int) -> bytes:
     ImageError
         Where it is too large.
     """
-    client = _plain_client(system)
-    data = None if client is None else await client.get(url, max_bytes)
-    return await _by_session(system, url, max_bytes) if data is None else data
-
-
-_CLIENTS: WeakKeyDictionary[Any, PlainClient] = WeakKeyDictionary()
-
-
-def _plain_client(system: Any) -> PlainClient | None:
-    """Return the client for plain answers; None where the user has set how requests are made."""
-    module = sys.modules[type(system).__module__]
-    if system.kwargs or system.client_kwargs or system.get_client is not getattr(module, "get_client", None):
-        return None
-    if system.loop not in _CLIENTS:
-        _CLIENTS[system.loop] = PlainClient()
-    return _CLIENTS[system.loop]
-
-
-async def _by_session(system: Any, url: str, max_bytes: int) -> bytes:
     session = await system.set_session()
     async with session.get(system.encode_url(url), **system.kwargs) as response:
         if response.status == 404:
@@ -81,7 +59,7 @@ async def links(system: Any, url: str) -> list[dict[str, Any]]:
         Of the folder, with a slash at the end.
     """
     parser = _Links()
-    parser.feed((await _by_session(system, url, _LONGEST)).decode("utf-8", "replace"))
+    parser.feed((await get(system, url, _LONGEST)).decode("utf-8", "replace"))
     parser.close()
     server = "{0.scheme}://{0.netloc}".format(urlsplit(url))
     found = {}

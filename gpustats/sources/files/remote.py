@@ -17,10 +17,10 @@ from gpustats.sources.files.stream import open_stream
 from gpustats.sources.items import Item, check_bytes
 from gpustats.sources.options import SourceOptions, missing_extra
 
-__all__ = ["FirstFound", "RemoteFile", "UrlImages", "UrlReader", "connect"]
+__all__ = ["UNKNOWN", "FirstFound", "RemoteFile", "UrlImages", "UrlReader", "connect"]
 
 _CONNECTIONS = 64
-_UNKNOWN = 1 << 20
+UNKNOWN = 1 << 20
 """Bytes that a file is taken to have whose size is not known."""
 
 
@@ -69,7 +69,7 @@ class RemoteFile:
         self.size = size
         self._max_bytes = max_bytes
         self._budget = budget
-        self.held = min(_UNKNOWN if size is None else size, max_bytes)
+        self.held = min(UNKNOWN if size is None else size, max_bytes)
 
     def open(self) -> BinaryIO:
         """Open for reading ahead."""

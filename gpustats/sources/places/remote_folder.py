@@ -52,10 +52,10 @@ class RemoteFolderSource(Source):
         self._options = options
         self._kind: str | None = None
         self._budget = Budget()
-        self._listed: list[dict[str, Any]] | None = None
+        self._listed: dict[str, list[dict[str, Any]]] = {}  # folders that were listed here, for the first reading
+        self._opening = True
         try:
-            listed = self._listed = self._list("")
-            here = self._found("", listed, Counter())
+            here = self._found("", self._list(""), Counter())
             self.of_chunks = is_of_chunks([name for name, (is_folder, _) in here if not is_folder])
             if self.of_chunks:
                 return
@@ -71,7 +71,8 @@ class RemoteFolderSource(Source):
                     self._kind = kind
         except ImageError as error:
             raise DataError(f"{printable(label)}: cannot be listed: {error}") from None
-        self._listed = listed
+        finally:
+            self._opening = False
         if self._kind is not None:
             self.takes = takes_of(self._kind)
 
@@ -107,10 +108,12 @@ class RemoteFolderSource(Source):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
-        if not folder and self._listed is not None:  # just before
-            listed, self._listed = self._listed, None
-            return listed
-        return retry(lambda: self._entries(f"{self._path}/{folder}"), self._budget)
+        listed = self._listed.pop(folder, None)
+        if listed is None:
+            listed = retry(lambda: self._entries(f"{self._path}/{folder}"), self._budget)
+        if self._opening:
+            self._listed[folder] = listed
+        return listed
 
     def _entries(self, path: str) -> list[dict[str, Any]]:
         if has_session(self._system):
