@@ -317,7 +317,7 @@ class RowBuffer:
 def _hash(keys: Sequence[str]) -> int:
     """Return the sum of the keys' 128-bit BLAKE2b hashes modulo 2**128: the same for any order and any split."""
     blake2b = hashlib.blake2b
-    total = sum(
-        int.from_bytes(blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest(), "big") for key in keys
-    )
+    digests = b"".join([blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest() for key in keys])
+    words = np.frombuffer(digests, ">u4").reshape(-1, 4).sum(axis=0, dtype=np.uint64).tolist()
+    total: int = sum(word << shift for word, shift in zip(words, (96, 64, 32, 0), strict=True))
     return total % _KEY_MODULUS

@@ -117,6 +117,12 @@ FAULTS = [
     ),
     Fault(
         "gpustats/statistics/totals.py",
+        "sum(axis=0, dtype=np.uint64)",
+        "sum(axis=0, dtype=np.uint32)",
+        _TOTALS + "the_hash_of_the_keys_is_that_of_the_names_on_disk",
+    ),
+    Fault(
+        "gpustats/statistics/totals.py",
         "(self.key_hash + other.key_hash) % _KEY_MODULUS",
         "self.key_hash + other.key_hash",
         _TOTALS + "the_hash_of_the_keys_is_that_of_the_names_on_disk",
