@@ -301,6 +301,8 @@ def test_rounds_beyond_what_is_kept_are_listed_again(folder: Path, monkeypatch: 
     for kept in (0, 5, 25, 59, 60):
         monkeypatch.setattr("gpustats.sources.sampled._AT_HAND", kept)
         monkeypatch.setattr("gpustats.sources.sampled._FIRST", 4)
+        monkeypatch.setattr("gpustats.sources.sampled._TOGETHER", 3)
+        monkeypatch.setattr("gpustats.sources.sampled._FEW", 3)
         assert compute(folder, tolerance=1e-9).totals == whole.totals
         assert compute(folder, sample=20) == drawn
 

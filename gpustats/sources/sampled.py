@@ -7,7 +7,6 @@ threads and machine. A larger sample of the same seed holds the smaller one.
 
 from __future__ import annotations
 
-import heapq
 import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -217,20 +216,23 @@ class Drawing(Source):
             for start in range(0, places, _TOGETHER):
                 self._note(ranks_of([str(i) for i in range(start, min(start + _TOGETHER, places))], self._seed))
             return
-        keep: list[tuple[int, int, Sample]] = []  # a heap with the largest rank first
+        keep: list[tuple[int, int, Sample]] = []
         worst = _END - 1
         for samples, _ in self._pieces(first=True):
             place = len(self._ranks)
             ranks = self._ranked(samples)
             self._note(ranks)
-            for i in np.flatnonzero(ranks <= np.uint64(worst)).tolist() if self._listed else ():
-                heapq.heappush(keep, (-int(ranks[i]), place + i, samples[i]))
-                if len(keep) > count + 1:
-                    heapq.heappop(keep)
-                    worst = -keep[0][0]
+            if not self._listed:
+                continue
+            chosen = np.flatnonzero(ranks <= np.uint64(worst))
+            keep += [
+                (rank, place + i, samples[i]) for rank, i in zip(ranks[chosen].tolist(), chosen.tolist(), strict=True)
+            ]
+            if len(keep) > 2 * count + 1:
+                worst = _cut(keep, count + 1)
         if self._listed:
+            self._kept_below = _cut(keep, count + 1) if len(keep) > count else _END
             self._kept = keep
-            self._kept_below = worst if len(keep) > count else _END
         elif not self._source.again:
             raise DataError(
                 f"{printable(self.label)} can be read only once, so how many images there are is not known before some "
@@ -273,7 +275,7 @@ class Drawing(Source):
         elif self._kept_below and end <= self._kept_below:
             yield from self._failures
             self._failures = []
-            for _, sample in sorted((place, sample) for rank, place, sample in self._kept if start <= -rank < end):
+            for _, sample in sorted((place, sample) for rank, place, sample in self._kept if start <= rank < end):
                 yield sample
         else:
             yield from self._through(start, end)
@@ -298,6 +300,13 @@ class Drawing(Source):
         self._failures = []
         self.notes.clear()
         self.notes.add(self._first_notes)
+
+
+def _cut(keep: list[tuple[int, int, Sample]], count: int) -> int:
+    """Leave the `count` smallest ranks, and return the largest of them."""
+    keep.sort()
+    del keep[count:]
+    return keep[-1][0]
 
 
 class _Round(Source):

@@ -51,7 +51,11 @@ FAULTS = [
         "if False:\n        return _between(p, n)",
         _CLUSTERS + "students_t",
     ),
-    _drawn("if len(keep) > count + 1:", "if len(keep) > count:", "rounds_beyond_what_is_kept_are_listed_again"),
+    _drawn(
+        "                worst = _cut(keep, count + 1)",
+        "                worst = _cut(keep, count + 1) // 2",
+        "rounds_beyond_what_is_kept_are_listed_again",
+    ),
     _drawn("chosen &= ranks < np.uint64(end)", "pass", "containers"),
     _drawn(
         "        self.notes.clear()\n        self.notes.add",
