@@ -390,7 +390,7 @@ class Decoder:
         self._admit(max(kind.peak(data, height * width), self._later(height, width)))
 
 
-def jpeg_header(data: bytes | memoryview) -> tuple[int, int, str] | None:
+def jpeg_header(data: bytes) -> tuple[int, int, str] | None:
     """Return height, width and colour space of a JPEG; None where simplejpeg cannot read the header.
 
     None means that the file is no JPEG, or one that Pillow has to decode. simplejpeg raises `ValueError` for most of

@@ -43,7 +43,7 @@ def peek(data: bytes) -> tuple[str, int, int]:
         raise verdict(kind, error, data) from None
 
 
-def stored_as(data: bytes | memoryview, color_space: str = "") -> tuple[str, str]:
+def stored_as(data: bytes, color_space: str = "") -> tuple[str, str]:
     r"""Return the format of an encoded image, and its channels as Pillow calls them; "" for unknown ones.
 
     `color_space` is that of `Decoder.color_space`: right after decoding, to read a header again takes 30 microseconds.
@@ -55,7 +55,6 @@ def stored_as(data: bytes | memoryview, color_space: str = "") -> tuple[str, str
         color_space = header[2]
     if color_space:
         return "JPEG", _JPEG_MODES.get(color_space, "")
-    data = bytes(data)
     kind = sniff(data)
     return ("", "") if kind is None else (kind.name, _mode(kind, data))
 

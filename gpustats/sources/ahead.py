@@ -72,7 +72,7 @@ class _Requests:
 
     def weight(self, files: list[RemoteFile]) -> int:
         """Return how many bytes files have, as far as that is known."""
-        return sum(self._usual if file.size is None else file.size for file in files)
+        return sum(self._usual if file.size is None else file.held for file in files)
 
     def make(self, files: list[RemoteFile]) -> list[_Fetched]:
         """Begin to fetch files; those of one call have one file system."""

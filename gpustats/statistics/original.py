@@ -16,7 +16,7 @@ class Original(NamedTuple):
 
     Attributes
     ----------
-    data : bytes, memoryview or ndarray
+    data : bytes or ndarray
         The file; of an image that is no file, its pixels.
     height, width : int
         Its size, turned as EXIF says where that was asked for.
